@@ -1,0 +1,178 @@
+"""The model bundle: one folder that holds everything a server needs, and nothing of torch.
+
+::
+
+    bundle/
+      bundle.json          this module's ``Manifest``: classes, preprocessing, graphs, thresholds,
+                           lineage, and the SHA-256 of every other file
+      certificate.json     the parity certificate: how each graph compares with the trained model
+      graphs/model.pt      TorchScript
+      graphs/model.onnx    ONNX
+      graphs/model.xml     OpenVINO, with model.bin
+
+``write_bundle`` finishes a folder by writing ``bundle.json``; a folder without one is no bundle,
+so a kill in the middle never leaves something that looks like one.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pixloop.errors import BundleError
+from pixloop.files import sha256_file, unpack, write_text
+from pixloop.imaging import Preprocessing
+
+MANIFEST = "bundle.json"
+CERTIFICATE = "certificate.json"
+ARCHIVE = "model.tar.gz"
+FORMAT_VERSION = 1
+
+GraphFormat = Literal["torchscript", "onnx", "openvino"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Graph(_Part):
+    """One exported graph. Input ``images``: float32 (N, 3, size, size); output: logits (N, K)."""
+
+    format: GraphFormat
+    file: str  #: relative to the bundle; OpenVINO's .bin lies beside its .xml
+    precision: Literal["float32"] = "float32"
+
+
+class Threshold(_Part):
+    """When a prediction is accepted: from ``score`` on, if there is such a score.
+
+    ``score`` is None where no threshold keeps the promise; then every prediction is referred.
+    """
+
+    score: float | None = Field(ge=0, le=1)
+    max_error: float  #: the promised largest share of errors among accepted predictions
+    confidence: float  #: how sure the promise is
+    accepted_share: float  #: of the calibration pictures
+    error: float | None  #: among the accepted calibration pictures; None where none is accepted
+    pictures: int  #: how many calibration pictures there were
+
+
+class FileRecord(_Part):
+    """What a file of the bundle must be."""
+
+    sha256: str
+    bytes: int
+
+
+class Manifest(_Part):
+    """The content of bundle.json."""
+
+    format_version: int = FORMAT_VERSION
+    name: str  #: of the project
+    task: Literal["classification"] = "classification"
+    created: str  #: ISO 8601, UTC
+    classes: tuple[str, ...]  #: in the order of the logits
+    preprocessing: Preprocessing
+    graphs: tuple[Graph, ...]
+    chosen_graph: GraphFormat  #: the fastest that agrees with the trained model
+    temperature: float = Field(gt=0)  #: probabilities are softmax(logits / temperature)
+    threshold: Threshold
+    lineage: dict[str, Any]  #: dataset_sha256, config, commit, seed, model, weights, ...
+    versions: dict[str, str]  #: of pixloop and the libraries that made it
+    files: dict[str, FileRecord] = {}
+
+
+class Bundle:
+    """A bundle on disk, opened and checked in form; ``verify`` also checks its content."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        """Use ``Bundle.open``."""
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: Path, unpack_to: Path | None = None) -> "Bundle":
+        """Open a bundle folder, or a ``model.tar.gz``, which is unpacked to ``unpack_to`` first.
+
+        Raises:
+            BundleError: there is no bundle, or it is damaged or written by a newer pixloop.
+        """
+        if path.is_file():
+            target = unpack_to or path.with_name(path.name.removesuffix(".tar.gz") + "-unpacked")
+            try:
+                unpack(path, target)
+            except Exception as e:  # tarfile, zlib and the file system each have their own
+                raise BundleError(f"{path} cannot be unpacked as a model bundle: {e}") from e
+            path = target
+        return cls(path, _read_manifest(path))
+
+    def graph(self, format_: str | None = None) -> Graph:
+        """The graph of a format, the chosen one by default.
+
+        Raises:
+            BundleError: the bundle has no such graph; the message lists those it has.
+        """
+        wanted = format_ or self.manifest.chosen_graph
+        for graph in self.manifest.graphs:
+            if graph.format == wanted:
+                return graph
+        has = ", ".join(g.format for g in self.manifest.graphs)
+        raise BundleError(f"{self.path} has no {wanted} graph; it has {has}.")
+
+    def graph_path(self, format_: str | None = None) -> Path:
+        """The file of a graph, the chosen one by default."""
+        return self.path / self.graph(format_).file
+
+    def verify(self) -> None:
+        """Hold every file against the size and SHA-256 in bundle.json.
+
+        Raises:
+            BundleError: a file is missing or differs; the message names it.
+        """
+        for name, record in self.manifest.files.items():
+            file = self.path / name
+            if not file.is_file():
+                raise BundleError(f"{self.path}: {name} is missing. Export the model again.")
+            if file.stat().st_size != record.bytes or sha256_file(file) != record.sha256:
+                raise BundleError(
+                    f"{self.path}: {name} is not the file that was exported (its SHA-256 differs)."
+                )
+
+
+def write_bundle(folder: Path, manifest: Manifest) -> Bundle:
+    """Finish a bundle: record every file below ``folder`` and write ``bundle.json`` last."""
+    files = {
+        path.relative_to(folder).as_posix(): FileRecord(
+            sha256=sha256_file(path), bytes=path.stat().st_size
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in (MANIFEST, ARCHIVE)
+    }
+    complete = manifest.model_copy(update={"files": files})
+    write_text(folder / MANIFEST, complete.model_dump_json(indent=2) + "\n")
+    return Bundle(folder, complete)
+
+
+def now() -> str:
+    """The time as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    file = folder / MANIFEST
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError) as e:
+        raise BundleError(f"{folder} is no model bundle: it has no {MANIFEST}.") from e
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as e:
+        raise BundleError(f"{file} is not what pixloop writes: {e}") from e
+    if manifest.format_version > FORMAT_VERSION:
+        raise BundleError(f"{file} was written by a newer pixloop. Upgrade pixloop to read it.")
+    for name in (*manifest.files, *(graph.file for graph in manifest.graphs)):
+        # A stranger's manifest must not make us read or load files outside the bundle.
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise BundleError(f"{file}: {name!r} lies outside the bundle.")
+    return manifest

@@ -1,0 +1,138 @@
+"""Bytes → upright RGB array → model input: the one preprocessing of training and serving.
+
+Arrays of pictures are ``uint8`` in height × width × channel order, channels red, green, blue.
+Model inputs are ``float32`` in channel × height × width order, normalised.
+"""
+
+import io
+import warnings
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from pydantic import BaseModel, ConfigDict, Field
+
+from pixloop.errors import ImageError, ImageTooLarge
+
+RgbArray = NDArray[np.uint8]
+InputArray = NDArray[np.float32]
+
+MAX_PIXELS = 50_000_000
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+#: What pixloop reads. Formats that Pillow opens by running other programs are left out.
+READ_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "MPO")
+
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+class Preprocessing(BaseModel):
+    """How an upright picture becomes model input. Travels in the bundle, beside the weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_size: int = Field(ge=1, le=8192)  #: side of the square input, in pixels
+    resize: Literal["crop", "squash"] = "crop"
+    crop_share: float = Field(default=0.875, gt=0, le=1)  #: side of the crop / scaled short side
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    mean: tuple[float, float, float] = IMAGENET_MEAN  #: of RGB in 0..1
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open a picture without decoding its pixels: format, size and mode are known afterwards.
+
+    Raises:
+        ImageTooLarge: it has more than ``max_pixels`` pixels.
+        ImageError: it is empty, or no picture that pixloop reads.
+    """
+    if not data:
+        raise ImageError("the file is empty")
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns between one and two times its own limit; ours is checked below.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=READ_FORMATS)
+    except Image.DecompressionBombError as e:
+        raise ImageTooLarge(f"more than {max_pixels} pixels") from e
+    except UnidentifiedImageError as e:
+        raise ImageError("not a picture in a format that pixloop reads") from e
+    except Exception as e:  # Pillow's plugins raise nearly anything on hostile headers
+        raise ImageError(f"the picture cannot be opened: {e}") from e
+    if image.width * image.height > max_pixels:
+        raise ImageTooLarge(f"{image.width}×{image.height} is more than {max_pixels} pixels")
+    return image
+
+
+def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> RgbArray:
+    """Decode a picture to an upright RGB array, shape (height, width, 3), ``uint8``.
+
+    EXIF orientation is applied, transparency is laid over white, 16-bit samples are scaled (not
+    clipped) to 8, CMYK, palette and grayscale become RGB, and of an animation the first frame is
+    taken.
+
+    Raises:
+        ImageTooLarge: it has more than ``max_pixels`` pixels; nothing was decoded.
+        ImageError: it is empty, truncated, corrupt or of an unknown format.
+    """
+    return to_rgb(open_image(data, max_pixels))
+
+
+def to_rgb(image: Image.Image) -> RgbArray:
+    """The pixels of an opened picture as ``decode_image`` gives them.
+
+    Raises:
+        ImageError: the pixels are truncated or corrupt.
+    """
+    try:
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        return np.asarray(_as_rgb(upright))
+    except Exception as e:  # as above
+        raise ImageError(f"the picture cannot be decoded: {e}") from e
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):  # I;16 and relatives, and I, which holds 16-bit samples
+        samples = np.asarray(image).astype(np.float64)
+        return Image.fromarray((samples / 257.0).round().clip(0, 255).astype(np.uint8)).convert(
+            "RGB"
+        )
+    if image.mode == "F":
+        raise ImageError("floating-point pictures have no fixed range; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def to_input(rgb: RgbArray, preprocessing: Preprocessing) -> InputArray:
+    """Resize, crop and normalise an upright RGB array to model input, shape (3, size, size).
+
+    Bilinear and bicubic are Pillow's antialiased filters, as in timm and torchvision.
+    """
+    return normalise(resize_image(rgb, preprocessing), preprocessing)
+
+
+def resize_image(rgb: RgbArray, preprocessing: Preprocessing) -> RgbArray:
+    """The geometric half of ``to_input``: shape (size, size, 3), ``uint8``."""
+    image, size = Image.fromarray(rgb), preprocessing.image_size
+    filter_ = _RESAMPLING[preprocessing.interpolation]
+    if preprocessing.resize == "squash":
+        return np.asarray(image.resize((size, size), filter_))
+    # The crop's box in the source picture, so that one resize does the scaling and the cutting.
+    side = min(image.width, image.height) * preprocessing.crop_share
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(image.resize((size, size), filter_, box=box))
+
+
+def normalise(rgb: RgbArray, preprocessing: Preprocessing) -> InputArray:
+    """``(rgb / 255 - mean) / std`` in channel × height × width order, ``float32``."""
+    mean = np.asarray(preprocessing.mean, np.float32) * 255.0
+    scale = 1.0 / (np.asarray(preprocessing.std, np.float32) * 255.0)
+    return np.ascontiguousarray(((rgb - mean) * scale).transpose(2, 0, 1), dtype=np.float32)
