@@ -59,6 +59,7 @@ def sha256_folder(folder: Path) -> str:
 
 def pack(folder: Path, target: Path) -> None:
     """Pack a folder's content into ``target`` (.tar.gz), atomically; equal content, equal bytes."""
+
     def anonymous(info: tarfile.TarInfo) -> tarfile.TarInfo:
         info.uid = info.gid = info.mtime = 0
         info.uname = info.gname = ""
