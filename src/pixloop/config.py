@@ -4,6 +4,7 @@ An unknown key fails and names the nearest known one. Keys are addressed with do
 (``training.epochs``), in ``--set`` as in pipeline steps.
 """
 
+import contextlib
 import difflib
 import json
 from collections.abc import Iterable, Mapping
@@ -279,10 +280,8 @@ def _set_key(raw: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override!r}: the value is not valid YAML: {e}") from e
     # YAML 1.1 reads 1e-3 as text; a number is what was meant.
     if isinstance(value, str):
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     *sections, last = key.split(".")
     target = raw
     for section in sections:

@@ -86,7 +86,9 @@ def _bar(description: str, total: int | None) -> Iterator[Advance]:
         task = bar.add_task(description, total=total, note="")
 
         def advance(n: int = 1, note: str = "") -> None:
-            bar.update(task, advance=n, **({"note": note} if note else {}))
+            bar.advance(task, n)
+            if note:
+                bar.update(task, note=note)
 
         yield advance
 
