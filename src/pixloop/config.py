@@ -183,9 +183,9 @@ class Config(Section):
 
     task: Literal["classification"]
     """What is learned."""
-    data: Annotated[DataConfig, BeforeValidator(_one_source)]
     name: str = Field(default="model", pattern=r"^[A-Za-z0-9](-*[A-Za-z0-9]){0,62}$")
-    """The project's name: letters, digits and dashes. Without one: the folder's name."""
+    """The project's name: letters, digits and dashes."""
+    data: Annotated[DataConfig, BeforeValidator(_one_source)]
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     export: ExportConfig = ExportConfig()
@@ -223,9 +223,10 @@ def parse_config(
     3
     """
     merged = json.loads(json.dumps(dict(raw), default=str))
-    merged["data"] = _one_source(merged.get("data"))
-    if merged["data"] is None:
-        del merged["data"]
+    # "training:" with every key below it commented out is a section left at its defaults.
+    merged = {key: value for key, value in merged.items() if value is not None}
+    if "data" in merged:
+        merged["data"] = _one_source(merged["data"])
     for override in overrides:
         _set_key(merged, override)
     try:
