@@ -1,0 +1,358 @@
+"""The data set on disk: Parquet shards, one folder a split, described by ``dataset.json``.
+
+::
+
+    dataset/
+      dataset.json                  this module's ``DatasetInfo``, written last
+      train/00000.parquet …         shards; a row a picture
+      validation/ calibration/ test/
+
+A folder without ``dataset.json`` is no data set, so a kill in the middle leaves nothing that
+looks like one. The shards carry the feature metadata of Hugging Face's ``datasets``, and are
+plain Parquet to everything else.
+"""
+
+import hashlib
+import json
+import shutil
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pixloop.errors import DataError
+from pixloop.files import write_text
+
+SplitName = Literal["train", "validation", "calibration", "test"]
+
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "calibration", "test")
+MANIFEST = "dataset.json"
+FORMAT_VERSION = 1
+
+SHARD_BYTES = 250_000_000  # the promise is 256 MB; the rest is for Parquet's own words
+# Training reads rows at random and a read costs a whole row group, so row groups are small.
+GROUP_ROWS = 64
+GROUP_BYTES = 1_000_000
+_CACHED_GROUPS = 4
+_ROW_COLUMNS = ["image", "label", "width", "height", "sha256"]
+
+Labels = NDArray[np.int64]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Shard(_Part):
+    """One Parquet file."""
+
+    split: SplitName
+    file: str  #: relative to the data set's folder
+    rows: int = Field(ge=1)
+
+
+class DatasetInfo(_Part):
+    """The content of dataset.json."""
+
+    format_version: int = FORMAT_VERSION
+    task: Literal["classification"] = "classification"
+    classes: tuple[str, ...]  #: sorted; a row's label is an index into them
+    counts: dict[SplitName, dict[str, int]]  #: pictures of each split and class, zeros included
+    channel_mean: tuple[float, float, float] | None = None  #: RGB in 0..1, of the training pictures
+    channel_std: tuple[float, float, float] | None = None
+    sha256: str  #: over every picture's SHA-256, class and split, in the order of the rows
+    shards: tuple[Shard, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One picture of the data set.
+
+    Attributes:
+        image: the encoded picture, upright.
+        path: its file, relative to the source that it came from.
+        label: index into the data set's classes.
+        width: in pixels.
+        height: in pixels.
+        sha256: of the file as it came, 64 hexadecimal digits.
+    """
+
+    image: bytes
+    path: str
+    label: int
+    width: int
+    height: int
+    sha256: str
+
+
+class Dataset:
+    """A data set that is complete on disk."""
+
+    def __init__(self, folder: Path, info: DatasetInfo) -> None:
+        self.folder = folder
+        self.info = info
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open a data set's folder; no picture is read.
+
+        Raises:
+            DataError: the folder holds no complete data set, or one of a newer pixloop.
+        """
+        path = folder / MANIFEST
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as e:
+            raise DataError(f"{folder} is no data set: it has no {MANIFEST}.") from e
+        except ValueError as e:
+            raise DataError(f"{path} is not valid JSON: {e}") from e
+        version = raw.get("format_version") if isinstance(raw, dict) else None
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise DataError(f"{path} was written by a newer pixloop (format {version}).")
+        try:
+            info = DatasetInfo.model_validate(raw)
+        except ValidationError as e:
+            raise DataError(f"{path} is not a data set's description: {e}") from e
+        for shard in info.shards:
+            if not (folder / shard.file).is_file():
+                raise DataError(f"{folder} is incomplete: {shard.file} is missing.")
+        return cls(folder, info)
+
+    def split(self, name: str) -> "Split":
+        """The pictures of one split; ``name`` is one of ``SPLITS``."""
+        if name not in SPLITS:
+            raise DataError(f"there is no split {name!r}; there are {', '.join(SPLITS)}.")
+        shards = [shard for shard in self.info.shards if shard.split == name]
+        return Split([self.folder / s.file for s in shards], [s.rows for s in shards])
+
+
+class Split:
+    """The pictures of one split, read in order or by index.
+
+    Opens its files on the first read and pickles without them, so that it is cheap to hand to
+    worker processes. Threads may share one.
+    """
+
+    def __init__(self, files: list[Path], rows: list[int]) -> None:
+        self._files = files
+        self._ends = list(accumulate(rows))  # row i is in the first shard whose end is above i
+        self._close()
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @cached_property
+    def labels(self) -> Labels:
+        """Every row's label, shape (N,); reads no picture."""
+        columns = [pq.read_table(file, columns=["label"])["label"] for file in self._files]
+        return np.concatenate([np.zeros(0, np.int64), *(c.to_numpy() for c in columns)])
+
+    def read(self, index: int) -> Row:
+        """The row at ``index``, 0 ≤ index < len(self).
+
+        Raises:
+            IndexError: there is no such row.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        shard = bisect_right(self._ends, index)
+        with self._lock:
+            file, group_ends = self._open(shard)
+            within = index - (self._ends[shard - 1] if shard else 0)
+            group = bisect_right(group_ends, within)
+            table = self._group(file, shard, group)
+        return _row(table, within - (group_ends[group - 1] if group else 0))
+
+    def __iter__(self) -> Iterator[Row]:
+        for path in self._files:
+            with pq.ParquetFile(path, memory_map=True) as file:
+                for group in range(file.num_row_groups):
+                    table = file.read_row_group(group, _ROW_COLUMNS, use_threads=False)
+                    yield from (_row(table, i) for i in range(table.num_rows))
+
+    def _open(self, shard: int) -> tuple[Any, list[int]]:
+        if shard not in self._open_files:
+            file = pq.ParquetFile(self._files[shard], memory_map=True)
+            groups = (file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
+            self._open_files[shard] = file, list(accumulate(groups))
+        return self._open_files[shard]
+
+    def _group(self, file: Any, shard: int, group: int) -> Any:
+        key = shard, group
+        if key not in self._groups:
+            # Threads of Arrow would not survive the fork of a data loader's workers.
+            self._groups[key] = file.read_row_group(group, _ROW_COLUMNS, use_threads=False)
+            if len(self._groups) > _CACHED_GROUPS:
+                self._groups.popitem(last=False)
+        self._groups.move_to_end(key)
+        return self._groups[key]
+
+    def _close(self) -> None:
+        self._open_files: dict[int, tuple[Any, list[int]]] = {}
+        self._groups: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_files": self._files, "_ends": self._ends}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._close()
+
+
+class DatasetWriter:
+    """Writes a data set row by row; the folder is one once ``finish`` has returned.
+
+    A data set that was in the folder is gone with the first call. Memory holds one row group a
+    split at most.
+    """
+
+    def __init__(self, folder: Path, classes: tuple[str, ...]) -> None:
+        self._folder = folder
+        self._classes = classes
+        self._schema = _schema(classes)
+        self._digest = hashlib.sha256()
+        self._counts: dict[SplitName, dict[str, int]] = {
+            split: dict.fromkeys(classes, 0) for split in SPLITS
+        }
+        self._shards: list[Shard] = []
+        self._open: dict[SplitName, _ShardWriter] = {}
+        (folder / MANIFEST).unlink(missing_ok=True)
+        for split in SPLITS:
+            shutil.rmtree(folder / split, ignore_errors=True)
+
+    def add(self, split: SplitName, row: Row, source: str = "") -> None:
+        """Add a picture; ``source`` says where its label was read."""
+        label = self._classes[row.label]
+        writer = self._open.get(split)
+        if writer is not None and writer.bytes + len(row.image) > SHARD_BYTES:
+            self._close(split)
+            writer = None
+        if writer is None:
+            number = sum(shard.split == split for shard in self._shards)
+            file = f"{split}/{number:05d}.parquet"
+            writer = self._open[split] = _ShardWriter(self._folder / file, file, self._schema)
+        writer.add(row, split, source)
+        self._counts[split][label] += 1
+        self._digest.update(f"{row.sha256}\0{label}\0{split}\n".encode())
+
+    def finish(
+        self,
+        channel_mean: tuple[float, float, float] | None = None,
+        channel_std: tuple[float, float, float] | None = None,
+    ) -> DatasetInfo:
+        """Close the shards and write dataset.json."""
+        for split in SPLITS:
+            if split in self._open:
+                self._close(split)
+        info = DatasetInfo(
+            classes=self._classes,
+            counts=self._counts,
+            channel_mean=channel_mean,
+            channel_std=channel_std,
+            sha256=self._digest.hexdigest(),
+            shards=tuple(sorted(self._shards, key=lambda s: (SPLITS.index(s.split), s.file))),
+        )
+        write_text(self._folder / MANIFEST, info.model_dump_json(indent=2) + "\n")
+        return info
+
+    def _close(self, split: SplitName) -> None:
+        writer = self._open.pop(split)
+        writer.close()
+        self._shards.append(Shard(split=split, file=writer.file, rows=writer.rows))
+
+
+class _ShardWriter:
+    """One Parquet file being written, a small row group at a time."""
+
+    def __init__(self, path: Path, file: str, schema: Any) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.file, self.rows, self.bytes = file, 0, 0
+        self._schema = schema
+        self._group: list[dict[str, Any]] = []
+        self._group_bytes = 0
+        self._writer = pq.ParquetWriter(
+            path,
+            schema,
+            # Pictures are compressed already, and what is stored plainly is read plainly.
+            compression={"image.bytes": "NONE"} | dict.fromkeys(_PLAIN_COLUMNS, "ZSTD"),
+            use_dictionary=["split", "label"],
+            write_statistics=["label", "split", "width", "height"],
+        )
+
+    def add(self, row: Row, split: str, source: str) -> None:
+        self._group.append(
+            {
+                "image": {"bytes": row.image, "path": row.path},
+                "label": row.label,
+                "width": row.width,
+                "height": row.height,
+                "sha256": row.sha256,
+                "split": split,
+                "source": source,
+            }
+        )
+        self.rows += 1
+        self.bytes += len(row.image) + len(row.path) + len(source) + 200
+        self._group_bytes += len(row.image)
+        if len(self._group) >= GROUP_ROWS or self._group_bytes >= GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if self._group:
+            self._writer.write_table(pa.Table.from_pylist(self._group, self._schema))
+            self._group, self._group_bytes = [], 0
+
+
+_PLAIN_COLUMNS = ("image.path", "label", "width", "height", "sha256", "split", "source")
+
+
+def _schema(classes: tuple[str, ...]) -> Any:
+    features = {
+        "image": {"_type": "Image"},
+        "label": {"names": list(classes), "_type": "ClassLabel"},
+        "width": {"dtype": "int32", "_type": "Value"},
+        "height": {"dtype": "int32", "_type": "Value"},
+        "sha256": {"dtype": "string", "_type": "Value"},
+        "split": {"dtype": "string", "_type": "Value"},
+        "source": {"dtype": "string", "_type": "Value"},
+    }
+    return pa.schema(
+        [
+            ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            ("label", pa.int64()),
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            ("sha256", pa.string()),
+            ("split", pa.string()),
+            ("source", pa.string()),
+        ],
+        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+    )
+
+
+def _row(table: Any, i: int) -> Row:
+    image = table["image"][i]
+    return Row(
+        image=image["bytes"].as_py(),
+        path=image["path"].as_py(),
+        label=table["label"][i].as_py(),
+        width=table["width"][i].as_py(),
+        height=table["height"][i].as_py(),
+        sha256=table["sha256"][i].as_py(),
+    )
