@@ -1,0 +1,48 @@
+# make demo: the whole loop on pictures that come with it.  make test: the tests.
+# Both make the environment first; the second time that costs nothing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: demo test test-all lint lock install clean
+
+demo: $(INSTALLED)
+	$(BIN)/pixloop demo
+
+test: $(INSTALLED)
+	$(BIN)/pytest
+
+test-all: $(INSTALLED)
+	$(BIN)/pytest -m "slow or integration or not slow"
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+install: $(INSTALLED)
+
+$(INSTALLED): requirements.lock requirements-uv.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "pixloop needs Python 3.11 to 3.13; run: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The lock covers Python 3.11 to 3.13 and every platform, and names no index.
+lock:
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --extra dev --extra s3 --extra postgres \
+		pyproject.toml --output-file requirements.lock
+	printf 'uv==%s\n' "$$($(BIN)/uv --version | cut -d' ' -f2)" | \
+		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+		--no-header - --output-file requirements-uv.lock
+
+clean:
+	rm -rf $(VENV) pixloop-demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
