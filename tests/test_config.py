@@ -1,0 +1,113 @@
+import json
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixloop.config import Config, config_keys, flatten, load_config, parse_config
+from pixloop.config_file import render_config
+from pixloop.errors import ConfigError
+
+SMALLEST = {"task": "classification", "data": "pictures"}
+
+
+def test_task_and_data_are_enough():
+    config = parse_config(SMALLEST)
+
+    assert config.data.train == "pictures"
+    assert config.training.epochs > 0
+
+
+@pytest.mark.parametrize(
+    ("raw", "overrides", "says"),
+    [
+        ({"task": "classification"}, [], "'data' is missing"),
+        ({**SMALLEST, "trainin": {}}, [], "Did you mean 'training'"),
+        ({**SMALLEST, "training": {"epoch": 3}}, [], "Did you mean 'training.epochs'"),
+        ({**SMALLEST, "training": {"epochs": "many"}}, [], "training.epochs"),
+        ({**SMALLEST, "training": {"epochs": 0}}, [], "training.epochs"),
+        ({**SMALLEST, "task": "poetry"}, [], "task"),
+        ({**SMALLEST, "name": "a/b"}, [], "name"),
+        (SMALLEST, ["epochs=3"], "Did you mean 'training.epochs'"),
+        (SMALLEST, ["training.epochs"], "expected key=value"),
+        (SMALLEST, ["training.epochs=[1"], "not valid YAML"),
+        ({**SMALLEST, "model": "resnet18"}, ["model.image_size=64"], "'model' must hold keys"),
+    ],
+)
+def test_what_is_wrong_is_named(raw, overrides, says):
+    with pytest.raises(ConfigError) as caught:
+        parse_config(raw, overrides)
+
+    assert says in str(caught.value)
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="pixloop init"):
+        load_config(tmp_path / "pixloop.yaml")
+
+    for content in (b"a: [", b"- 1", b"\xff\xfe\x00", b""):
+        (tmp_path / "pixloop.yaml").write_bytes(content)
+        with pytest.raises(ConfigError, match=r"pixloop\.yaml"):
+            load_config(tmp_path / "pixloop.yaml")
+
+
+def test_overrides_win_and_take_yaml_values():
+    config = parse_config(
+        {**SMALLEST, "training": {"epochs": 9}},
+        ["training.epochs=3", "training.learning_rate=1e-4", "training.augmentations=[flip]"],
+    )
+
+    assert config.training.epochs == 3
+    assert config.training.learning_rate == 1e-4
+    assert config.training.augmentations == ("flip",)
+
+
+def test_an_override_reaches_into_short_data():
+    assert parse_config(SMALLEST, ["data.test=other"]).data.train == "pictures"
+
+
+@given(
+    epochs=st.integers(1, 1000),
+    rate=st.floats(1e-9, 10),
+    name=st.from_regex(r"[a-z][a-z0-9_.]{0,20}", fullmatch=True),
+    weights=st.none() | st.text(min_size=1),
+)
+def test_flat_keys_give_the_configuration_back(epochs, rate, name, weights):
+    config = Config.model_validate(
+        {
+            "task": "classification",
+            "data": {"train": "p"},
+            "training": {"epochs": epochs, "learning_rate": rate},
+            "model": {"name": name, "weights": weights},
+        }
+    )
+
+    flat = flatten(config)
+
+    assert list(flat) == config_keys()
+    assert parse_config({}, [f"{key}={json.dumps(value)}" for key, value in flat.items()]) == config
+
+
+def test_the_written_file_holds_what_was_chosen_and_shows_every_key():
+    chosen = {**SMALLEST, "data": {"train": "a: 'b' # c"}, "model": {"image_size": 64}}
+
+    text = render_config(chosen)
+
+    assert parse_config(yaml.safe_load(text)) == parse_config(chosen)
+    for key in config_keys():
+        assert f"{key.rpartition('.')[2]}: " in text
+
+
+def test_every_commented_key_can_be_uncommented():
+    lines = render_config(SMALLEST | {"data": {"train": "p"}}).splitlines()
+
+    uncommented = [
+        line.replace("  # ", "  ", 1) if line.startswith("  # ") else line for line in lines
+    ]
+
+    everything = yaml.safe_load("\n".join(uncommented))
+    assert parse_config(everything) == parse_config(SMALLEST)
+    assert set(everything["training"]) == set(
+        Config.model_fields["training"].annotation.model_fields
+    )

@@ -1,0 +1,24 @@
+import pytest
+
+from pixloop.progress import parse_line, progress, track
+
+
+def test_lines_tell_a_parent_how_far_it_is(monkeypatch, capsys):
+    monkeypatch.setenv("PIXLOOP_PROGRESS", "lines")
+
+    with progress("training", 10) as advance:
+        advance(4, "loss 0.5")
+
+    last = parse_line(capsys.readouterr().err.splitlines()[-1])
+    assert last == {"description": "training", "done": 4, "total": 10, "note": "loss 0.5"}
+
+
+def test_a_log_gets_plain_lines(capsys):
+    assert list(track("abc", "reading", 3)) == ["a", "b", "c"]
+
+    assert capsys.readouterr().err == "reading: 3/3\n"
+
+
+@pytest.mark.parametrize("line", ["", "loss 0.3", "::pixloop-progress {", "::pixloop-progress 3"])
+def test_an_ordinary_line_is_no_progress(line):
+    assert parse_line(line) is None
