@@ -1,0 +1,204 @@
+"""One Training or Processing step as a job of this machine: its command, and its folders.
+
+A job's folder holds ``ml/``, which is the container's ``/opt/ml`` (see ``container.py``), the
+``log.txt`` and, when all is done, ``done.json`` (see ``cache.py``).
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from pixloop.errors import PipelineError
+from pixloop.files import pack, write_json
+from pixloop.pipeline.container import ROOT
+
+#: What a kill must not cost: checkpoints, TensorBoard's events and a step's own scratch.
+KEPT = ("checkpoints", "output/tensorboard", "work")
+LOG = "log.txt"
+_ARTIFACT = "model.tar.gz"
+_MODULE = ("python", "-m", "pixloop.pipeline.steps")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a step asks for, with every expression resolved.
+
+    Attributes:
+        inputs: name → the address it comes from, and its folder below ``ml/``.
+        outputs: name → its place below the job's folder.
+        documents: files of the contract below ``ml/`` → their JSON.
+        settings: what decides the result besides the inputs, for the cache.
+    """
+
+    name: str
+    kind: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    inputs: Mapping[str, tuple[str, str]]
+    outputs: Mapping[str, str]
+    documents: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+
+def read_job(name: str, kind: str, arguments: Mapping[str, Any]) -> Job:
+    """The job that a step's resolved arguments describe.
+
+    Raises:
+        PipelineError: a part is missing, or a path lies outside /opt/ml.
+    """
+    read = {"Training": _read_training, "Processing": _read_processing}[kind]
+    try:
+        return read(name, arguments)
+    except (KeyError, TypeError) as e:
+        raise PipelineError(f"The step {name} is not described fully: {e} is missing.") from e
+
+
+def lay_out(job: Job, folder: Path) -> None:
+    """Make the job's ``ml/`` afresh: inputs linked, outputs empty, what ``KEPT`` names kept."""
+    root = folder / "ml"
+    root.mkdir(parents=True, exist_ok=True)
+    _wipe(root, keep=[root / name for name in KEPT])
+    for output in job.outputs.values():
+        if output.startswith("ml/"):
+            (folder / output).mkdir(parents=True, exist_ok=True)
+        else:
+            (folder / output).unlink(missing_ok=True)
+    (root / "model").mkdir(exist_ok=True)
+    for name in KEPT:
+        (root / name).mkdir(parents=True, exist_ok=True)
+    for input_name, (address, place) in job.inputs.items():
+        _link(local_path(address, f"{job.name}'s input {input_name!r}"), root / place)
+    for file, content in job.documents.items():
+        write_json(root / file, content)
+
+
+def collect(job: Job, folder: Path) -> None:
+    """After the command has succeeded: pack the model, and see that no output is missing.
+
+    Raises:
+        PipelineError: an output is empty.
+    """
+    if job.kind == "Training":
+        pack(folder / "ml" / "model", folder / _ARTIFACT)
+    for name, place in job.outputs.items():
+        path = folder / place
+        if path.is_dir() and not any(path.iterdir()):
+            raise PipelineError(f"The step {job.name} ended, but left its output {name!r} empty.")
+
+
+def properties(job: Job, arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """What later steps can refer to: the arguments, with the outputs at their addresses here."""
+    addresses = {name: (folder / place).as_uri() for name, place in job.outputs.items()}
+    if job.kind == "Training":
+        return {**arguments, "ModelArtifacts": {"S3ModelArtifacts": addresses["model"]}}
+    outputs = {name: {"S3Output": {"S3Uri": address}} for name, address in addresses.items()}
+    return {**arguments, "ProcessingOutputConfig": {"Outputs": outputs}}
+
+
+def local_path(address: str, what: str) -> Path:
+    """The path of a ``file://`` address.
+
+    Raises:
+        PipelineError: the address is another one, or nothing is there; ``what`` names it.
+    """
+    parts = urlsplit(address)
+    if parts.scheme != "file":
+        raise PipelineError(
+            f"{what} is at {address!r}, but a pipeline that runs here reads file:// addresses. "
+            "Fetch it to a folder first, as 'pixloop run' does."
+        )
+    path = Path(unquote(parts.path))
+    if not path.exists():
+        raise PipelineError(f"{what}: {path} does not exist.")
+    return path
+
+
+def _read_training(name: str, arguments: Mapping[str, Any]) -> Job:
+    algorithm = arguments["AlgorithmSpecification"]
+    channels = {c["ChannelName"]: c for c in arguments.get("InputDataConfig", [])}
+    # Without an entrypoint of its own, a container is started as "<image> train".
+    command = [
+        *algorithm.get("ContainerEntrypoint", _MODULE),
+        *algorithm.get(
+            "ContainerArguments", [] if "ContainerEntrypoint" in algorithm else ["train"]
+        ),
+    ]
+    hyperparameters = arguments.get("HyperParameters", {})
+    host = "algo-1"
+    return Job(
+        name=name,
+        kind="Training",
+        command=tuple(command),
+        environment=arguments.get("Environment", {}),
+        inputs={
+            channel: (c["DataSource"]["S3DataSource"]["S3Uri"], f"input/data/{channel}")
+            for channel, c in channels.items()
+        },
+        outputs={"model": _ARTIFACT},
+        documents={
+            "input/config/hyperparameters.json": hyperparameters,
+            "input/config/inputdataconfig.json": {
+                channel: {"TrainingInputMode": "File"} for channel in channels
+            },
+            "input/config/resourceconfig.json": {"current_host": host, "hosts": [host]},
+        },
+        settings={"command": command, "hyperparameters": hyperparameters},
+    )
+
+
+def _read_processing(name: str, arguments: Mapping[str, Any]) -> Job:
+    application = arguments["AppSpecification"]
+    command = [
+        *application.get("ContainerEntrypoint", _MODULE),
+        *application.get("ContainerArguments", []),
+    ]
+    outputs = arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    return Job(
+        name=name,
+        kind="Processing",
+        command=tuple(command),
+        environment=arguments.get("Environment", {}),
+        inputs={
+            i["InputName"]: (i["S3Input"]["S3Uri"], _below_root(i["S3Input"]["LocalPath"]))
+            for i in arguments.get("ProcessingInputs", [])
+        },
+        outputs={o["OutputName"]: "ml/" + _below_root(o["S3Output"]["LocalPath"]) for o in outputs},
+        documents={"config/processingjobconfig.json": {"ProcessingInputs": [], **arguments}},
+        settings={"command": command},
+    )
+
+
+def _below_root(path: str) -> str:
+    """A container's path, relative to its /opt/ml.
+
+    >>> _below_root("/opt/ml/processing/input/dataset")
+    'processing/input/dataset'
+    """
+    pure = PurePosixPath(path)
+    if not pure.is_relative_to(ROOT) or ".." in pure.parts:
+        raise PipelineError(f"The container path {path!r} lies outside {ROOT}.")
+    return pure.relative_to(ROOT).as_posix()
+
+
+def _link(source: Path, target: Path) -> None:
+    """A folder becomes the input; a file lies in it under its own name, as S3 would bring it."""
+    if source.is_file():
+        target.mkdir(parents=True, exist_ok=True)
+        target = target / source.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to(source.absolute())
+
+
+def _wipe(folder: Path, keep: list[Path]) -> None:
+    for entry in folder.iterdir():
+        if entry in keep:
+            continue
+        if entry.is_symlink() or entry.is_file():
+            entry.unlink()
+        elif any(path.is_relative_to(entry) for path in keep):
+            _wipe(entry, keep)
+        else:
+            shutil.rmtree(entry)

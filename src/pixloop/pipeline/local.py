@@ -1,0 +1,306 @@
+"""Runs a pipeline definition on this machine: the same JSON, the same container contract.
+
+Every Training and Processing step is a child process with its own folder, which stands for the
+container's ``/opt/ml``. A step with the same content as before is not run again; one that was
+killed goes on from its checkpoints.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pixloop.bundle import now
+from pixloop.errors import GateRefused, PipelineError
+from pixloop.files import write_json
+from pixloop.pipeline.cache import (
+    DONE,
+    Done,
+    content_digest,
+    outside_digest,
+    read_done,
+    step_key,
+    write_done,
+)
+from pixloop.pipeline.display import Listener, Silent
+from pixloop.pipeline.expressions import Scope, judge, resolve
+from pixloop.pipeline.jobs import LOG, Job, collect, lay_out, local_path, properties, read_job
+from pixloop.pipeline.lock import exclusive
+from pixloop.pipeline.order import bind_parameters, in_order, main_path
+from pixloop.pipeline.process import Ended, run_command
+from pixloop.pipeline.runs import (
+    RunRecord,
+    StepRecord,
+    StepStatus,
+    list_runs,
+    mark_interrupted,
+    new_run_id,
+)
+
+Register = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+_ORPHAN_WAIT_S = 20.0
+
+
+def run_local(
+    definition: Mapping[str, Any],
+    state: Path,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    name: str = "pipeline",
+    register: Register | None = None,
+    listener: Listener | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> RunRecord:
+    """Run a pipeline to its end.
+
+    Args:
+        definition: the SageMaker pipeline definition.
+        state: the project's ``.pixloop`` folder, for steps and runs.
+        parameters: values for the definition's parameters; others have their defaults.
+        name: what ``Execution.PipelineName`` is.
+        register: called with the arguments of a RegisterModel step; its answer, which must be
+            JSON, is kept in the record.
+        listener: is told what happens.
+        environment: variables for every step.
+
+    Raises:
+        GateRefused: a condition does not hold, and the definition then fails on purpose.
+        PipelineError: a step failed, the definition is wrong, or another run is at work.
+    """
+    bound = bind_parameters(definition, parameters or {})
+    busy = "Another run of this project is at work (process {pid}). Wait for it, or stop it."
+    with exclusive(state / "run.lock", busy):
+        for old in list_runs(state):
+            if old.status == "running":
+                mark_interrupted(old)
+        run = _Run(definition, state, bound, name, register, listener or Silent(), environment)
+        return run.execute()
+
+
+class _Run:
+    """One run: the scope of its expressions, its record, and what to do for each type of step."""
+
+    def __init__(
+        self,
+        definition: Mapping[str, Any],
+        state: Path,
+        parameters: Mapping[str, Any],
+        name: str,
+        register: Register | None,
+        listener: Listener,
+        environment: Mapping[str, str] | None,
+    ) -> None:
+        self._definition = definition
+        self._state = state.absolute()
+        self._register = register
+        self._listener = listener
+        self._environment = environment or {}
+        self._digests: dict[str, str] = {}  # address of an output → its content's digest
+        self._reasons: list[str] = []  # why the last condition does not hold
+        identity = new_run_id()
+        self._record = RunRecord(
+            id=identity,
+            pid=os.getpid(),
+            started=now(),
+            parameters=dict(parameters),
+            steps={step["Name"]: StepRecord() for step in main_path(definition["Steps"])},
+            folder=self._state / "runs" / identity,
+        )
+        execution = {
+            "PipelineName": name,
+            "PipelineExecutionId": identity,
+            "StartDateTime": self._record.started,
+        }
+        self._scope = Scope(parameters, execution)
+        self._types: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
+            "Processing": self._run_job,
+            "Training": self._run_job,
+            "Condition": self._decide,
+            "RegisterModel": self._register_model,
+            "Fail": self._fail,
+        }
+
+    def execute(self) -> RunRecord:
+        record, started = self._record, time.monotonic()
+        write_json(record.folder / "definition.json", self._definition)
+        record.save()
+        self._listener.run_started(record.id, list(record.steps))
+        try:
+            self._run_steps(self._definition["Steps"])
+            record.status = "done"
+        except GateRefused as e:
+            record.status, record.failure = "refused", str(e)
+            raise
+        except Exception as e:
+            record.status, record.failure = "failed", str(e)
+            raise
+        except BaseException:
+            record.status = "interrupted"
+            raise
+        finally:
+            record.seconds = round(time.monotonic() - started, 3)
+            record.save()
+            self._listener.run_ended(record.status)
+        return record
+
+    def _run_steps(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        for step in in_order(steps):
+            run = self._types.get(step["Type"])
+            if run is None:
+                raise PipelineError(
+                    f"The step {step['Name']} is of type {step['Type']}, which cannot run here. "
+                    f"Known: {', '.join(self._types)}."
+                )
+            run(step)
+
+    # ---- Training and Processing
+
+    def _run_job(self, step: Mapping[str, Any]) -> None:
+        name = step["Name"]
+        with self._watched(name) as record:
+            arguments = resolve(step["Arguments"], self._scope)
+            job = read_job(name, step["Type"], arguments)
+            key = step_key(job, self._input_digests(job))
+            folder = self._state / "steps" / f"{name}-{key[:16]}"
+            record.folder = folder.relative_to(self._state).as_posix()
+            self._link_to_run(name, folder)
+            done = read_done(folder, job) if step.get("CacheConfig", {}).get("Enabled") else None
+            if done is None:
+                done = self._work(job, key, folder)
+            else:
+                record.status = "cached"
+            self._publish(step, job, arguments, folder, done)
+
+    def _work(self, job: Job, key: str, folder: Path) -> Done:
+        busy = f"The step {job.name} is still at work in process {{pid}}, left by an earlier run."
+        with exclusive(folder / "lock", busy, wait_s=_ORPHAN_WAIT_S) as lock:
+            started = time.monotonic()
+            (folder / DONE).unlink(missing_ok=True)
+            lay_out(job, folder)
+            environment = {
+                **self._environment,
+                **job.environment,
+                "PIXLOOP_ML": str(folder / "ml"),
+                "PIXLOOP_PROGRESS": "lines",
+                "PYTHONUNBUFFERED": "1",
+                "TRAINING_JOB_NAME": f"{job.name}-{key[:16]}",
+            }
+            ended = run_command(
+                job.command, environment, folder, folder / LOG, lock, self._advance(job.name)
+            )
+            if ended.code != 0:
+                raise PipelineError(_explain(job.name, ended, folder))
+            collect(job, folder)
+            seconds = round(time.monotonic() - started, 3)
+            return write_done(folder, job, key, ended=now(), seconds=seconds)
+
+    def _input_digests(self, job: Job) -> dict[str, str]:
+        digests = {}
+        for name, (address, _) in job.inputs.items():
+            path = local_path(address, f"{job.name}'s input {name!r}")
+            if address in self._digests:
+                digests[name] = self._digests[address]
+            elif path.is_relative_to(self._state / "steps"):
+                digests[name] = content_digest(path)
+            else:
+                digests[name] = outside_digest(path)
+        return digests
+
+    def _publish(
+        self,
+        step: Mapping[str, Any],
+        job: Job,
+        arguments: Mapping[str, Any],
+        folder: Path,
+        done: Done,
+    ) -> None:
+        for output, place in job.outputs.items():
+            self._digests[(folder / place).as_uri()] = done.outputs[output].sha256
+        self._scope.steps[job.name] = properties(job, arguments, folder)
+        self._scope.property_files[job.name] = {
+            file["PropertyFileName"]: folder / job.outputs[file["OutputName"]] / file["FilePath"]
+            for file in step.get("PropertyFiles", [])
+        }
+
+    def _link_to_run(self, name: str, folder: Path) -> None:
+        link = self._record.folder / "steps" / name
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(os.path.relpath(folder, link.parent))
+
+    def _advance(self, step: str) -> Callable[[Mapping[str, object]], None]:
+        def advance(record: Mapping[str, Any]) -> None:
+            self._listener.step_advanced(
+                step,
+                str(record.get("description", "")),
+                int(record.get("done", 0)),
+                record.get("total"),
+                str(record.get("note", "")),
+            )
+
+        return advance
+
+    # ---- Condition, RegisterModel and Fail
+
+    def _decide(self, step: Mapping[str, Any]) -> None:
+        arguments = step["Arguments"]
+        with self._watched(step["Name"]) as record:
+            verdicts = [judge(condition, self._scope) for condition in arguments["Conditions"]]
+            self._reasons = [verdict.reason for verdict in verdicts if not verdict.holds]
+            if self._reasons:
+                record.status, record.failure = "refused", "; ".join(self._reasons)
+        self._run_steps(arguments["ElseSteps" if self._reasons else "IfSteps"])
+
+    def _register_model(self, step: Mapping[str, Any]) -> None:
+        with self._watched(step["Name"]):
+            if self._register is None:
+                raise PipelineError(f"The step {step['Name']} has no registry to register with.")
+            answer = dict(self._register(resolve(step["Arguments"], self._scope)))
+            self._scope.steps[step["Name"]] = answer
+            self._record.registered = answer
+
+    def _fail(self, step: Mapping[str, Any]) -> None:
+        message = resolve(step["Arguments"]["ErrorMessage"], self._scope)
+        if self._reasons:
+            raise GateRefused(f"{message} {'; '.join(self._reasons)}.")
+        raise PipelineError(f"{step['Name']}: {message}")
+
+    @contextmanager
+    def _watched(self, name: str) -> Iterator[StepRecord]:
+        """Keep the record and the listener up to date while a step runs."""
+        record = self._record.steps.setdefault(name, StepRecord())
+        started = time.monotonic()
+        record.status, record.started = "running", now()
+        self._record.save()
+        self._listener.step_started(name)
+        status: StepStatus = "done"
+        try:
+            yield record
+            # The block may have found a better word than "done".
+            status = record.status if record.status != "running" else "done"
+        except Exception as e:
+            status, record.failure = "failed", str(e)
+            raise
+        except BaseException:
+            status = "interrupted"
+            raise
+        finally:
+            record.status, record.seconds = status, round(time.monotonic() - started, 3)
+            self._record.save()
+            self._listener.step_ended(name, status, record.seconds)
+
+
+def _explain(step: str, ended: Ended, folder: Path) -> str:
+    """Why a step failed: what it left in its failure file, or how it ended; and its last lines."""
+    file = folder / "ml" / "output" / "failure"
+    cause = file.read_text(encoding="utf-8", errors="replace").strip() if file.exists() else ""
+    if not cause and ended.code < 0:
+        cause = f"it was ended by {signal.Signals(-ended.code).name}"
+        if ended.code == -signal.SIGKILL:
+            cause += " (by a person, or by the system because memory ran out)"
+    cause = cause or f"it ended with exit code {ended.code}"
+    lines = [f"The step {step} failed: {cause}", f"Its log: {folder / LOG}"]
+    lines += [f"  {line}" for line in ended.tail if line.strip() not in cause]
+    return "\n".join(lines)

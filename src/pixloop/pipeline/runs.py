@@ -1,0 +1,75 @@
+"""The record of a run: ``.pixloop/runs/<id>/run.json``, always whole, always current."""
+
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pixloop.files import write_text
+
+RECORD = "run.json"
+
+StepStatus = Literal["waiting", "running", "done", "cached", "failed", "refused", "interrupted"]
+RunStatus = Literal["running", "done", "failed", "refused", "interrupted"]
+
+
+class StepRecord(BaseModel):
+    """How far one step of a run is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: StepStatus = "waiting"
+    started: str | None = None  #: ISO 8601, UTC
+    seconds: float | None = None
+    folder: str | None = None  #: relative to .pixloop/
+    failure: str | None = None
+
+
+class RunRecord(BaseModel):
+    """The content of run.json."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    status: RunStatus = "running"
+    pid: int
+    started: str  #: ISO 8601, UTC
+    seconds: float | None = None
+    parameters: dict[str, Any] = {}
+    steps: dict[str, StepRecord] = {}
+    registered: dict[str, Any] | None = None  #: what the registry answered
+    failure: str | None = None
+    folder: Path = Field(exclude=True, default=Path())
+
+    def save(self) -> None:
+        """Write run.json."""
+        write_text(self.folder / RECORD, self.model_dump_json(indent=2) + "\n")
+
+
+def new_run_id() -> str:
+    """A name that sorts by time and does not repeat: ``20260131T142501-9f3a``."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+
+
+def list_runs(state: Path) -> list[RunRecord]:
+    """The runs of a project, the newest first; ``state`` is its ``.pixloop`` folder."""
+    records = []
+    for file in sorted((state / "runs").glob(f"*/{RECORD}"), reverse=True):
+        try:
+            record = RunRecord.model_validate_json(file.read_text(encoding="utf-8"))
+        except (OSError, ValidationError):
+            continue  # another version's record does not stand in the way
+        record.folder = file.parent
+        records.append(record)
+    return records
+
+
+def mark_interrupted(record: RunRecord) -> None:
+    """Say of a run whose process is gone that it was interrupted."""
+    record.status = "interrupted"
+    for step in record.steps.values():
+        if step.status == "running":
+            step.status = "interrupted"
+    record.save()
