@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+# The server's own, so that what is calibrated is what is served.
+from pixloop.serving.predictor import softmax as softmax
+
 #: Temperatures are sought between these; random answers would drive it to infinity.
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 
@@ -24,15 +27,6 @@ class ReliabilityBin:
     pictures: int
     confidence: float  #: the mean score
     accuracy: float  #: the share that is right
-
-
-def softmax(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
-    """Probabilities from logits, both of shape (N, K): ``softmax(logits / temperature)``.
-
-    >>> softmax([[0.0, 0.0]]).tolist()
-    [[0.5, 0.5]]
-    """
-    return np.exp(_log_softmax(logits, temperature))
 
 
 def negative_log_likelihood(
