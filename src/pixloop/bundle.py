@@ -14,6 +14,7 @@
 so a kill in the middle never leaves something that looks like one.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -124,13 +125,23 @@ class Bundle:
         """The file of a graph, the chosen one by default."""
         return self.path / self.graph(format_).file
 
-    def verify(self) -> None:
-        """Hold every file against the size and SHA-256 in bundle.json.
+    def graph_files(self, format_: str | None = None) -> tuple[str, ...]:
+        """The names of a graph's files, relative to the bundle; the chosen graph's by default."""
+        graph = self.graph(format_)
+        if graph.format == "openvino":
+            return graph.file, graph.file.removesuffix(".xml") + ".bin"
+        return (graph.file,)
+
+    def verify(self, names: Iterable[str] | None = None) -> None:
+        """Hold files against their size and SHA-256 in bundle.json: all of them, or those named.
 
         Raises:
-            BundleError: a file is missing or differs; the message names it.
+            BundleError: a file is missing, unrecorded or differs; the message names it.
         """
-        for name, record in self.manifest.files.items():
+        for name in self.manifest.files if names is None else names:
+            record = self.manifest.files.get(name)
+            if record is None:
+                raise BundleError(f"{self.path}: {MANIFEST} does not record {name}.")
             file = self.path / name
             if not file.is_file():
                 raise BundleError(f"{self.path}: {name} is missing. Export the model again.")
