@@ -1,0 +1,51 @@
+"""The ``pixloop`` command. Each command is a few lines over ``project.py``."""
+
+import json
+import sys
+
+import typer
+from rich.markup import escape
+
+from pixloop import __version__
+from pixloop.cli import loop, models, serving
+from pixloop.cli.output import err
+from pixloop.errors import PixloopError
+
+app = typer.Typer(
+    name="pixloop",
+    help="Close the loop on image models: train, prove, register, serve.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(loop.demo)
+app.command()(loop.init)
+app.command()(loop.run)
+app.command()(loop.report)
+app.command()(loop.pipeline)
+app.add_typer(models.app, name="models")
+app.command()(serving.serve)
+app.command()(serving.predict)
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True),
+) -> None:
+    if version:
+        print(f"pixloop {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; an expected error is a message and an exit code, not a trace."""
+    try:
+        app()
+    except PixloopError as e:
+        # The command that failed may not have got as far as reading its options.
+        if "--json" in sys.argv:
+            error = {"type": type(e).__name__, "message": str(e), "exit_code": e.exit_code}
+            print(json.dumps({"error": error}, ensure_ascii=False))
+        err.print(f"[bold red]error:[/] {escape(str(e))}")
+        sys.exit(e.exit_code)

@@ -1,0 +1,145 @@
+"""The commands of the loop: demo, init, run, report, pipeline."""
+
+import webbrowser
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from pixloop import demo as demo_room
+from pixloop.cli.output import JsonOption, ProjectOption, err, out, percent, print_json
+from pixloop.pipeline.display import display
+from pixloop.project import Project, RunSummary
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of pixloop.yaml; repeatable."),
+]
+
+
+def demo(
+    folder: Annotated[str, typer.Option("--dir", help="Where the project goes.")] = "pixloop-demo",
+    set_: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Run the whole loop on handwritten digits, and leave the project behind.
+
+    Example: `pixloop demo --dir digits`
+    """
+    with display() as listener:
+        result = demo_room.run_demo(folder, set_ or (), listener)
+    if json:
+        print_json(result)
+        return
+    _print_summary(result.run)
+    asked = f"{result.right} of {result.asked} test pictures right"
+    out.print(f"  served      [bold]{asked}[/] over HTTP, {result.latency_ms:.0f} ms each")
+    out.print("\nTry next:")
+    for command in (
+        f"cd {folder} && pixloop report",
+        "pixloop models show latest",
+        "pixloop serve",
+    ):
+        out.print(f"  [bold cyan]{escape(command)}[/]")
+
+
+def init(
+    folder: Annotated[str, typer.Argument(help="The project's folder; made where missing.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            help="Pictures: a folder, zip, tar, .csv, .jsonl, or an https://, s3://, "
+            "hf://datasets/ or kaggle:// address.",
+        ),
+    ],
+    task: Annotated[str, typer.Option("--task", help="What is learned.")] = "classification",
+    json: JsonOption = False,
+) -> None:
+    """Make a project: a folder with a pixloop.yaml that explains itself.
+
+    Example: `pixloop init vehicles --data ~/pictures`
+    """
+    project = Project.init(folder, data, task)
+    if json:
+        print_json({"project": project.config.name, "folder": str(project.folder)})
+        return
+    out.print(f"Made [bold]{escape(str(project.folder / 'pixloop.yaml'))}[/]. Next:")
+    out.print(f"  [bold cyan]cd {escape(folder)} && pixloop run[/]")
+
+
+def run(
+    set_: SetOption = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Warnings about the data are errors.")
+    ] = False,
+    project: ProjectOption = ".",
+    json: JsonOption = False,
+) -> None:
+    """Prepare, train, export, evaluate, gate and register.
+
+    Finished steps are reused, a killed run resumes. A model that the gate refuses ends with exit
+    code 3.
+
+    Example: `pixloop run --set training.epochs=3`
+    """
+    overrides = [*(set_ or ()), *(["data.strict=true"] if strict else [])]
+    with display() as listener:
+        summary = Project.open(project, overrides).run(listener)
+    if json:
+        print_json(summary)
+    else:
+        _print_summary(summary)
+
+
+def report(
+    browser: Annotated[bool, typer.Option(help="Open the report in a browser.")] = True,
+    project: ProjectOption = ".",
+    json: JsonOption = False,
+) -> None:
+    """Open the HTML report of the last run: one file that needs no network.
+
+    Example: `pixloop report --no-browser`
+    """
+    path = Project.open(project).report()
+    if json:
+        print_json({"report": str(path)})
+        return
+    out.print(escape(str(path)))
+    if browser and not webbrowser.open(path.as_uri()):
+        err.print("No browser could be opened; open the file above in one.")
+
+
+def pipeline(project: ProjectOption = ".", json: JsonOption = False) -> None:
+    """Print the pipeline definition, as SageMaker reads it.
+
+    Example: `pixloop pipeline > pipeline.json`
+    """
+    # The definition is JSON anyway; --json is taken so that every command takes it.
+    print_json(Project.open(project).definition())
+
+
+def _print_summary(summary: RunSummary) -> None:
+    metrics, threshold = summary.metrics, summary.threshold
+    out.print(
+        f"[bold green]{escape(summary.project)} version {summary.version}[/] is registered, "
+        f"after {summary.seconds:.0f} s"
+    )
+    pictures = ", ".join(f"{n} {split}" for split, n in summary.pictures.items())
+    out.print(f"  data        {len(summary.classes)} classes; pictures: {pictures}")
+    for finding in summary.findings:
+        out.print(f"              [yellow]{escape(finding)}[/]")
+    out.print(
+        f"  quality     accuracy [bold]{percent(metrics['accuracy'])}[/], "
+        f"macro F1 {metrics['f1_macro']:.3f} on the test pictures"
+    )
+    if threshold["score"] is None:
+        sure = f"no score keeps the error below {percent(threshold['max_error'])}: all go to people"
+    else:
+        sure = (
+            f"from score {threshold['score']:.3f} on, at most {percent(threshold['max_error'])} "
+            f"wrong (with {percent(threshold['confidence'])} confidence)"
+        )
+    out.print(f"  accepts     {sure}")
+    out.print(f"  graph       {summary.chosen_graph}, the fastest that agrees with the model")
+    out.print(f"  report      {escape(summary.report)}")

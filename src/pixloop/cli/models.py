@@ -1,0 +1,121 @@
+"""``pixloop models``: list, show, compare, approve, reject, rollback."""
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from pixloop.cli.output import JsonOption, ProjectOption, out, percent, print_json
+from pixloop.project import Project
+from pixloop.registry import ModelVersion
+
+app = typer.Typer(help="The versions of this project's model.", no_args_is_help=True)
+
+VersionArgument = Annotated[str, typer.Argument(help="A number, 'latest' or 'champion'.")]
+
+
+@app.command("list")
+def list_(project: ProjectOption = ".", json: JsonOption = False) -> None:
+    """List the versions, newest first.
+
+    Example: `pixloop models list`
+    """
+    opened = Project.open(project)
+    versions = opened.registry.list()
+    if json:
+        print_json({"versions": [version.model_dump(mode="json") for version in versions]})
+        return
+    if not versions:
+        out.print("No versions yet. 'pixloop run' makes one.")
+        return
+    table = Table("version", "status", "accuracy", "macro F1", "graph", "created", box=None)
+    for version in versions:
+        status = f"{version.status}, champion" if version.champion else version.status
+        table.add_row(
+            version.version,
+            status,
+            percent(version.metrics.get("accuracy")),
+            f"{version.metrics.get('f1_macro', 0):.3f}",
+            version.chosen_graph,
+            version.created,
+        )
+    out.print(table)
+
+
+@app.command()
+def show(version: VersionArgument, project: ProjectOption = ".", json: JsonOption = False) -> None:
+    """Show a version: status, metrics, graph, lineage.
+
+    Example: `pixloop models show latest --json`
+    """
+    _print_version(Project.open(project).registry.show(version), json)
+
+
+@app.command()
+def approve(
+    version: VersionArgument, project: ProjectOption = ".", json: JsonOption = False
+) -> None:
+    """Approve a version: it becomes the champion, which 'pixloop serve' serves.
+
+    Example: `pixloop models approve 3`
+    """
+    _print_version(Project.open(project).registry.approve(version), json)
+
+
+@app.command()
+def reject(
+    version: VersionArgument,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept with the version.")] = "",
+    project: ProjectOption = ".",
+    json: JsonOption = False,
+) -> None:
+    """Reject a version: it is never served unless it is named.
+
+    Example: `pixloop models reject 3 --reason "wrong on snow"`
+    """
+    _print_version(Project.open(project).registry.reject(version, reason), json)
+
+
+@app.command()
+def rollback(project: ProjectOption = ".", json: JsonOption = False) -> None:
+    """Make the previous champion the champion again.
+
+    Example: `pixloop models rollback`
+    """
+    _print_version(Project.open(project).registry.rollback(), json)
+
+
+@app.command()
+def compare(
+    a: VersionArgument, b: VersionArgument, project: ProjectOption = ".", json: JsonOption = False
+) -> None:
+    """Compare the metrics of two versions.
+
+    Example: `pixloop models compare 1 latest`
+    """
+    comparison = Project.open(project).registry.compare(a, b)
+    if json:
+        print_json(comparison)
+        return
+    table = Table(
+        "metric", f"version {comparison.a}", f"version {comparison.b}", "difference", box=None
+    )
+    for name, pair in comparison.metrics.items():
+        table.add_row(name, f"{pair.a:.4f}", f"{pair.b:.4f}", f"{pair.difference:+.4f}")
+    out.print(table)
+
+
+def _print_version(version: ModelVersion, json: bool) -> None:
+    if json:
+        print_json(version)
+        return
+    champion = ", champion" if version.champion else ""
+    out.print(f"[bold]version {version.version}[/]  {version.status}{champion}")
+    out.print(f"  created     {version.created}")
+    out.print(f"  graph       {version.chosen_graph}")
+    for name, value in version.metrics.items():
+        out.print(f"  {name.ljust(18)}{value:.4f}")
+    for name, value in version.lineage.items():
+        if not isinstance(value, dict):
+            out.print(f"  {name.ljust(18)}{escape(str(value))}")

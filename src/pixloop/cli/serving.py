@@ -1,0 +1,67 @@
+"""The commands ``serve`` and ``predict``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from pixloop.cli.output import JsonOption, ProjectOption, err, out, percent, print_json
+from pixloop.errors import DataError
+from pixloop.project import PicturePrediction, Project
+
+VersionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--version", help="A number, 'latest' or 'champion'.", show_default="champion, else latest"
+    ),
+]
+
+
+def serve(
+    version: VersionOption = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one.")] = None,
+    project: ProjectOption = ".",
+    json: JsonOption = False,
+) -> None:
+    """Serve a version over HTTP: /ping, /invocations, and a page at /docs.
+
+    Example: `pixloop serve --port 9000`
+    """
+    Project.open(project).serve(version, host, port)
+
+
+def predict(
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files.")],
+    url: Annotated[
+        str | None, typer.Option("--url", help="Ask the server at this address instead.")
+    ] = None,
+    version: VersionOption = None,
+    project: ProjectOption = ".",
+    json: JsonOption = False,
+) -> None:
+    """Predict pictures, here or with a running server.
+
+    Example: `pixloop predict *.jpg`
+    """
+    answers = []
+    for answer in Project.open(project).predict(pictures, url, version):
+        answers.append(answer)
+        if not json:
+            _print_answer(answer)
+    if json:
+        print_json({"predictions": [answer.model_dump(mode="json") for answer in answers]})
+    unread = sum(answer.error is not None for answer in answers)
+    if unread:
+        raise DataError(f"{unread} of {len(answers)} pictures could not be read.")
+
+
+def _print_answer(answer: PicturePrediction) -> None:
+    if answer.error is not None:
+        err.print(f"[red]{escape(answer.path)}: {escape(answer.error)}[/]")
+        return
+    out.print(
+        f"{escape(answer.path)}  [bold]{escape(answer.label or '')}[/]  "
+        f"{percent(answer.score)}  {answer.decision}"
+    )

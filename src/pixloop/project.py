@@ -1,0 +1,389 @@
+"""The Python API: one folder with a ``pixloop.yaml``, and one verb a stage.
+
+>>> from pixloop.project import Project
+>>> project = Project.open("vehicles")           # doctest: +SKIP
+>>> summary = project.run()                      # doctest: +SKIP
+>>> summary.metrics["f1_macro"]                  # doctest: +SKIP
+0.97
+
+The command line calls only this module. ``torch`` and MLflow are imported by the steps and the
+registry, when they are needed: opening a project takes milliseconds.
+"""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
+
+from pydantic import BaseModel, ConfigDict
+
+from pixloop.bundle import Bundle
+from pixloop.config import FILE_NAME, Config, load_config, parse_config
+from pixloop.config_file import render_config
+from pixloop.data.dataset import Dataset
+from pixloop.data.sources import fetch
+from pixloop.errors import BundleError, ConfigError, ImageError, PipelineError, RegistryError
+from pixloop.files import write_json, write_text
+from pixloop.pipeline.definition import build_definition
+from pixloop.pipeline.display import Listener
+from pixloop.pipeline.local import run_local
+from pixloop.pipeline.runs import RunRecord, list_runs
+from pixloop.records import Prediction
+
+if TYPE_CHECKING:
+    from pixloop.registry import Registry
+
+STATE = ".pixloop"
+
+
+class RunSummary(BaseModel):
+    """What a run made, and how good it is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    project: str
+    run: str
+    version: str  #: the registered model version
+    metrics: dict[str, float]
+    threshold: dict[str, Any]
+    chosen_graph: str
+    classes: tuple[str, ...]
+    pictures: dict[str, int]  #: kept pictures of each split
+    findings: tuple[str, ...]  #: what the data report found, a line each
+    seconds: float
+    steps: dict[str, str]  #: "done" or "cached", by step
+    report: str
+
+
+class PicturePrediction(BaseModel):
+    """The answer for one picture file: a prediction, or why there is none."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    label: str | None = None
+    score: float | None = None
+    decision: str | None = None
+    probabilities: dict[str, float] | None = None
+    error: str | None = None
+
+
+class Project:
+    """A project folder: its configuration, its runs and its registry."""
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        """Use ``Project.open`` or ``Project.init``."""
+        self.folder = folder
+        self.config = config
+        self.state = folder / STATE
+
+    @classmethod
+    def open(cls, folder: str | Path = ".", overrides: Iterable[str] = ()) -> "Project":
+        """Open the project in ``folder``; ``overrides`` are ``key=value`` with dotted keys.
+
+        Raises:
+            ConfigError: there is no pixloop.yaml, or it or an override is wrong.
+        """
+        root = Path(folder).resolve()
+        return cls(root, load_config(root / FILE_NAME, overrides))
+
+    @classmethod
+    def init(
+        cls,
+        folder: str | Path,
+        data: str,
+        task: str = "classification",
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> "Project":
+        """Make a project folder with a pixloop.yaml.
+
+        Args:
+            folder: made where it is missing.
+            data: a folder, file or address, as the key ``data.train`` takes it. A relative path
+                is meant from the current folder, and is written so that it holds in the project.
+            task: what is learned.
+            settings: further sections and keys of pixloop.yaml.
+
+        Raises:
+            ConfigError: the folder already holds a project, or a setting is wrong.
+        """
+        root = Path(folder).resolve()
+        file = root / FILE_NAME
+        if file.exists():
+            raise ConfigError(f"{file} exists. Edit it, or choose another folder.")
+        chosen: dict[str, Any] = {
+            "task": task,
+            "name": project_name(root),
+            **{name: dict(section) for name, section in (settings or {}).items()},
+        }
+        chosen["data"] = {"train": _stored_source(data, root), **chosen.get("data", {})}
+        config = parse_config(chosen, where=str(file))
+        write_text(file, render_config(chosen))
+        return cls(root, config)
+
+    # ---- the loop ---------------------------------------------------------------------------
+
+    def run(self, listener: Listener | None = None) -> RunSummary:
+        """Run the pipeline: prepare, train, export, evaluate, gate, register.
+
+        Finished steps whose inputs did not change are reused; a run that was killed resumes.
+
+        Raises:
+            GateRefused: the model does not meet the gate.
+            PipelineError: a step failed.
+            DataError, ConfigError: the data or the configuration cannot be used.
+        """
+        train, test = self._fetch_data()
+        champion = self._champion_bundle()
+        definition = build_definition(
+            self.config,
+            train=train.as_uri(),
+            test=test.as_uri() if test else None,
+            weights=self._weights(),
+            champion=champion.as_uri() if champion else None,
+            commit=_git_commit(self.folder),
+        )
+        record = run_local(
+            definition,
+            self.state,
+            name=self.config.name,
+            register=self._register,
+            listener=listener,
+        )
+        return self._summarise(record)
+
+    def definition(self) -> dict[str, Any]:
+        """The pipeline definition, as SageMaker reads it."""
+        return build_definition(self.config, commit=_git_commit(self.folder))
+
+    def report(self) -> Path:
+        """The HTML report of the last run that was evaluated.
+
+        Raises:
+            PipelineError: there is none yet.
+        """
+        for run in list_runs(self.state):
+            file = _output(run, "Evaluate", "evaluation") / "report.html"
+            if file.is_file():
+                return file.resolve()
+        raise PipelineError(f"{self.folder} has no report yet. 'pixloop run' makes one.")
+
+    # ---- model versions ---------------------------------------------------------------------
+
+    @property
+    def registry(self) -> "Registry":
+        """The registry of this project's model versions."""
+        # MLflow takes seconds to import, and most commands do without it.
+        from pixloop.registry import Registry
+
+        return Registry(self._registry_url(), self.model_name, self._registry_folder())
+
+    @property
+    def model_name(self) -> str:
+        """The name of the registered model."""
+        return self.config.registry.model or self.config.name
+
+    def bundle(self, version: str | None = None) -> tuple[str, Bundle]:
+        """A version and its bundle: the given one, else the champion, else the latest.
+
+        ``version`` may also be ``"champion"`` or ``"latest"``.
+        """
+        noted = self._noted_bundle() if version is None else None
+        if noted is not None:
+            return noted
+        registry = self.registry
+        chosen = _choose_version(registry, version)
+        bundle = registry.bundle(chosen, self.state / "bundles" / chosen)
+        if version is None:
+            self._note_bundle(chosen, bundle)
+        return chosen, bundle
+
+    # ---- serving ----------------------------------------------------------------------------
+
+    def serve(
+        self, version: str | None = None, host: str | None = None, port: int | None = None
+    ) -> None:
+        """Serve a version over HTTP until the process is told to stop."""
+        # The web server is no part of the other verbs.
+        from pixloop.serving.server import serve
+
+        chosen, bundle = self.bundle(version)
+        settings = self.config.serving.model_copy(
+            update={k: v for k, v in (("host", host), ("port", port)) if v is not None}
+        )
+        serve(bundle.path, f"{self.model_name}:{chosen}", settings)
+
+    def predict(
+        self, pictures: Iterable[Path], url: str | None = None, version: str | None = None
+    ) -> Iterator[PicturePrediction]:
+        """Predict picture files, with a version here or with the server at ``url``.
+
+        A picture that cannot be read gives an answer with ``error`` and stops nothing.
+        """
+        if url is not None:
+            from pixloop.serving.client import Client
+
+            with Client(url) as client:
+                yield from _predict_each(pictures, lambda data: client.predict([data])[0])
+        else:
+            # Numpy and the inference engine are no part of the other verbs.
+            from pixloop.serving.predictor import Predictor
+
+            predictor = Predictor.open(self.bundle(version)[1])
+            yield from _predict_each(pictures, lambda data: predictor.predict([data])[0])
+
+    # ---- inside -----------------------------------------------------------------------------
+
+    def _fetch_data(self) -> tuple[Path, Path | None]:
+        data, cache = self.config.data, self.state / "sources"
+        train = fetch(self._address(data.train), cache, data.sha256)
+        return train, fetch(self._address(data.test), cache) if data.test else None
+
+    def _address(self, source: str) -> str:
+        """A source as ``fetch`` takes it; a relative path is meant from the project's folder."""
+        if "://" in source:
+            return source
+        return str((self.folder / Path(source).expanduser()).resolve())
+
+    def _weights(self) -> str | None:
+        if self.config.model.weights is None:
+            return None
+        path = Path(self._address(self.config.model.weights))
+        if not path.is_file():
+            raise ConfigError(f"model.weights: {path} does not exist.")
+        return path.as_uri()
+
+    def _registry_url(self) -> str:
+        return self.config.registry.url or f"sqlite:///{self._registry_file()}"
+
+    def _registry_file(self) -> Path:
+        return self.state / "registry" / "registry.db"
+
+    def _champion_bundle(self) -> Path | None:
+        """The champion's bundle, unless there is no champion."""
+        if self.config.registry.url is None and not self._registry_file().exists():
+            return None
+        champions = [version for version in self.registry.list() if version.champion]
+        return self.bundle(champions[0].version)[1].path if champions else None
+
+    def _register(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Carry out a RegisterModel step with this project's registry."""
+        container = arguments["InferenceSpecification"]["Containers"][0]
+        archive = _file_of(container["ModelDataUrl"])
+        statistics = arguments["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"]
+        version = self.registry.register(archive.parent / "bundle", _file_of(statistics))
+        return {"ModelPackageVersion": version.version}
+
+    def _summarise(self, run: RunRecord) -> RunSummary:
+        evaluation = _output(run, "Evaluate", "evaluation")
+        measured = json.loads((evaluation / "evaluation.json").read_text())["pixloop"]
+        manifest = Bundle.open(_output(run, "Export", "bundle") / "bundle").manifest
+        dataset = Dataset.open(_output(run, "Prepare", "dataset"))
+        registered = run.registered or {}
+        return RunSummary(
+            project=self.config.name,
+            run=run.id,
+            version=registered["ModelPackageVersion"],
+            metrics={k: v for k, v in measured["metrics"].items() if isinstance(v, float)},
+            threshold=manifest.threshold.model_dump(),
+            chosen_graph=manifest.chosen_graph,
+            classes=manifest.classes,
+            pictures={split: sum(n.values()) for split, n in dataset.info.counts.items()},
+            findings=(),
+            seconds=run.seconds or 0.0,
+            steps={name: step.status for name, step in run.steps.items()},
+            report=str(self.report()),
+        )
+
+    def _noted_bundle(self) -> tuple[str, Bundle] | None:
+        """What ``bundle()`` found last, if the registry has not changed since.
+
+        Asking MLflow takes seconds, and a server should be up in less than one.
+        """
+        try:
+            note = json.loads(self._note_file().read_text())
+            if self.config.registry.url is not None or note["registry"] != self._registry_stamp():
+                return None
+            return note["version"], Bundle.open(Path(note["bundle"]))
+        except (OSError, ValueError, KeyError, BundleError):
+            return None
+
+    def _note_bundle(self, version: str, bundle: Bundle) -> None:
+        if self.config.registry.url is None:
+            note = {"version": version, "bundle": str(bundle.path)}
+            write_json(self._note_file(), {**note, "registry": self._registry_stamp()})
+
+    def _note_file(self) -> Path:
+        return self.state / "serving.json"
+
+    def _registry_stamp(self) -> list[int]:
+        stat = self._registry_file().stat()
+        return [stat.st_mtime_ns, stat.st_size]
+
+
+def project_name(folder: Path) -> str:
+    """A name that registries and SageMaker take, made from a folder's.
+
+    >>> project_name(Path("My vehicles_2"))
+    'My-vehicles-2'
+    """
+    return re.sub(r"[^A-Za-z0-9]+", "-", folder.name).strip("-")[:63] or "model"
+
+
+def _stored_source(source: str, root: Path) -> str:
+    """A source as pixloop.yaml holds it: addresses as they are, paths so that they hold there."""
+    if "://" in source:
+        return source
+    path = Path(source).expanduser().resolve()
+    if not path.exists():
+        raise ConfigError(f"--data: {path} does not exist.")
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def _choose_version(registry: "Registry", version: str | None) -> str:
+    if version is not None:
+        return registry.show(version).version
+    candidates = [each for each in registry.list() if each.status != "rejected"]
+    champions = [each for each in candidates if each.champion]
+    if not candidates:
+        raise RegistryError("There is no model version to serve. 'pixloop run' makes one.")
+    return (champions or candidates)[0].version
+
+
+def _predict_each(
+    pictures: Iterable[Path], predict: Callable[[bytes], Prediction]
+) -> Iterator[PicturePrediction]:
+    for path in pictures:
+        try:
+            answer = predict(path.read_bytes())
+        except (OSError, ImageError) as e:
+            yield PicturePrediction(path=str(path), error=str(e))
+        else:
+            yield PicturePrediction(
+                path=str(path),
+                label=answer.label,
+                score=answer.score,
+                decision=answer.decision.value,
+                probabilities=dict(answer.probabilities),
+            )
+
+
+def _output(run: RunRecord, step: str, output: str) -> Path:
+    return run.folder / "steps" / step / "ml" / "processing" / "output" / output
+
+
+def _file_of(address: str) -> Path:
+    return Path(unquote(urlparse(address).path))
+
+
+def _git_commit(folder: Path) -> str:
+    """The commit that the project's folder is at, or nothing where it is in no repository."""
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
