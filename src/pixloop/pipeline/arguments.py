@@ -52,7 +52,7 @@ _QUOTES: Mapping[type, tuple[str, str]] = {str: ('"', '"'), list: ("[", "]")}
 
 
 def processing(name: str, config: Config, inputs: Mapping[str, Json], output: str) -> Json:
-    """A Processing step that runs ``step <name>`` of ``steps.py``: input addresses in, one output."""
+    """A Processing step that runs ``step <name>`` of ``steps.py``, from addresses to one output."""
     place = f"/opt/ml/processing/output/{output}"
     uploaded = output_address(output, {"Get": "Execution.PipelineExecutionId"})
     arguments = {

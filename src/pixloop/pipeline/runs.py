@@ -49,8 +49,8 @@ class RunRecord(BaseModel):
 
 
 def new_run_id() -> str:
-    """A name that sorts by time and does not repeat: ``20260131T142501-9f3a``."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    """A name that sorts by time, in milliseconds, and does not repeat."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"[:-3] + f"-{secrets.token_hex(2)}"
 
 
 def list_runs(state: Path) -> list[RunRecord]:
