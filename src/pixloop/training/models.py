@@ -8,8 +8,8 @@
 """
 
 import difflib
+import logging
 import tempfile
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from pixloop.training.weights import find_published, hub_reachable, load_weights
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"
 ARCHIVE = "model.tar.gz"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ def _build_published(
     cached = find_published(name)
     if hub_reachable():
         try:
-            network: nn.Module = timm.create_model(
+            network: Any = timm.create_model(
                 name, pretrained=True, num_classes=num_classes, **options
             )
         except Exception as e:  # the hub's, the network's and timm's errors have no common root
@@ -197,11 +199,10 @@ def _build_published(
         return load_weights(name, cached, num_classes, options), f"hub cache {name}", True
     else:
         reason = "the Hugging Face hub cannot be reached"
-    warnings.warn(
+    _log.warning(
         f"No published weights for {name}: {reason}. Training starts from random weights, which"
         " needs more pictures and epochs. Set model.weights to a file to start from, or"
-        " model.pretrained=false to mean it.",
-        stacklevel=3,
+        " model.pretrained=false to mean it."
     )
     return _create(name, num_classes, options), f"random initialisation ({reason})", False
 

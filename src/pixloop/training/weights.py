@@ -67,15 +67,12 @@ def load_weights(name: str, path: Path, num_classes: int, options: dict[str, Any
             f" {', '.join(sorted(tensors)[:_NAMED_KEYS])}. Set model.name to the network they"
             " belong to."
         )
-    overlay = {"state_dict": tensors, "num_classes": _classes_of(tensors, heads)}
+    classes = _classes_of(tensors, heads)
+    options = options | {"pretrained_cfg_overlay": {"state_dict": tensors, "num_classes": classes}}
     try:
         # timm drops a classifier of another size, and resizes a transformer's positions.
         network: nn.Module = timm.create_model(
-            name,
-            pretrained=True,
-            pretrained_cfg_overlay=overlay,
-            num_classes=num_classes,
-            **options,
+            name, pretrained=True, num_classes=num_classes, **options
         )
     except RuntimeError as e:
         raise TrainingError(

@@ -1,0 +1,151 @@
+"""Checkpoints: the best weights, and all that a run needs to go on after a kill.
+
+::
+
+    checkpoints/
+      last.ckpt                     after the last finished epoch; names the best weights
+      epoch-0003.safetensors        the best weights so far
+
+The best weights are written before ``last.ckpt`` and older ones removed after it, so that
+whatever ``last.ckpt`` names is always there.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from pixloop.files import atomic_path
+from pixloop.training.classifier import Classifier
+
+LAST = "last.ckpt"
+
+_log = logging.getLogger(__name__)
+
+
+class Epoch(BaseModel):
+    """What one epoch reached. Epoch 0 is the head alone, on frozen features."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epoch: int  #: from 1 on; 0 is the head alone
+    train_loss: float | None = None  #: mean over its steps
+    learning_rate: float | None = None  #: after its last step
+    validation: dict[str, float] = {}  #: as ``scores.score`` names them; empty without pictures
+
+    def better_than(self, other: "Epoch | None") -> bool:
+        """Higher macro F1, or as high with a lower loss; without validation, later is better."""
+        if other is None or not self.validation:
+            return True
+        return self._rank() > other._rank()
+
+    def _rank(self) -> tuple[float, float]:
+        return self.validation["f1_macro"], -self.validation["loss"]
+
+
+class AtomicCheckpoints(TorchCheckpointIO):  # type: ignore[misc]  # Lightning is Any to mypy
+    """Lightning's checkpoint file, written so that a kill leaves the old one or the new one."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Called by Lightning."""
+        with atomic_path(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+class EpochKeeper(Checkpoint):  # type: ignore[misc]  # Lightning is Any to mypy
+    """Keeps the best epoch, stops when none gets better, and writes the checkpoints.
+
+    Attributes:
+        history: every epoch so far, epoch 0 included where there was one.
+        best: the best of them.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, patience: int) -> None:
+        """``fingerprint``: of all that a run depends on; only an equal run is resumed."""
+        self.history: list[Epoch] = []
+        self.best: Epoch | None = None
+        self._folder, self._fingerprint, self._patience = folder, fingerprint, patience
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the last ``patience`` epochs were no better than the best."""
+        return self.best is not None and self._epoch - self.best.epoch >= self._patience
+
+    @property
+    def _epoch(self) -> int:
+        return self.history[-1].epoch if self.history else 0
+
+    def resume_from(self) -> Path | None:
+        """The checkpoint of an equal run that was interrupted, if there is one.
+
+        Also takes its history over, so that a run that was over is known to be.
+        """
+        path = self._folder / LAST
+        if not path.is_file():
+            return None
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            state = content["callbacks"][self.state_key]
+        except Exception as e:  # torch.load raises whatever the zip and pickle readers meet
+            _log.warning("%s cannot be read (%s); training starts anew.", path, e)
+            return None
+        if state["fingerprint"] != self._fingerprint:
+            _log.warning("%s is of another configuration or data; training starts anew.", path)
+            return None
+        self.load_state_dict(state)
+        return path
+
+    def keep(self, epoch: Epoch, network: nn.Module) -> None:
+        """Add an epoch; where it is the best, write its weights."""
+        self.history.append(epoch)
+        if epoch.better_than(self.best):
+            self.best = epoch
+            tensors = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
+            with atomic_path(self._weights(epoch)) as temporary:
+                save_file(tensors, temporary)
+
+    def restore_best(self, network: nn.Module) -> None:
+        """Load the best epoch's weights."""
+        if self.best is not None:
+            network.load_state_dict(load_file(self._weights(self.best)))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called by Lightning, after validation."""
+        assert isinstance(pl_module, Classifier)  # noqa: S101  (``train`` gives no other)
+        epoch = Epoch(
+            epoch=trainer.current_epoch + 1,
+            train_loss=pl_module.train_loss,
+            learning_rate=trainer.optimizers[0].param_groups[-1]["lr"],
+            validation=pl_module.scores,
+        )
+        self.keep(epoch, pl_module.network)
+        trainer.save_checkpoint(self._folder / LAST)
+        for path in self._folder.glob("epoch-*.safetensors"):
+            if self.best is not None and path != self._weights(self.best):
+                path.unlink()
+        trainer.should_stop = self.exhausted
+
+    def state_dict(self) -> dict[str, Any]:
+        """Called by Lightning: plain values, which can be loaded without running anything."""
+        return {
+            "fingerprint": self._fingerprint,
+            "history": [epoch.model_dump() for epoch in self.history],
+            "best": self.best.model_dump() if self.best else None,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Called by Lightning."""
+        self.history = [Epoch.model_validate(epoch) for epoch in state_dict["history"]]
+        self.best = Epoch.model_validate(state_dict["best"]) if state_dict["best"] else None
+
+    def _weights(self, epoch: Epoch) -> Path:
+        return self._folder / f"epoch-{epoch.epoch:04d}.safetensors"

@@ -1,0 +1,42 @@
+"""How good logits are: the numbers that choose the epoch and go to TensorBoard."""
+
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_confusion_matrix,
+    multiclass_f1_score,
+    multiclass_precision,
+    multiclass_recall,
+)
+
+
+def score(logits: Tensor, targets: Tensor) -> dict[str, float]:
+    """Cross-entropy, accuracy, and macro F1, precision and recall.
+
+    Args:
+        logits: float32, shape (N, K), N ≥ 1.
+        targets: int64, shape (N,), 0 ≤ target < K.
+
+    >>> score(torch.tensor([[9.0, 0.0], [0.0, 9.0]]), torch.tensor([0, 1]))["f1_macro"]
+    1.0
+    """
+    classes, guesses = logits.shape[1], logits.argmax(dim=1)
+    metrics = {
+        "accuracy": multiclass_accuracy(guesses, targets, classes, average="micro"),
+        "f1_macro": multiclass_f1_score(guesses, targets, classes, average="macro"),
+        "precision_macro": multiclass_precision(guesses, targets, classes, average="macro"),
+        "recall_macro": multiclass_recall(guesses, targets, classes, average="macro"),
+        "loss": functional.cross_entropy(logits, targets),
+    }
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def confusion(logits: Tensor, targets: Tensor) -> Tensor:
+    """The confusion matrix, int64, shape (K, K): rows are true classes, columns predicted ones.
+
+    >>> confusion(torch.tensor([[9.0, 0.0], [9.0, 0.0]]), torch.tensor([0, 1])).tolist()
+    [[1, 0], [1, 0]]
+    """
+    matrix: Tensor = multiclass_confusion_matrix(logits.argmax(dim=1), targets, logits.shape[1])
+    return matrix
