@@ -1,0 +1,201 @@
+"""The report's plots as inline SVG: no script, no outside resource, coloured by the page's CSS.
+
+All are drawn 360 units wide, so that their text stays readable on the narrowest screens.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from pixloop.evaluation.calibration import ReliabilityBin
+from pixloop.evaluation.metrics import wilson_interval
+from pixloop.evaluation.thresholds import Curve
+
+_WIDTH, _HEIGHT = 360, 250
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 12, 40
+_MOST_POINTS = 160
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """Maps data to drawing units."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+    def place(self, point: Point) -> Point:
+        """The drawing units of a data point; what lies outside is moved to the edge."""
+        (x0, x1), (y0, y1) = self.x, self.y
+        across = min(max((point[0] - x0) / (x1 - x0), 0.0), 1.0)
+        up = min(max((point[1] - y0) / (y1 - y0), 0.0), 1.0)
+        return (
+            round(_LEFT + across * (_WIDTH - _LEFT - _RIGHT), 1),
+            round(_TOP + (1 - up) * (_HEIGHT - _TOP - _BOTTOM), 1),
+        )
+
+    def line(self, points: Iterable[Point], css: str) -> Markup:
+        places = " ".join(f"{x},{y}" for x, y in map(self.place, points))
+        return Markup('<polyline class="{}" points="{}"/>').format(css, places)
+
+    def area(self, points: Iterable[Point], css: str) -> Markup:
+        places = " ".join(f"{x},{y}" for x, y in map(self.place, points))
+        return Markup('<polygon class="{}" points="{}"/>').format(css, places)
+
+    def dot(self, point: Point, radius: float, css: str, title: str) -> Markup:
+        x, y = self.place(point)
+        return Markup(
+            '<circle class="{}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>'
+        ).format(css, x, y, round(radius, 1), title)
+
+    def axes(
+        self, x_ticks: Mapping[float, str], y_ticks: Mapping[float, str], x_name: str, y_name: str
+    ) -> Markup:
+        """Grid lines, tick labels and the names of both axes."""
+        parts = []
+        for value, label in y_ticks.items():
+            (x0, y), (x1, _) = self.place((self.x[0], value)), self.place((self.x[1], value))
+            parts.append(Markup('<path class="grid" d="M{} {}H{}"/>').format(x0, y, x1))
+            parts.append(_text(x0 - 6, y + 4, label, "end"))
+        for value, label in x_ticks.items():
+            x, y = self.place((value, self.y[0]))
+            parts.append(_text(x, y + 15, label, "middle"))
+        parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_name, "middle", "name"))
+        middle = (_TOP + _HEIGHT - _BOTTOM) / 2
+        parts.append(
+            Markup(
+                '<text class="name" text-anchor="middle" transform="translate(11 {}) rotate(-90)">'
+                "{}</text>"
+            ).format(middle, y_name)
+        )
+        return Markup("").join(parts)
+
+
+def reliability_diagram(
+    before: Sequence[ReliabilityBin], after: Sequence[ReliabilityBin]
+) -> Markup:
+    """Score against the share that is right, before and after temperature scaling."""
+    frame = _Frame((0, 1), (0, 1))
+    largest = max((b.pictures for b in (*before, *after)), default=1)
+    parts = [
+        frame.axes(_PERCENT_TICKS, _PERCENT_TICKS, "score", "share that is right"),
+        frame.line([(0, 0), (1, 1)], "ideal"),
+    ]
+    for bins, css, when in ((before, "before", "before"), (after, "after", "calibrated")):
+        parts.append(frame.line([(b.confidence, b.accuracy) for b in bins], f"line {css}"))
+        parts += [
+            frame.dot(
+                (b.confidence, b.accuracy),
+                2.5 + 4 * (b.pictures / largest) ** 0.5,
+                f"dot {css}",
+                f"{when}: score {b.confidence:.1%}, right {b.accuracy:.1%}, {b.pictures} pictures",
+            )
+            for b in bins
+        ]
+    return _svg(
+        parts,
+        "Reliability diagram",
+        "Each dot is a group of pictures: how sure the model was, and how many were right.",
+    )
+
+
+def risk_curve(curve: Curve, pictures: int, max_error: float, chosen: Point | None) -> Markup:
+    """The share of accepted pictures against the error among them, over all thresholds.
+
+    Args:
+        curve: of the test pictures.
+        pictures: how many there are.
+        max_error: the promised largest error.
+        chosen: accepted share and error at the bundle's threshold, where it accepts anything.
+    """
+    picks = _thin(np.flatnonzero(curve.accepted >= max(1, pictures // 50)))
+    accepted, wrong = curve.accepted[picks], curve.wrong[picks]
+    shares, errors = accepted / max(pictures, 1), wrong / np.maximum(accepted, 1)
+    bands = [wilson_interval(int(w), int(a)) for w, a in zip(wrong, accepted, strict=True)]
+    highest = max([*errors.tolist(), max_error, chosen[1] if chosen else 0.0]) * 1.25
+    frame = _Frame((0, 1), (0, highest))
+    low = [(s, band[0]) for s, band in zip(shares, bands, strict=True)]
+    high = [(s, band[1]) for s, band in zip(shares, bands, strict=True)]
+    parts = [
+        frame.axes(
+            _PERCENT_TICKS, _ticks(highest), "accepted without a person", "wrong among them"
+        ),
+        frame.area([*low, *reversed(high)], "band"),
+        frame.line([(0, max_error), (1, max_error)], "promise"),
+        frame.line(zip(shares, errors, strict=True), "line after"),
+    ]
+    x, y = frame.place((0, max_error))
+    parts.append(_text(x + 4, y - 5, f"promised: at most {max_error:.1%}", "start", "note"))
+    if chosen:
+        parts.append(
+            frame.dot(
+                chosen,
+                5.5,
+                "dot chosen",
+                f"the threshold: accepts {chosen[0]:.1%}, wrong {chosen[1]:.2%}",
+            )
+        )
+    return _svg(
+        parts,
+        "Accepted share against error",
+        "The more pictures are accepted without a person, the more of them are wrong.",
+    )
+
+
+def history_plot(series: Mapping[str, Sequence[Point]], name: str) -> Markup:
+    """Values over epochs, a line a series; the series' order chooses the colours."""
+    points = [point for line in series.values() for point in line]
+    if not points:
+        return Markup("")
+    last = max(x for x, _ in points)
+    first = min(x for x, _ in points)
+    highest, lowest = max(y for _, y in points), min(0.0, min(y for _, y in points))
+    frame = _Frame((first, max(last, first + 1)), (lowest, highest * 1.08 or 1.0))
+    epochs = np.unique(np.linspace(first, last, 6).round().astype(int))
+    parts = [frame.axes({float(e): str(e) for e in epochs}, _ticks(highest), "epoch", name)]
+    for (label, line), css in zip(series.items(), ("after", "before", "third"), strict=False):
+        parts.append(frame.line(line, f"line {css}"))
+        parts += [
+            frame.dot((x, y), 2.5, f"dot {css}", f"{label}, epoch {x:g}: {y:.4g}") for x, y in line
+        ]
+    return _svg(parts, name, f"{', '.join(series)} over {last:g} epochs")
+
+
+_PERCENT_TICKS = {0.0: "0", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 1.0: "100 %"}
+
+
+def _ticks(highest: float) -> dict[float, str]:
+    """Round numbers from 0 up to ``highest``, four to six of them.
+
+    >>> list(_ticks(0.11))
+    [0.0, 0.02, 0.04, 0.06, 0.08, 0.1]
+    """
+    if highest <= 0:
+        return {0.0: "0"}
+    power = 10.0 ** np.floor(np.log10(highest))
+    step = next(s for s in (0.1, 0.2, 0.25, 0.5, 1, 2) if highest / (s * power) <= 6.5) * power
+    values = [round(float(i * step), 10) for i in range(int(highest / step + 1e-9) + 1)]
+    return {value: f"{value:g}" for value in values}
+
+
+def _thin(indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most ``_MOST_POINTS`` of them, the last always among them."""
+    if len(indices) <= _MOST_POINTS:
+        return indices
+    return np.take(indices, np.linspace(0, len(indices) - 1, _MOST_POINTS).astype(np.int64))
+
+
+def _text(x: float, y: float, text: str, anchor: str, css: str = "tick") -> Markup:
+    return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(
+        css, round(x, 1), round(y, 1), anchor, text
+    )
+
+
+def _svg(parts: Iterable[Markup], title: str, description: str) -> Markup:
+    return Markup(
+        '<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}. {}">{}</svg>'
+    ).format(_WIDTH, _HEIGHT, title, description, Markup("").join(parts))

@@ -1,0 +1,144 @@
+"""A model's answers to every picture of a split, as columns."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pixloop.data.dataset import Row, Split
+from pixloop.errors import DataError, ImageError
+from pixloop.files import atomic_path
+from pixloop.progress import progress
+from pixloop.records import Decision
+from pixloop.serving.predictor import Predictor, decide, softmax
+
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Answers to N pictures about K classes. Indices count ``classes``.
+
+    A true class that the model does not know stands in ``classes`` behind those it knows, and
+    has probability 0.
+    """
+
+    classes: tuple[str, ...]
+    paths: tuple[str, ...]
+    sha256: tuple[str, ...]
+    targets: NDArray[np.int64]  #: (N,) the true class
+    probabilities: NDArray[np.float64]  #: (N, K) calibrated
+    uncalibrated: NDArray[np.float64]  #: (N, K) before temperature scaling
+    accepted: NDArray[np.bool_]  #: (N,) whether the decision is to accept
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The answer, (N,)."""
+        answers: NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return answers
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """The answer's calibrated probability, (N,)."""
+        highest: NDArray[np.float64] = self.probabilities.max(axis=1)
+        return highest
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether the answer is right, (N,)."""
+        return np.equal(self.predicted, self.targets)
+
+
+def predict_split(
+    predictor: Predictor, split: Split, labels: tuple[str, ...], description: str
+) -> Predictions:
+    """Answer every picture of a split, holding one batch of pictures in memory.
+
+    Args:
+        predictor: the model, as it is served.
+        split: the pictures.
+        labels: the names of the split's labels; they need not be the model's classes.
+        description: for the progress display.
+
+    Raises:
+        DataError: the split is empty, or one of its pictures cannot be read.
+    """
+    if len(split) == 0:
+        raise DataError("there are no test pictures. Add some, or raise data.test_share.")
+    known = predictor.manifest.classes
+    classes = (*known, *(label for label in labels if label not in known))
+    index = np.array([classes.index(label) for label in labels], np.int64)
+    paths: list[str] = []
+    hashes: list[str] = []
+    targets: list[int] = []
+    logits: list[NDArray[np.float32]] = []
+    with progress(description, total=len(split)) as advance:
+        for rows in _batches(split):
+            logits.append(_logits(predictor, rows))
+            paths += [row.path for row in rows]
+            hashes += [row.sha256 for row in rows]
+            targets += [row.label for row in rows]
+            advance(len(rows))
+    answers = np.concatenate(logits)
+    probabilities = softmax(answers, predictor.manifest.temperature)
+    threshold = predictor.manifest.threshold
+    accepted = [decide(s, threshold) is Decision.ACCEPT for s in probabilities.max(axis=1)]
+    unknown = ((0, 0), (0, len(classes) - len(known)))
+    return Predictions(
+        classes=classes,
+        paths=tuple(paths),
+        sha256=tuple(hashes),
+        targets=index[targets],
+        probabilities=np.pad(probabilities, unknown),
+        uncalibrated=np.pad(softmax(answers), unknown),
+        accepted=np.array(accepted, np.bool_),
+    )
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write a row a picture as Parquet: path, sha256, label, predicted, score, decision, all."""
+    names = np.array(predictions.classes, dtype=object)
+    table = pa.table(
+        {
+            "path": list(predictions.paths),
+            "sha256": list(predictions.sha256),
+            "label": names[predictions.targets].tolist(),
+            "predicted": names[predictions.predicted].tolist(),
+            "score": predictions.scores,
+            "decision": [
+                str(Decision.ACCEPT if accepted else Decision.REFER)
+                for accepted in predictions.accepted
+            ],
+            "probabilities": predictions.probabilities.tolist(),
+        }
+    ).replace_schema_metadata({"classes": json.dumps(predictions.classes)})
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def _batches(split: Split) -> Iterator[list[Row]]:
+    rows = iter(split)
+    while batch := list(islice(rows, _BATCH)):
+        yield batch
+
+
+def _logits(predictor: Predictor, rows: list[Row]) -> NDArray[np.float32]:
+    try:
+        return predictor.logits([row.image for row in rows])
+    except ImageError:
+        # One is broken: find it, so that the message can name it.
+        for row in rows:
+            try:
+                predictor.logits([row.image])
+            except ImageError as e:
+                raise DataError(f"test picture {row.path} cannot be read: {e}") from e
+        raise

@@ -1,0 +1,135 @@
+"""The ``pixloop`` section of evaluation.json: every number of the report."""
+
+from typing import Any
+
+import numpy as np
+
+from pixloop.bundle import Manifest, Threshold, now
+from pixloop.config import GateConfig
+from pixloop.evaluation.calibration import expected_calibration_error
+from pixloop.evaluation.metrics import Metrics, confusion_matrix, measure, wilson_interval
+from pixloop.evaluation.predictions import Predictions
+
+Json = dict[str, Any]
+
+# No test picture can show that a probability is exactly 0; the loss would be infinite.
+_LEAST_PROBABILITY = 1e-12
+
+
+def summarise(
+    manifest: Manifest, predictions: Predictions, gate: GateConfig, champion: Predictions | None
+) -> Json:
+    """The section, as JSON values without NaN.
+
+    Args:
+        manifest: of the bundle that was scored.
+        predictions: its answers to the test pictures.
+        gate: the conditions to judge by.
+        champion: the champion's answers to the same pictures, where there is one.
+    """
+    metrics = metrics_of(predictions)
+    right, total = int(predictions.correct.sum()), len(predictions)
+    comparison = _compare(gate.metric, predictions, metrics, champion)
+    return {
+        "name": manifest.name,
+        "created": now(),
+        "pictures": total,
+        "graph": manifest.chosen_graph,
+        "temperature": manifest.temperature,
+        "metrics": {
+            **{name: getattr(metrics, name) for name in _OVERALL},
+            "ece_before": expected_calibration_error(predictions.uncalibrated, predictions.targets),
+            "ece_after": expected_calibration_error(predictions.probabilities, predictions.targets),
+            "log_loss": _log_loss(predictions),
+        },
+        "intervals": {"accuracy": list(wilson_interval(right, total))},
+        "classes": _classes(predictions, metrics),
+        "threshold": _threshold(manifest.threshold, predictions),
+        "comparison": comparison,
+        "gate": _judge(gate, comparison),
+    }
+
+
+_OVERALL = ("accuracy", "f1_macro", "precision_macro", "recall_macro")
+
+
+def metrics_of(predictions: Predictions) -> Metrics:
+    """Accuracy, precision, recall and F1 of a model's answers."""
+    classes = len(predictions.classes)
+    return measure(confusion_matrix(predictions.targets, predictions.predicted, classes))
+
+
+def _log_loss(predictions: Predictions) -> float:
+    chosen = predictions.probabilities[np.arange(len(predictions)), predictions.targets]
+    return float(-np.log(np.maximum(chosen, _LEAST_PROBABILITY)).mean())
+
+
+def _classes(predictions: Predictions, metrics: Metrics) -> Json:
+    return {
+        name: {
+            "pictures": found.pictures,
+            "precision": found.precision,
+            "recall": found.recall,
+            "f1": found.f1,
+        }
+        for name, found in zip(predictions.classes, metrics.classes, strict=True)
+    }
+
+
+def _threshold(threshold: Threshold, predictions: Predictions) -> Json:
+    """The bundle's threshold, and what it does on the test pictures."""
+    accepted = int(predictions.accepted.sum())
+    wrong = int((predictions.accepted & ~predictions.correct).sum())
+    return {
+        "score": threshold.score,
+        "max_error": threshold.max_error,
+        "confidence": threshold.confidence,
+        "calibration_pictures": threshold.pictures,
+        "accepted": accepted,
+        "wrong": wrong,
+        "accepted_share": accepted / len(predictions),
+        "error": wrong / accepted if accepted else None,
+        "error_interval": list(wilson_interval(wrong, accepted)) if accepted else None,
+    }
+
+
+def _compare(
+    metric: str, challenger: Predictions, metrics: Metrics, champion: Predictions | None
+) -> Json:
+    """Both models on the same pictures. Without a champion its value is 0."""
+    value = float(getattr(metrics, metric))
+    if champion is None:
+        return {"champion": False, "metric": metric, "value": value, "difference": value}
+    theirs = float(getattr(metrics_of(champion), metric))
+    return {
+        "champion": True,
+        "metric": metric,
+        "value": value,
+        "champion_value": theirs,
+        "difference": value - theirs,
+        "gained": int((challenger.correct & ~champion.correct).sum()),
+        "lost": int((champion.correct & ~challenger.correct).sum()),
+    }
+
+
+def _judge(gate: GateConfig, comparison: Json) -> Json:
+    """Whether the gate holds, and each condition that fails, in words."""
+    value, difference = comparison["value"], comparison["difference"]
+    failures = []
+    if value < gate.minimum:
+        failures.append(
+            f"{gate.metric} is {value:.4f}, {gate.minimum - value:.4f} below {gate.minimum:g}"
+        )
+    if gate.better_than_champion and comparison["champion"] and difference < 0:
+        failures.append(
+            f"{gate.metric} is {-difference:.4f} below the champion's "
+            f"{comparison['champion_value']:.4f}"
+        )
+    return {
+        "metric": gate.metric,
+        "value": value,
+        "minimum": gate.minimum,
+        "better_than_champion": gate.better_than_champion,
+        "passes": not failures,
+        "failures": failures,
+    }
