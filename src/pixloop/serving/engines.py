@@ -63,7 +63,7 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
         }
-        self._model = _openvino().Core().compile_model(str(path), "CPU", settings)
+        self._model = import_openvino().Core().compile_model(str(path), "CPU", settings)
         self._of_thread = threading.local()
 
     def __call__(self, images: InputArray) -> Logits:
@@ -102,7 +102,7 @@ class OnnxEngine:
         return cast(Logits, outputs[0])
 
 
-def _openvino() -> Any:
+def import_openvino() -> Any:
     """OpenVINO's runtime, without its converter.
 
     ``import openvino`` also tries to import the converter, which pulls in a telemetry client and

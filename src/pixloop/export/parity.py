@@ -1,0 +1,227 @@
+"""The parity certificate: whether a graph answers as the trained model does, and how fast.
+
+Every graph is held against the trained network (eval mode, float32) on the same test pictures, in
+batches of 1, 3 and 17: a graph with a fixed batch, or a padded or reordered one, fails there.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from pixloop.bundle import GraphFormat
+from pixloop.config import ExportConfig
+from pixloop.errors import ExportError, ServingError
+from pixloop.export.latency import Machine, measure
+from pixloop.imaging import InputArray, Preprocessing, decode_image, to_input
+from pixloop.progress import progress
+from pixloop.serving.engines import Engine, Logits
+from pixloop.serving.predictor import softmax
+
+BATCH_SIZES = (17, 3, 1)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GraphParity(_Part):
+    """How one graph compares. What could not be measured is None."""
+
+    format: GraphFormat
+    verdict: Literal["agrees", "refused"]
+    reason: str  #: in words
+    pictures: int = 0  #: how many were compared
+    top1_agreement: float | None = None  #: share of pictures with the trained model's top class
+    largest_probability_difference: float | None = None  #: over pictures and classes
+    mean_probability_difference: float | None = None
+    latency_ms: float | None = None  #: median of a lone picture, without decoding
+    pictures_per_s: float | None = None  #: in batches of 8, without decoding
+
+
+class StoredPicture(_Part):
+    """A picture and what the trained model answers, to check a deployment by."""
+
+    sha256: str  #: of the encoded picture
+    path: str  #: in the data set
+    file: str | None  #: in the bundle; None where it is too large to be carried along
+    logits: tuple[float, ...]
+
+
+class Certificate(_Part):
+    """The content of certificate.json."""
+
+    reference: str  #: what the graphs were held against
+    batch_sizes: tuple[int, ...]
+    max_accuracy_loss: float
+    max_probability_difference: float
+    graphs: tuple[GraphParity, ...]
+    chosen_graph: GraphFormat
+    machine: Machine
+    versions: dict[str, str]
+    pictures: tuple[StoredPicture, ...]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a graph's answers have shown so far."""
+
+    pictures: int = 0
+    same_top: int = 0
+    largest: float = 0.0
+    total: float = 0.0
+    failure: str | None = None
+
+    def add(self, expected: Logits, answered: Logits) -> None:
+        if answered.shape != expected.shape or not np.isfinite(answered).all():
+            self.failure = (
+                f"{len(expected)} pictures gave logits of shape {answered.shape}, or not finite; "
+                f"expected finite ones of shape {expected.shape}"
+            )
+            return
+        # At temperature 1: the bundle's own is fitted on the chosen graph, later.
+        difference = np.abs(softmax(answered) - softmax(expected))
+        self.pictures += len(expected)
+        self.same_top += int((answered.argmax(1) == expected.argmax(1)).sum())
+        self.largest = max(self.largest, float(difference.max()))
+        self.total += float(difference.mean(axis=1).sum())
+
+
+class Reference:
+    """The trained network as an engine."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+
+    def __call__(self, images: InputArray) -> Logits:
+        """Logits (N, K) of ``images`` (N, 3, size, size).
+
+        Raises:
+            ExportError: the network answers with something that is not finite.
+        """
+        with torch.inference_mode():
+            logits: NDArray[np.float32] = self._network(torch.from_numpy(images)).numpy()
+        if not np.isfinite(logits).all():
+            raise ExportError(
+                "the trained model answers with NaN or infinity. Train it again, with a lower "
+                "training.learning_rate."
+            )
+        return logits
+
+
+def compare(
+    reference: Engine,
+    engines: Mapping[GraphFormat, Engine],
+    batches: Iterable[InputArray],
+    limits: ExportConfig,
+) -> list[GraphParity]:
+    """Hold every engine against the reference, and measure how fast those are that agree.
+
+    Args:
+        reference: the trained network.
+        engines: what is to be certified.
+        batches: float32 (N, 3, size, size) each, at least one; see ``input_batches``.
+        limits: how closely an engine must agree.
+    """
+    tallies = {format_: _Tally() for format_ in engines}
+    size = 0
+    with progress("comparing graphs") as advance:
+        for images in batches:
+            size, expected = images.shape[-1], reference(images)
+            for format_, engine in engines.items():
+                if tallies[format_].failure is None:
+                    _ask(engine, images, expected, tallies[format_])
+            advance(len(images))
+    results = [_judge(format_, tally, limits) for format_, tally in tallies.items()]
+    agreeing = {r.format: engines[r.format] for r in results if r.verdict == "agrees"}
+    speeds = measure(agreeing, size)
+    return [
+        result.model_copy(
+            update={
+                "latency_ms": speeds[result.format].latency_ms,
+                "pictures_per_s": speeds[result.format].pictures_per_s,
+            }
+        )
+        if result.format in speeds
+        else result
+        for result in results
+    ]
+
+
+def choose(results: Sequence[GraphParity]) -> GraphFormat:
+    """The graph with the lowest latency among those that agree.
+
+    TorchScript is chosen only where nothing else agrees: the server has no torch to run it.
+
+    Raises:
+        ExportError: no graph agrees; the message says why for each.
+    """
+    agreeing = [result for result in results if result.verdict == "agrees"]
+    if not agreeing:
+        reasons = "; ".join(f"{result.format}: {result.reason}" for result in results)
+        raise ExportError(f"no exported graph agrees with the trained model. {reasons}.")
+    served = [result for result in agreeing if result.format != "torchscript"]
+    return min(served or agreeing, key=lambda result: result.latency_ms or float("inf")).format
+
+
+def refuse(format_: GraphFormat, reason: str) -> GraphParity:
+    """The entry of a graph that could not even be compared."""
+    return GraphParity(format=format_, verdict="refused", reason=reason)
+
+
+def _ask(engine: Engine, images: InputArray, expected: Logits, tally: _Tally) -> None:
+    try:
+        tally.add(expected, engine(images))
+    except ServingError as e:
+        tally.failure = str(e)
+
+
+def _judge(format_: GraphFormat, tally: _Tally, limits: ExportConfig) -> GraphParity:
+    if tally.failure is not None or not tally.pictures:
+        return refuse(format_, tally.failure or "it was compared on no picture")
+    agreement = tally.same_top / tally.pictures
+    reasons = []
+    if agreement < 1 - limits.max_accuracy_loss:
+        reasons.append(
+            f"it changes the top class of {1 - agreement:.2%} of the pictures; "
+            f"export.max_accuracy_loss allows {limits.max_accuracy_loss:.2%}"
+        )
+    if tally.largest > limits.max_probability_difference:
+        reasons.append(
+            f"it moves a probability by {tally.largest:.2g}; "
+            f"export.max_probability_difference allows {limits.max_probability_difference:.2g}"
+        )
+    return GraphParity(
+        format=format_,
+        verdict="refused" if reasons else "agrees",
+        reason=" and ".join(reasons) or "within both limits",
+        pictures=tally.pictures,
+        top1_agreement=agreement,
+        largest_probability_difference=tally.largest,
+        mean_probability_difference=tally.total / tally.pictures,
+    )
+
+
+def input_batches(
+    read: Callable[[int], bytes], pictures: Sequence[int], preprocessing: Preprocessing
+) -> Iterator[InputArray]:
+    """Model inputs in batches of every size in turn, until each picture had its turn.
+
+    Few pictures are taken more than once, so that every batch size is tried.
+
+    Args:
+        read: the encoded picture of an index; pictures are read when they are needed.
+        pictures: the indices, at least one.
+        preprocessing: how a picture becomes input.
+    """
+    start = turn = 0
+    while start < len(pictures) or turn < len(BATCH_SIZES):
+        size = BATCH_SIZES[turn % len(BATCH_SIZES)]
+        chosen = [pictures[i % len(pictures)] for i in range(start, start + size)]
+        yield np.stack([to_input(decode_image(read(i)), preprocessing) for i in chosen])
+        start, turn = start + size, turn + 1

@@ -1,0 +1,143 @@
+import re
+from collections.abc import Callable
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import nn
+
+from pixloop.config import ExportConfig
+from pixloop.errors import ExportError, ServingError
+from pixloop.export.parity import (
+    GraphParity,
+    Reference,
+    choose,
+    compare,
+    input_batches,
+)
+from pixloop.imaging import InputArray, Preprocessing
+from pixloop.serving.engines import Logits
+
+LIMITS = ExportConfig()
+
+
+def reference(images: InputArray) -> Logits:
+    """Three logits that depend on the picture."""
+    return images.mean(axis=(2, 3)) * 5
+
+
+def batches() -> list[InputArray]:
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=(n, 3, 4, 4)).astype(np.float32) for n in (17, 3, 1)]
+
+
+def certify(engine: Callable[[InputArray], Logits], limits: ExportConfig = LIMITS) -> GraphParity:
+    (result,) = compare(reference, {"onnx": engine}, batches(), limits)
+    return result
+
+
+def test_the_model_itself_agrees() -> None:
+    result = certify(reference)
+    assert result.verdict == "agrees"
+    assert result.pictures == 21
+    assert result.top1_agreement == 1
+    assert result.largest_probability_difference == 0
+    assert result.mean_probability_difference == 0
+    assert result.latency_ms is not None
+
+
+def test_differences_are_measured_in_probabilities() -> None:
+    result = certify(lambda images: reference(images) + np.float32([0.01, 0, 0]))
+    assert result.verdict == "refused"
+    assert result.largest_probability_difference == pytest.approx(0.0025, rel=0.1)
+    assert result.mean_probability_difference is not None
+    assert 0 < result.mean_probability_difference < 0.0025
+    assert "export.max_probability_difference allows 0.001" in result.reason
+
+
+def test_a_shift_of_all_logits_changes_nothing() -> None:
+    result = certify(lambda images: reference(images) + 3)
+    assert result.verdict == "agrees"
+
+
+def test_the_limits_decide() -> None:
+    loose = ExportConfig(max_accuracy_loss=0.99, max_probability_difference=1)
+    result = certify(lambda images: reference(images[::-1]), loose)
+    assert result.verdict == "agrees"
+    assert result.top1_agreement is not None
+    assert result.top1_agreement < 0.9
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (lambda images: reference(images[::-1]), "top class"),  # reordered
+        (lambda images: np.repeat(reference(images[:1]), len(images), 0), "top class"),
+        (lambda images: reference(images[:1]), r"shape \(1, 3\)"),
+        (lambda images: reference(images) * np.nan, "not finite"),
+    ],
+)
+def test_what_is_wrong_only_in_batches_is_refused(
+    wrong: Callable[[InputArray], Logits], reason: str
+) -> None:
+    result = certify(wrong)
+    assert result.verdict == "refused"
+    assert result.latency_ms is None
+    assert re.search(reason, result.reason)
+
+
+def test_an_engine_that_takes_one_batch_size_is_refused() -> None:
+    def fixed(images: InputArray) -> Logits:
+        if len(images) != 17:
+            raise ServingError("expected 17 pictures")
+        return reference(images)
+
+    assert certify(fixed).reason == "expected 17 pictures"
+
+
+def parity(format_: str, latency_ms: float | None, verdict: str = "agrees") -> GraphParity:
+    return GraphParity.model_validate(
+        {"format": format_, "verdict": verdict, "reason": "so", "latency_ms": latency_ms}
+    )
+
+
+def test_the_fastest_that_agrees_is_chosen() -> None:
+    assert choose([parity("onnx", 3.0), parity("openvino", 2.0)]) == "openvino"
+    assert choose([parity("onnx", 3.0), parity("openvino", None, "refused")]) == "onnx"
+    assert choose([parity("torchscript", 1.0), parity("onnx", 3.0)]) == "onnx"
+    assert choose([parity("torchscript", 1.0), parity("onnx", None, "refused")]) == "torchscript"
+    with pytest.raises(ExportError, match="onnx: so; openvino: so"):
+        choose([parity("onnx", None, "refused"), parity("openvino", None, "refused")])
+
+
+def test_a_model_that_answers_nan_is_named() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    with torch.no_grad():
+        network[1].bias[0] = float("nan")
+    with pytest.raises(ExportError, match="trained model answers with NaN"):
+        Reference(network)(np.zeros((1, 3, 2, 2), np.float32))
+
+
+@given(count=st.integers(1, 90))
+def test_every_picture_and_every_batch_size_is_tried(count: int) -> None:
+    read: list[int] = []
+    picture = _pixel()
+
+    def note(index: int) -> bytes:
+        read.append(index)
+        return picture
+
+    sizes = [len(b) for b in input_batches(note, range(count), Preprocessing(image_size=1))]
+    assert set(read) == set(range(count))
+    assert set(sizes) == {1, 3, 17}
+    assert len(read) == sum(sizes) < count + 21
+
+
+def _pixel() -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", (1, 1)).save(buffer, "PNG")
+    return buffer.getvalue()
