@@ -27,8 +27,8 @@ STEP_KEYS: Mapping[str, tuple[str, ...]] = {
         "model.resize",
         "training.",
     ),
-    "Export": ("task", "name", "export.", "thresholds."),
-    "Evaluate": ("task", "name", "gate.metric", "thresholds."),
+    "Export": ("name", "export.", "thresholds."),
+    "Evaluate": ("task", "gate."),
 }
 
 #: Configuration keys that are pipeline parameters: a run may change them, the definition stays.
@@ -163,14 +163,15 @@ def output_address(*parts: str | Json) -> Json:
     return join("/", parameter("OutputUri"), *parts)
 
 
-def at_least(path: str, minimum: Json | float) -> Json:
-    """The condition that a value of evaluation.json is at least ``minimum``."""
+def measured(path: str) -> Json:
+    """A value of evaluation.json."""
     file = {"Get": f"Steps.Evaluate.PropertyFiles.{REPORT}"}
-    return {
-        "Type": "GreaterThanOrEqualTo",
-        "LeftValue": {"Std:JsonGet": {"PropertyFile": file, "Path": path}},
-        "RightValue": minimum,
-    }
+    return {"Std:JsonGet": {"PropertyFile": file, "Path": path}}
+
+
+def at_least(value: Json, minimum: Json) -> Json:
+    """The condition that a value is at least ``minimum``."""
+    return {"Type": "GreaterThanOrEqualTo", "LeftValue": value, "RightValue": minimum}
 
 
 def join(on: str, *values: str | Json) -> Json:

@@ -26,6 +26,7 @@ from pixloop.pipeline.arguments import (
     channel,
     join,
     joined,
+    measured,
     output_address,
     output_of,
     parameter,
@@ -170,9 +171,10 @@ def _evaluate(config: Config, with_champion: bool) -> Json:
 
 def _gate(config: Config, with_champion: bool) -> Json:
     metric = config.gate.metric
-    conditions = [at_least(f"pixloop.metrics.{metric}", parameter("GateMinimum"))]
+    value = measured(f"pixloop.metrics.{metric}")
+    conditions = [at_least(value, parameter("GateMinimum"))]
     if with_champion and config.gate.better_than_champion:
-        conditions.append(at_least("pixloop.comparison.difference", 0.0))
+        conditions.append(at_least(value, measured("pixloop.comparison.champion_value")))
     return {
         "Name": "Gate",
         "Type": "Condition",

@@ -107,7 +107,7 @@ def judge(condition: Mapping[str, Any], scope: Scope) -> Verdict:
     compare, failing = _COMPARISONS[kind]
     left = resolve(condition["LeftValue"], scope)
     right = resolve(condition["RightValue"], scope)
-    name, other = _name(condition["LeftValue"]), _name(condition["RightValue"])
+    name, other = _name(condition["LeftValue"]), _bound(condition["RightValue"])
     try:
         holds = compare(left, right)
     except TypeError as e:
@@ -167,14 +167,20 @@ def _text(value: Any) -> str:
 
 
 def _name(expression: Any) -> str:
-    """What to call one side of a condition: the last word of its path."""
+    """What to call the left side of a condition: the last part of its path."""
+    if not isinstance(expression, dict):
+        return str(expression)
+    path = expression["Std:JsonGet"]["Path"] if "Std:JsonGet" in expression else expression["Get"]
+    return path_parts(path)[-1]
+
+
+def _bound(expression: Any) -> str:
+    """What to call the right side: ``the minimum``, ``the champion value``; a number is itself."""
     if not isinstance(expression, dict):
         return ""
-    if "Std:JsonGet" in expression:
-        return path_parts(expression["Std:JsonGet"]["Path"])[-1]
-    last = path_parts(expression["Get"])[-1]
-    words = re.findall("[A-Z][a-z0-9]*", last)
-    return f"the {words[-1].lower()}" if words else last
+    words = _name(expression).replace("_", " ")
+    camels = re.findall("[A-Z][a-z0-9]*", words)
+    return f"the {camels[-1].lower() if camels else words}"
 
 
 def _shortfall(name: str, left: Any, failing: str, other: str, right: Any) -> str:

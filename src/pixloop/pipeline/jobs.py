@@ -76,7 +76,7 @@ def lay_out(job: Job, folder: Path) -> None:
 
 
 def collect(job: Job, folder: Path) -> None:
-    """After the command has succeeded: pack the model, and see that no output is missing.
+    """After the command has succeeded: pack the model, see that no output is missing, tidy up.
 
     Raises:
         PipelineError: an output is empty.
@@ -87,6 +87,7 @@ def collect(job: Job, folder: Path) -> None:
         path = folder / place
         if path.is_dir() and not any(path.iterdir()):
             raise PipelineError(f"The step {job.name} ended, but left its output {name!r} empty.")
+    shutil.rmtree(folder / "ml" / "work", ignore_errors=True)
 
 
 def properties(job: Job, arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:

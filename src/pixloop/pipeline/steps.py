@@ -1,0 +1,240 @@
+"""The steps of the pipeline, and the two commands of its container.
+
+::
+
+    python -m pixloop.pipeline.steps train                        a training job
+    python -m pixloop.pipeline.steps step NAME --set key=value    a processing job
+
+A step is a plain function from folders to folders. It gets a configuration in which only the keys
+that it reads are set (see ``arguments.STEP_KEYS``). Each imports its rooms when it runs: preparing
+data needs no torch, which takes seconds to import.
+"""
+
+import json
+import logging
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pixloop.bundle import ARCHIVE, Threshold
+from pixloop.config import Config, flatten, parse_config
+from pixloop.errors import PipelineError, PixloopError
+from pixloop.files import unpack, write_json
+from pixloop.pipeline.container import Container, die_with_parent, sole_file
+from pixloop.progress import progress
+
+if TYPE_CHECKING:
+    from pixloop.data.dataset import Split
+    from pixloop.export.export import Draft
+    from pixloop.serving.engines import Logits
+    from pixloop.serving.predictor import Predictor
+
+SETTINGS = "settings.json"
+_TRAINING = "training.json"
+_BATCH = 64
+
+
+def prepare(config: Config, settings: Mapping[str, Any], container: Container) -> None:
+    """Pictures as they came → the data set."""
+    from pixloop.data.prepare import prepare as prepare_dataset
+
+    train, test = _required(container, "train"), _required(container, "test")
+    separate = container.input_address("test") != container.input_address("train")
+    output = container.output("dataset")
+    prepare_dataset(
+        config.data,
+        sole_file(train) or train,
+        (sole_file(test) or test) if separate else None,
+        output,
+        container.work,
+    )
+    write_json(output / SETTINGS, settings)
+
+
+def train(config: Config, settings: Mapping[str, Any], container: Container) -> None:
+    """The data set → a trained model."""
+    from pixloop.training.train import train as train_model
+
+    dataset, weights = container.channel("dataset"), container.channel("weights")
+    if dataset is None:
+        raise PipelineError("The training job has no channel 'dataset'.")
+    file = sole_file(weights) if weights else None
+    if weights and file is None:
+        raise PipelineError(f"The channel 'weights' must hold one file; {weights} does not.")
+    train_model(
+        config, dataset, container.model, container.checkpoints, container.tensorboard, file
+    )
+    write_json(container.model / SETTINGS, settings)
+
+
+def export(config: Config, settings: Mapping[str, Any], container: Container) -> None:
+    """A trained model → the bundle, calibrated, with its archive beside it."""
+    from pixloop.export.export import seal, write_graphs
+
+    dataset, output = _required(container, "dataset"), container.output("bundle")
+    model = container.work / "model"
+    unpack(_required(container, "model") / ARCHIVE, model)
+    draft = write_graphs(config, model, dataset, output / "bundle")
+    told = [_read_json(dataset / SETTINGS), _read_json(model / SETTINGS), settings]
+    draft = _with_lineage(draft, {key: value for part in told for key, value in part.items()})
+    sealed = seal(draft, *_calibrate(config, draft, dataset))
+    (sealed.path / ARCHIVE).replace(output / ARCHIVE)
+    if (model / _TRAINING).exists():
+        shutil.copyfile(model / _TRAINING, output / _TRAINING)
+
+
+def evaluate(config: Config, settings: Mapping[str, Any], container: Container) -> None:
+    """The bundle → what it scores on the test pictures, and the report."""
+    from pixloop.evaluation.evaluate import evaluate as evaluate_bundle
+
+    del settings
+    bundle = _required(container, "bundle")
+    training = bundle / _TRAINING
+    champion = container.input("champion")
+    evaluate_bundle(
+        config,
+        bundle,
+        _required(container, "dataset"),
+        container.output("evaluation"),
+        champion,
+        training if training.exists() else None,
+    )
+
+
+Step = Callable[[Config, Mapping[str, Any], Container], None]
+STEPS: Mapping[str, Step] = {"prepare": prepare, "export": export, "evaluate": evaluate}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command of the container; the answer is its exit code."""
+    die_with_parent()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    container = Container()
+    try:
+        _dispatch(argv, container)
+    except PixloopError as e:
+        return _failed(container, str(e), e.exit_code)
+    except Exception as e:
+        traceback.print_exc()
+        return _failed(container, f"{type(e).__name__}: {e}", 1)
+    return 0
+
+
+def read_settings(arguments: Sequence[str]) -> list[str]:
+    """The ``key=value`` in a command's ``--set``, each put together with its ``--more``.
+
+    >>> read_settings(["--set", "name=a-long", "--more", "-name"])
+    ['name=a-long-name']
+
+    Raises:
+        PipelineError: there is something else.
+    """
+    settings: list[str] = []
+    for option, text in _pairs(arguments):
+        if option == "--set":
+            settings.append(text)
+        elif option == "--more" and settings:
+            settings[-1] += text
+        else:
+            raise PipelineError(f"{option!r}: expected --set key=value or --more text.")
+    return settings
+
+
+def _dispatch(argv: Sequence[str], container: Container) -> None:
+    match argv:
+        case ["train"]:
+            values = container.hyperparameters()
+            _run(train, [f"{key}={value}" for key, value in values.items()], container)
+        case ["step", name, *arguments] if name in STEPS:
+            _run(STEPS[name], read_settings(arguments), container)
+        case _:
+            raise PipelineError(
+                f"{' '.join(argv)!r}: expected 'train', or 'step' and one of {', '.join(STEPS)}."
+            )
+
+
+def _run(step: Step, overrides: Sequence[str], container: Container) -> None:
+    # The two keys without a default: a step knows its data as folders.
+    raw = {"task": "classification", "data": {"train": "."}}
+    config = parse_config(raw, overrides, where="the step's settings")
+    step(config, _told(config, overrides), container)
+
+
+def _told(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
+    """The settings that a step was given, checked: key → value."""
+    flat = flatten(config)
+    return {key: flat[key] for key in (text.partition("=")[0] for text in overrides)}
+
+
+def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    if len(arguments) % 2:
+        raise PipelineError(f"{arguments[-1]!r} has no value.")
+    yield from zip(arguments[::2], arguments[1::2], strict=True)
+
+
+def _with_lineage(draft: "Draft", config: Mapping[str, Any]) -> "Draft":
+    lineage = {
+        **draft.manifest.lineage,
+        "config": dict(config),
+        "commit": os.environ.get("PIXLOOP_COMMIT") or None,
+        "seed": config.get("training.seed"),
+    }
+    return replace(draft, manifest=draft.manifest.model_copy(update={"lineage": lineage}))
+
+
+def _calibrate(config: Config, draft: "Draft", dataset: Path) -> "tuple[float, Threshold]":
+    """The temperature and the threshold, from pictures that neither trained nor test."""
+    from pixloop.data.dataset import Dataset
+    from pixloop.evaluation.calibration import fit_temperature
+    from pixloop.evaluation.thresholds import choose_threshold
+    from pixloop.serving.predictor import softmax
+
+    opened = Dataset.open(dataset)
+    # A small data set may have none to spare; those that chose the epoch are the next best.
+    pictures = opened.split("calibration") or opened.split("validation")
+    logits, targets = _predict(draft.predictor(), pictures), pictures.labels
+    temperature = fit_temperature(logits, targets)
+    scores = softmax(logits, temperature).max(axis=1)
+    correct = logits.argmax(axis=1) == targets
+    promise = config.thresholds
+    return temperature, choose_threshold(scores, correct, promise.max_error, promise.confidence)
+
+
+def _predict(predictor: "Predictor", pictures: "Split") -> "Logits":
+    """The logits of every picture of a split, holding one batch of pictures in memory."""
+    import numpy as np
+
+    found = [np.empty((0, len(predictor.manifest.classes)), np.float32)]
+    rows = iter(pictures)
+    with progress("calibrating", len(pictures)) as advance:
+        while batch := list(islice(rows, _BATCH)):
+            found.append(predictor.logits([row.image for row in batch]))
+            advance(len(batch))
+    return np.concatenate(found)
+
+
+def _required(container: Container, name: str) -> Path:
+    folder = container.input(name)
+    if folder is None:
+        raise PipelineError(f"The job has no input {name!r}.")
+    return folder
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+
+
+def _failed(container: Container, reason: str, code: int) -> int:
+    print(reason, file=sys.stderr, flush=True)
+    container.fail(reason)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

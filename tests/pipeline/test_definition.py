@@ -1,0 +1,291 @@
+"""The definition, held against the request shapes that botocore has for every kind of step."""
+
+import copy
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.model import Shape
+from botocore.validate import ParamValidator
+
+from pixloop.config import Config, flatten, parse_config
+from pixloop.pipeline.arguments import STEP_KEYS
+from pixloop.pipeline.definition import build_definition
+from pixloop.pipeline.expressions import Scope, path_parts, resolve
+from pixloop.pipeline.order import bind_parameters
+from pixloop.pipeline.steps import read_settings
+
+Json = dict[str, Any]
+
+SERVICE = botocore.session.get_session().get_service_model("sagemaker")
+#: Type of a step → the request, what SageMaker Pipelines adds to it, the answer's description.
+REQUESTS = {
+    "Processing": ("CreateProcessingJob", "ProcessingJobName", "DescribeProcessingJob"),
+    "Training": ("CreateTrainingJob", "TrainingJobName", "DescribeTrainingJob"),
+    "RegisterModel": ("CreateModelPackage", "ModelPackageName", "DescribeModelPackage"),
+}
+SAMPLES = {"string": "s3://b/k", "integer": 1, "float": 0.5, "double": 0.5, "boolean": True}
+
+
+def all_steps(steps: list[Json]) -> Iterator[Json]:
+    for step in steps:
+        yield step
+        for branch in ("IfSteps", "ElseSteps"):
+            yield from all_steps(step["Arguments"].get(branch, []))
+
+
+def fill(value: Any, shape: Shape | None, parameters: Json) -> Any:
+    """Parameters by their value, other expressions by something of the type that is expected."""
+    if isinstance(value, list):
+        return [fill(item, getattr(shape, "member", None), parameters) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"Get"} and value["Get"].startswith("Parameters."):
+        return resolve(value, Scope(parameters))
+    if value.keys() in ({"Get"}, {"Std:JsonGet"}):
+        return SAMPLES[shape.type_name if shape is not None else "string"]
+    if value.keys() == {"Std:Join"}:
+        return value["Std:Join"]["On"].join(
+            str(fill(part, None, parameters)) for part in value["Std:Join"]["Values"]
+        )
+    members = getattr(shape, "members", {})
+    inner = getattr(shape, "value", None)
+    return {key: fill(item, members.get(key, inner), parameters) for key, item in value.items()}
+
+
+def unknown_keys(value: Any, shape: Shape | None, where: str) -> Iterator[str]:
+    """What botocore does not look for: keys that the service does not know."""
+    if isinstance(value, list):
+        for item in value:
+            yield from unknown_keys(item, getattr(shape, "member", None), where)
+    if isinstance(value, dict) and shape is not None and shape.type_name == "structure":
+        for key, item in value.items():
+            if key not in shape.members:
+                yield f"{where}: the service knows no {key!r}"
+            else:
+                yield from unknown_keys(item, shape.members[key], f"{where}.{key}")
+
+
+def limits(value: Any, shape: Shape | None, where: str) -> Iterator[str]:
+    """Lengths and allowed words, which botocore leaves to the service."""
+    if shape is None:
+        return
+    bound = shape.metadata
+    if isinstance(value, str | list | dict) and len(value) > bound.get("max", len(value)):
+        yield f"{where}: longer than {bound['max']}"
+    if isinstance(value, str) and "enum" in bound and value not in bound["enum"]:
+        yield f"{where}: {value!r} is none of its words"
+    if isinstance(value, list):
+        for item in value:
+            yield from limits(item, shape.member, where)
+    if isinstance(value, dict):
+        for key, item in value.items():
+            inner = shape.members.get(key) if shape.type_name == "structure" else shape.value
+            yield from limits(item, inner, f"{where}.{key}")
+
+
+def dangling(definition: Json) -> Iterator[str]:
+    """References to steps, outputs, property files and parameters that do not exist."""
+    steps = {step["Name"]: step for step in all_steps(definition["Steps"])}
+    parameters = {parameter["Name"] for parameter in definition["Parameters"]}
+    for reference in re.findall(r'"Get": "([^"]+)"', json.dumps(definition)):
+        root, *path = path_parts(reference)
+        if root == "Parameters" and path[0] not in parameters:
+            yield f"no parameter for {reference}"
+        if root == "Steps" and (path[0] not in steps or not has(steps[path[0]], path[1:])):
+            yield f"nothing at {reference}"
+
+
+def has(step: Json, path: list[str]) -> bool:
+    if path[0] == "PropertyFiles":
+        return path[1] in {file["PropertyFileName"] for file in step.get("PropertyFiles", [])}
+    shape: Shape | None = SERVICE.operation_model(REQUESTS[step["Type"]][2]).output_shape
+    for part in path:
+        if shape is not None and shape.type_name == "list":
+            outputs = step["Arguments"]["ProcessingOutputConfig"]["Outputs"]
+            if part not in {output["OutputName"] for output in outputs}:
+                return False
+            shape = shape.member
+        else:
+            shape = getattr(shape, "members", {}).get(part)
+        if shape is None:
+            return False
+    return True
+
+
+def problems(definition: Json) -> list[str]:
+    """Everything that the service would refuse, as far as botocore's model knows."""
+    parameters = bind_parameters(definition, {})
+    found = list(dangling(definition))
+    names = [step["Name"] for step in all_steps(definition["Steps"])]
+    found += [f"{name} stands twice" for name in names if names.count(name) > 1]
+    for step in all_steps(definition["Steps"]):
+        if step["Type"] not in REQUESTS:
+            continue
+        operation, given_name, _ = REQUESTS[step["Type"]]
+        shape = SERVICE.operation_model(operation).input_shape
+        request = fill(step["Arguments"], shape, parameters)
+        found += unknown_keys(request, shape, step["Name"])
+        if not found:
+            found += limits(request, shape, step["Name"])
+        report = ParamValidator().validate({given_name: "x", **request}, shape)
+        found += [report.generate_report()] if report.has_errors() else []
+    return found
+
+
+def config(*overrides: str) -> Config:
+    return parse_config({"task": "classification", "data": "s3://b/train"}, overrides)
+
+
+ADDRESSES = {"weights": "s3://b/w.safetensors", "champion": "s3://b/champion/model.tar.gz"}
+
+
+# ---- The definition
+
+
+@pytest.mark.parametrize("addresses", [{}, ADDRESSES])
+def test_the_service_would_accept_it(addresses: dict[str, str]) -> None:
+    assert problems(build_definition(config(), commit="0123abc", **addresses)) == []
+
+
+def test_it_has_the_parameters_that_a_user_changes() -> None:
+    definition = build_definition(config("data.test=s3://b/test", "training.epochs=3"))
+    values = {p["Name"]: p["DefaultValue"] for p in definition["Parameters"]}
+    assert values["Epochs"] == 3
+    assert values["TestDataUri"] == "s3://b/test"
+    assert values["Augmentations"] == "flip,rotate,color,noise,blur"
+    names = "Task Model BatchSize Optimizer LearningRate Epochs Augmentations TrainDataUri"
+    names += " TestDataUri GateMinimum TrainingInstanceType TrainingInstanceCount"
+    assert set(names.split()) <= values.keys()
+
+
+def test_it_is_json_and_does_not_change_from_call_to_call() -> None:
+    definition = build_definition(config())
+    assert json.loads(json.dumps(definition)) == definition == build_definition(config())
+
+
+def test_the_champion_is_compared_only_where_there_is_one() -> None:
+    def conditions(definition: Json) -> int:
+        return len(definition["Steps"][-1]["Arguments"]["Conditions"])
+
+    champion = {"champion": "s3://b/c"}
+    assert conditions(build_definition(config())) == 1
+    assert conditions(build_definition(config(), **champion)) == 2
+    careless = config("gate.better_than_champion=false")
+    assert conditions(build_definition(careless, **champion)) == 1
+
+
+def step_overrides(definition: Json, name: str, given: Json) -> list[str]:
+    """The ``key=value`` that a step's container would be given."""
+    step = next(step for step in definition["Steps"] if step["Name"] == name)
+    arguments = resolve(
+        step["Arguments"], Scope(bind_parameters(definition, given), EXECUTION, PAST)
+    )
+    if name == "Train":
+        return [f"{key}={value}" for key, value in arguments["HyperParameters"].items()]
+    return read_settings(arguments["AppSpecification"]["ContainerArguments"][2:])
+
+
+EXECUTION = {"PipelineExecutionId": "e", "PipelineName": "p"}
+PAST = {
+    "Prepare": {"ProcessingOutputConfig": {"Outputs": {"dataset": {"S3Output": {"S3Uri": "d"}}}}},
+    "Export": {"ProcessingOutputConfig": {"Outputs": {"bundle": {"S3Output": {"S3Uri": "b"}}}}},
+    "Train": {"ModelArtifacts": {"S3ModelArtifacts": "m"}},
+}
+
+
+@pytest.mark.parametrize("name", STEP_KEYS)
+def test_each_step_is_told_its_keys_exactly(name: str) -> None:
+    given = config(
+        "name=it-is-3",
+        "data.max_pixels=7",
+        'model.name="123"',
+        "training.epochs=4",
+        "training.learning_rate=1e-5",
+        "training.augmentations=[blur]",
+        "export.formats=[onnx]",
+        "thresholds.max_error=0.5",
+        "training.workers=2",
+        "data.strict=true",
+    )
+    overrides = step_overrides(build_definition(given), name, {})
+    told = flatten(parse_config({"task": "classification", "data": "x"}, overrides))
+    keys = {override.partition("=")[0] for override in overrides}
+    assert {key: told[key] for key in keys} == {key: flatten(given)[key] for key in keys}
+
+
+def test_no_step_is_told_where_the_data_are() -> None:
+    for name in STEP_KEYS:
+        overrides = step_overrides(build_definition(config("data.test=s3://b/t")), name, {})
+        assert "s3://" not in " ".join(overrides)
+
+
+def test_parameters_of_a_run_reach_the_training() -> None:
+    given = {"Epochs": 2, "LearningRate": 0.5, "Augmentations": "", "Optimizer": "lamb"}
+    overrides = step_overrides(build_definition(config()), "Train", given)
+    training = parse_config({"task": "classification", "data": "x"}, overrides).training
+    assert (training.epochs, training.learning_rate) == (2, 0.5)
+    assert (training.optimizer, training.augmentations) == ("lamb", ())
+
+
+def test_a_value_too_long_for_one_argument_arrives_whole(monkeypatch: Any) -> None:
+    monkeypatch.setattr("pixloop.pipeline.arguments._ARGUMENT_CHARACTERS", 10)
+    overrides = step_overrides(build_definition(config("name=a-long-name-for-ten")), "Export", {})
+    assert 'name="a-long-name-for-ten"' in overrides
+    assert "export.max_accuracy_loss=0.002" in overrides
+
+
+# ---- The check itself
+
+
+def edit(path: str, value: Any) -> Callable[[Json], None]:
+    def change(definition: Json) -> None:
+        target: Any = definition["Steps"]
+        *parts, last = path_parts(path)
+        for part in parts:
+            target = target[int(part)] if isinstance(target, list) else target[part]
+        if value is None:
+            del target[last]
+        else:
+            target[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (edit("[1].Arguments.RoleArn", None), "Missing required parameter"),
+        (edit("[1].Arguments.ResourceConfig.VolumeSizeInGb", 5), "no 'VolumeSizeInGb'"),
+        (edit("[0].Arguments.StoppingCondition.MaxRuntimeInSeconds", "60"), "Invalid type"),
+        (edit("[1].Arguments.ResourceConfig.InstanceType", "ml.bogus"), "none of its words"),
+        (
+            edit("[0].Arguments.AppSpecification.ContainerEntrypoint", ["x" * 257]),
+            "longer than 256",
+        ),
+        (edit("[1].Arguments.HyperParameters.epochs", 3), "Invalid type"),
+        (edit("[2].Name", "Prepare"), "stands twice"),
+        (edit("[1].Name", "Trian"), "nothing at Steps.Train"),
+        (edit("[3].PropertyFiles", []), "nothing at Steps.Evaluate.PropertyFiles"),
+        (
+            edit("[0].Arguments.ProcessingOutputConfig.Outputs[0].OutputName", "set"),
+            "nothing at Steps.Prepare",
+        ),
+        (edit("[1].Arguments.RoleArn", {"Get": "Parameters.Roll"}), "no parameter for"),
+        (
+            edit("[4].Arguments.IfSteps[0].Arguments.ModelApprovalStatus", "Perhaps"),
+            "none of its words",
+        ),
+    ],
+)
+def test_planted_errors_are_found(change: Callable[[Json], None], says: str) -> None:
+    definition = copy.deepcopy(build_definition(config()))
+    change(definition)
+    try:
+        found = problems(definition)
+    except Exception as e:  # what cannot even be resolved counts as found
+        found = [f"no parameter for {e}"]
+    assert any(says in problem for problem in found), found
