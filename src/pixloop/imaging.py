@@ -21,8 +21,9 @@ InputArray = NDArray[np.float32]
 MAX_PIXELS = 50_000_000
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-#: What pixloop reads. Formats that Pillow opens by running other programs are left out.
-READ_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "MPO")
+#: What pixloop reads. Formats that Pillow opens by running other programs are left out. (MPO, which
+#: some cameras write, comes with JPEG.)
+READ_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -51,8 +52,9 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise ImageError("the file is empty")
     try:
         with warnings.catch_warnings():
-            # Pillow only warns between one and two times its own limit; ours is checked below.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Pillow warns between one and two times its own limit (ours is checked below), and of
+            # broken metadata, which is no reason to lose the picture.
+            warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=READ_FORMATS)
     except Image.DecompressionBombError as e:
         raise ImageTooLarge(f"more than {max_pixels} pixels") from e
@@ -87,10 +89,16 @@ def to_rgb(image: Image.Image) -> RgbArray:
     """
     try:
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        return np.asarray(_as_rgb(upright))
+        return np.asarray(_as_rgb(_upright(image)))
     except Exception as e:  # as above
         raise ImageError(f"the picture cannot be decoded: {e}") from e
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # as above; an EXIF that cannot be read says nothing about the pixels
+        return image
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

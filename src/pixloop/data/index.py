@@ -1,0 +1,190 @@
+"""The index that ``prepare`` keeps of the pictures it has seen: SQLite, in the work folder.
+
+What was learned of a file is kept until its size, its time or the inspection changes, so that a
+run that was killed goes on where it was. Labels are read anew each time; that is cheap.
+"""
+
+import json
+import sqlite3
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from pixloop.data.check import Inspection
+
+_FILES = """
+CREATE TABLE IF NOT EXISTS settings (value TEXT);
+CREATE TABLE IF NOT EXISTS files (
+    path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT, usable INTEGER,
+    width INTEGER, height INTEGER, format TEXT, mode TEXT, upright INTEGER,
+    dhash BLOB, thumbnail BLOB, colours BLOB, findings TEXT);
+CREATE INDEX IF NOT EXISTS files_sha256 ON files (sha256);
+"""
+# given: train or test, as the source says. key: what decides the split, a group's smallest SHA-256.
+# reason: why it is left out.
+_SAMPLES = """
+DROP VIEW IF EXISTS kept;
+DROP TABLE IF EXISTS samples;
+DROP TABLE IF EXISTS notes;
+CREATE TABLE samples (
+    id INTEGER PRIMARY KEY, name TEXT, path TEXT, label TEXT, given TEXT, source TEXT,
+    reason TEXT, detail TEXT, key TEXT, split TEXT);
+CREATE TABLE notes (kind TEXT, name TEXT, detail TEXT);
+CREATE VIEW kept AS SELECT * FROM samples JOIN files USING (path) WHERE reason IS NULL;
+CREATE TEMP TABLE pending (path TEXT, size INTEGER, mtime_ns INTEGER);
+CREATE TEMP TABLE decided (id INTEGER PRIMARY KEY, detail TEXT);
+"""
+_COLOURS = struct.Struct("<6d")
+
+
+class Entry(NamedTuple):
+    """A sample as it goes into the index."""
+
+    name: str  #: relative to the source, for messages and for the data set
+    path: str
+    label: str | None
+    given: str  #: train or test
+    source: str
+
+
+class FileState(NamedTuple):
+    """A file and what would show that it has changed."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+class Index:
+    """Files, samples and notes, in SQLite. ``db`` is for ``rules``, which are written in SQL."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+
+    @classmethod
+    def open(cls, path: Path, settings: str) -> Self:
+        """Open or make the index. What was learned under other ``settings`` is forgotten."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return cls._open(path, settings)
+        except sqlite3.DatabaseError:
+            # It only saves time, so a damaged one is simply made again.
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            return cls._open(path, settings)
+
+    @classmethod
+    def _open(cls, path: Path, settings: str) -> Self:
+        db = sqlite3.connect(path)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.executescript(_FILES)
+        if db.execute("SELECT value FROM settings").fetchall() != [(settings,)]:
+            db.execute("DELETE FROM files")
+            db.execute("DELETE FROM settings")
+            db.execute("INSERT INTO settings VALUES (?)", (settings,))
+        db.executescript(_SAMPLES)
+        db.commit()
+        return cls(db)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.db.commit()
+        self.db.close()
+
+    def add_samples(self, entries: Iterable[Entry]) -> None:
+        """Add what a format has read."""
+        columns = "name, path, label, given, source"
+        self.db.executemany(f"INSERT INTO samples ({columns}) VALUES (?, ?, ?, ?, ?)", entries)  # noqa: S608
+        for column in ("path", "key"):
+            self.db.execute(f"CREATE INDEX samples_{column} ON samples ({column})")
+        self.db.commit()
+
+    def count(self) -> int:
+        """How many samples there are."""
+        return int(self.db.execute("SELECT COUNT(*) FROM samples").fetchone()[0])
+
+    def files(self) -> Iterator[tuple[str, FileState | None, str | None]]:
+        """Each file that a sample names: path, state when inspected, SHA-256 if turned upright."""
+        for path, size, mtime_ns, turned in self.db.execute(
+            "SELECT DISTINCT s.path, f.size, f.mtime_ns, IIF(f.upright, f.sha256, NULL)"
+            " FROM samples s LEFT JOIN files f USING (path)"
+        ):
+            yield path, None if size is None else FileState(path, size, mtime_ns), turned
+
+    def queue(self, files: Iterable[FileState]) -> None:
+        """Remember, on disk, which files are to be inspected; forget what they were before.
+
+        Those of size -1 are gone: nothing is to be inspected, and nothing is known of them.
+        """
+        self.db.executemany("INSERT INTO pending VALUES (?, ?, ?)", files)
+        self.db.execute("DELETE FROM files WHERE path IN (SELECT path FROM pending)")
+        self.db.execute("DELETE FROM pending WHERE size < 0")
+        self.db.commit()
+
+    def count_queued(self) -> int:
+        """How many files are to be inspected."""
+        return int(self.db.execute("SELECT COUNT(*) FROM pending").fetchone()[0])
+
+    def queued(self) -> Iterator[FileState]:
+        """The files that are to be inspected."""
+        return map(FileState._make, self.db.execute("SELECT * FROM pending"))
+
+    def record(self, inspected: Iterable[tuple[FileState, Inspection]]) -> None:
+        """Keep what was learned of files."""
+        rows = [_file_row(state, inspection) for state, inspection in inspected]
+        marks = ", ".join("?" * 14)
+        self.db.executemany(f"INSERT OR REPLACE INTO files VALUES ({marks})", rows)  # noqa: S608
+        self.db.commit()
+
+    def exclude(self, kind: str, select: str, *parameters: Any) -> None:
+        """Leave out, for the reason ``kind``, the samples whose id and detail are selected."""
+        self.db.execute("DELETE FROM decided")
+        self.db.execute(f"INSERT OR IGNORE INTO decided {select}", parameters)
+        self.db.execute(
+            "UPDATE samples SET reason = ?, detail = decided.detail"
+            " FROM decided WHERE samples.id = decided.id",
+            (kind,),
+        )
+
+    def note(self, kind: str, select: str, *parameters: Any) -> None:
+        """Note a finding about each selected name and detail."""
+        self.db.execute(
+            f"INSERT INTO notes SELECT ?, * FROM ({select})",  # noqa: S608
+            (kind, *parameters),
+        )
+
+    def colours(self) -> tuple[tuple[float, float, float], tuple[float, float, float]] | None:
+        """Mean and standard deviation of the channels over the training pictures, 0 to 1."""
+        sums, count = [0.0] * 6, 0
+        query = "SELECT colours FROM kept WHERE split = 'train' ORDER BY sha256"
+        for (packed,) in self.db.execute(query):
+            sums = [s + v for s, v in zip(sums, _COLOURS.unpack(packed), strict=True)]
+            count += 1
+        if not count:
+            return None
+        r, g, b, rr, gg, bb = (s / count for s in sums)
+        deviations = [max(0.0, s - m * m) ** 0.5 for m, s in ((r, rr), (g, gg), (b, bb))]
+        return (r, g, b), (deviations[0], deviations[1], deviations[2])
+
+
+def _file_row(state: FileState, inspection: Inspection) -> tuple[Any, ...]:
+    findings = json.dumps([[f.kind, f.detail] for f in inspection.findings])
+    facts = inspection.facts
+    if facts is None:
+        return (*state, inspection.sha256, 0, *[None] * 8, findings)
+    return (
+        *state,
+        inspection.sha256,
+        1,
+        facts.width,
+        facts.height,
+        facts.format,
+        facts.mode,
+        int(facts.orientation != 1),
+        facts.dhash.to_bytes(8, "little"),
+        facts.thumbnail,
+        _COLOURS.pack(*facts.mean, *facts.square),
+        findings,
+    )

@@ -1,0 +1,129 @@
+"""Inspecting many files on all cores, in bounded memory, surviving whatever they do."""
+
+import itertools
+import multiprocessing
+import os
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+
+from pixloop.data.check import MAX_FILE_BYTES, Finding, Inspection, inspect
+from pixloop.data.index import FileState
+from pixloop.files import atomic_path
+
+_CHUNK = 32
+# Other processes take a second or two to start: what is done by then needs none.
+_ALONE_S = 2.0
+
+Inspected = list[tuple[FileState, Inspection]]
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def inspect_files(
+    files: Iterable[FileState], max_pixels: int, upright: Path, workers: int
+) -> Iterator[Inspected]:
+    """Inspect files and yield the results in chunks, in no order.
+
+    Pictures that EXIF turns are written upright to the folder ``upright``, named by their SHA-256.
+    A file that kills the process that reads it is found out, and called corrupt.
+    """
+    chunks = _chunks(iter(files))
+    start = time.monotonic()
+    while workers == 1 or time.monotonic() - start < _ALONE_S:
+        chunk = next(chunks, None)
+        if chunk is None:
+            return
+        yield inspect_chunk(chunk, max_pixels, upright)
+    yield from _in_processes(chunks, max_pixels, upright, workers)
+
+
+def inspect_chunk(files: list[FileState], max_pixels: int, upright: Path) -> Inspected:
+    """Inspect some files, one after the other."""
+    return [(file, _inspect_file(file, max_pixels, upright)) for file in files]
+
+
+def _inspect_file(file: FileState, max_pixels: int, upright: Path) -> Inspection:
+    if file.size > MAX_FILE_BYTES:
+        detail = f"the file has {file.size} bytes; at most {MAX_FILE_BYTES} are read"
+        return Inspection("", None, (Finding("too_large", detail),))
+    try:
+        data = Path(file.path).read_bytes()
+    except OSError as e:
+        return Inspection("", None, (Finding("missing_file", e.strerror or str(e)),))
+    inspection = inspect(data, file.path, max_pixels)
+    if inspection.upright is None:
+        return inspection
+    with atomic_path(upright / inspection.sha256) as target:
+        target.write_bytes(inspection.upright)
+    return replace(inspection, upright=None)
+
+
+def _in_processes(
+    chunks: Iterator[list[FileState]], max_pixels: int, upright: Path, workers: int
+) -> Iterator[Inspected]:
+    broken = True
+    while broken:
+        broken, running = False, dict[Future[Inspected], list[FileState]]()
+        with _pool(workers) as pool:
+            try:
+                while True:
+                    for chunk in itertools.islice(chunks, 3 * workers - len(running)):
+                        running[_submit(pool, chunk, max_pixels, upright)] = chunk
+                    if not running:
+                        break
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        result = future.result()
+                        del running[future]
+                        yield result
+            except BrokenProcessPool:
+                broken = True
+        for chunk in running.values():
+            yield from _inspect_apart(chunk, max_pixels, upright)
+
+
+def _inspect_apart(chunk: list[FileState], max_pixels: int, upright: Path) -> Iterator[Inspected]:
+    """Inspect files in a process of their own; when it dies, each half of them in its own."""
+    with _pool(1) as pool:
+        try:
+            yield _submit(pool, chunk, max_pixels, upright).result()
+            return
+        except BrokenProcessPool:
+            pass
+    if len(chunk) == 1:
+        finding = Finding("corrupt", "it takes down the process that reads it")
+        yield [(chunk[0], Inspection("", None, (finding,)))]
+        return
+    half = len(chunk) // 2
+    yield from _inspect_apart(chunk[:half], max_pixels, upright)
+    yield from _inspect_apart(chunk[half:], max_pixels, upright)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # Spawned, not forked: the caller may hold threads, and torch's do not survive a fork.
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+
+
+def _submit(
+    pool: ProcessPoolExecutor, chunk: list[FileState], max_pixels: int, upright: Path
+) -> Future[Inspected]:
+    try:
+        return pool.submit(inspect_chunk, chunk, max_pixels, upright)
+    except BrokenProcessPool as e:
+        # Told like a break while it ran, so that the chunk is not lost.
+        future: Future[Inspected] = Future()
+        future.set_exception(e)
+        return future
+
+
+def _chunks(files: Iterator[FileState]) -> Iterator[list[FileState]]:
+    while chunk := list(itertools.islice(files, _CHUNK)):
+        yield chunk

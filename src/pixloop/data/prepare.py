@@ -1,0 +1,149 @@
+"""From labelled files to a data set: listed, inspected, decided about and written.
+
+Everything streams through an index on disk, so memory does not grow with the number of pictures,
+and a run that was killed goes on with what it has not yet inspected.
+"""
+
+import hashlib
+import os
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from pixloop.config import DataConfig
+from pixloop.data import check
+from pixloop.data.dataset import MANIFEST, SPLITS, DatasetInfo, DatasetWriter, Row, SplitName
+from pixloop.data.findings import finding_lines, write_report
+from pixloop.data.formats import read_samples
+from pixloop.data.index import Entry, FileState, Index
+from pixloop.data.inspection import cores, inspect_files
+from pixloop.data.rules import apply_rules
+from pixloop.errors import DataError
+from pixloop.progress import progress, track
+
+
+def prepare(
+    config: DataConfig, train: Path, test: Path | None, output: Path, work: Path
+) -> DatasetInfo:
+    """Make a data set of the labelled pictures at ``train`` and ``test``.
+
+    Args:
+        config: the format, the shares, the largest picture, and whether warnings are errors.
+        train: a folder or label file; it may hold test pictures too.
+        test: a folder or label file all of whose pictures are for the test, or None.
+        output: the data set's folder. It is complete when dataset.json is there.
+        work: a folder that outlives a kill; the next run with it resumes.
+
+    Raises:
+        DataError: there are no labels, fewer than two classes have a usable picture, or
+            ``config.strict`` is set and there are warnings. The data report is written anyway.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    (output / MANIFEST).unlink(missing_ok=True)
+    index = Index.open(work / "index.sqlite", f"{check.VERSION} {config.max_pixels}")
+    try:
+        index.add_samples(track(_entries(config, train, test), "listing pictures"))
+        _inspect(index, config, work / "upright")
+        apply_rules(index, config, work)
+        report = write_report(index, output)
+        warnings = finding_lines(report, least="warning")
+        if len(report["classes"]) < 2:
+            raise DataError(_nothing_to_learn(list(report["classes"]), train, warnings))
+        if config.strict and warnings:
+            raise DataError(
+                "\n".join(["The data has warnings, and data.strict is set:", *warnings])
+            )
+        return _write(index, output, work / "upright")
+    finally:
+        index.close()
+
+
+def _entries(config: DataConfig, train: Path, test: Path | None) -> Iterator[Entry]:
+    roots = (
+        [("", train, None)] if test is None else [("train/", train, None), ("test/", test, "test")]
+    )
+    for prefix, root, given in roots:
+        folder = root if root.is_dir() else root.parent
+        for sample in read_samples(root, config.format):
+            label = unicodedata.normalize("NFC", sample.label).strip() if sample.label else None
+            yield Entry(
+                prefix + _name(sample.path, folder),
+                os.path.abspath(sample.path),  # noqa: PTH100 (resolves no links, unlike Path)
+                label or None,
+                given or sample.split or "train",
+                sample.source,
+            )
+
+
+def _name(path: Path, folder: Path) -> str:
+    """The picture's name below its source; a file elsewhere goes by its own name alone."""
+    name = os.path.relpath(path, folder)
+    return path.name if name.startswith("..") else Path(name).as_posix()
+
+
+def _inspect(index: Index, config: DataConfig, upright: Path) -> None:
+    """Bring the index up to date with the files that the samples name."""
+    index.queue(_changed(index, upright))
+    with progress("checking pictures", index.count_queued()) as advance:
+        for inspected in inspect_files(index.queued(), config.max_pixels, upright, cores()):
+            # A file that could not be opened is no lasting knowledge: it may be there next time.
+            index.record(
+                (state, inspection)
+                for state, inspection in inspected
+                if not any(f.kind == "missing_file" for f in inspection.findings)
+            )
+            advance(len(inspected))
+
+
+def _changed(index: Index, upright: Path) -> Iterator[FileState]:
+    """The files that are new or not as they were, those that are gone with a size of -1."""
+    for path, known, turned in index.files():
+        try:
+            stat = os.stat(path)  # noqa: PTH116 (once a picture: a Path is not worth its price)
+        except OSError:
+            yield FileState(path, -1, 0)
+            continue
+        now = FileState(path, stat.st_size, stat.st_mtime_ns)
+        if now != known or (turned and not (upright / turned).is_file()):
+            yield now
+
+
+def _nothing_to_learn(classes: list[str], train: Path, warnings: list[str]) -> str:
+    found = f"only the class {classes[0]!r}" if classes else "no class"
+    first = f"{train} has {found} with usable pictures; a classifier needs at least two classes."
+    return "\n".join([first, *warnings])
+
+
+def _write(index: Index, output: Path, upright: Path) -> DatasetInfo:
+    classes = [label for (label,) in index.db.execute("SELECT DISTINCT label FROM kept")]
+    writer = DatasetWriter(output, tuple(sorted(classes)))
+    labels = {name: number for number, name in enumerate(sorted(classes))}
+    total = index.db.execute("SELECT COUNT(*) FROM kept").fetchone()[0]
+    with progress("writing the data set", total) as advance:
+        for split in SPLITS:
+            for row, source in _rows(index, split, labels, upright):
+                writer.add(split, row, source)
+                advance()
+    mean, std = index.colours() or (None, None)
+    return writer.finish(mean, std)
+
+
+def _rows(
+    index: Index, split: SplitName, labels: dict[str, int], upright: Path
+) -> Iterator[tuple[Row, str]]:
+    """The rows of a split in the order of their hashes, which mixes the classes."""
+    rows = index.db.execute(
+        "SELECT name, path, label, source, sha256, width, height, upright FROM kept"
+        " WHERE split = ? ORDER BY sha256",
+        (split,),
+    )
+    for name, path, label, source, sha256, width, height, turned in rows:
+        try:
+            image = Path(path).read_bytes()
+        except OSError as e:
+            raise DataError(f"{path} is gone since it was checked. Run again.") from e
+        if hashlib.sha256(image).hexdigest() != sha256:
+            raise DataError(f"{path} has changed since it was checked. Run again.")
+        if turned:
+            image = (upright / sha256).read_bytes()
+        yield Row(image, name, labels[label], width, height, sha256), source
