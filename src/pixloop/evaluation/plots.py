@@ -15,7 +15,7 @@ from pixloop.evaluation.metrics import wilson_interval
 from pixloop.evaluation.thresholds import Curve
 
 _WIDTH, _HEIGHT = 360, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 42, 14, 28, 36
 _MOST_POINTS = 160
 
 Point = tuple[float, float]
@@ -65,13 +65,8 @@ class _Frame:
             x, y = self.place((value, self.y[0]))
             parts.append(_text(x, y + 15, label, "middle"))
         parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_name, "middle", "name"))
-        middle = (_TOP + _HEIGHT - _BOTTOM) / 2
-        parts.append(
-            Markup(
-                '<text class="name" text-anchor="middle" transform="translate(11 {}) rotate(-90)">'
-                "{}</text>"
-            ).format(middle, y_name)
-        )
+        # Above the axis, where it reads without a turn of the head.
+        parts.append(_text(0, 12, y_name, "start", "name"))
         return Markup("").join(parts)
 
 
@@ -112,7 +107,7 @@ def risk_curve(curve: Curve, pictures: int, max_error: float, chosen: Point | No
         max_error: the promised largest error.
         chosen: accepted share and error at the bundle's threshold, where it accepts anything.
     """
-    picks = _thin(np.flatnonzero(curve.accepted >= max(1, pictures // 50)))
+    picks = _thin(np.flatnonzero(curve.accepted >= max(1, pictures // 20)))
     accepted, wrong = curve.accepted[picks], curve.wrong[picks]
     shares, errors = accepted / max(pictures, 1), wrong / np.maximum(accepted, 1)
     bands = [wilson_interval(int(w), int(a)) for w, a in zip(wrong, accepted, strict=True)]
@@ -122,14 +117,17 @@ def risk_curve(curve: Curve, pictures: int, max_error: float, chosen: Point | No
     high = [(s, band[1]) for s, band in zip(shares, bands, strict=True)]
     parts = [
         frame.axes(
-            _PERCENT_TICKS, _ticks(highest), "accepted without a person", "wrong among them"
+            _PERCENT_TICKS,
+            _percent_ticks(highest),
+            "accepted without a person",
+            "wrong among them",
         ),
         frame.area([*low, *reversed(high)], "band"),
         frame.line([(0, max_error), (1, max_error)], "promise"),
         frame.line(zip(shares, errors, strict=True), "line after"),
     ]
     x, y = frame.place((0, max_error))
-    parts.append(_text(x + 4, y - 5, f"promised: at most {max_error:.1%}", "start", "note"))
+    parts.append(_text(x + 4, y - 5, f"promised: at most {max_error * 100:g} %", "start", "note"))
     if chosen:
         parts.append(
             frame.dot(
@@ -146,17 +144,21 @@ def risk_curve(curve: Curve, pictures: int, max_error: float, chosen: Point | No
     )
 
 
-def history_plot(series: Mapping[str, Sequence[Point]], name: str) -> Markup:
+def history_plot(
+    series: Mapping[str, Sequence[Point]], name: str, from_zero: bool = True
+) -> Markup:
     """Values over epochs, a line a series; the series' order chooses the colours."""
     points = [point for line in series.values() for point in line]
     if not points:
         return Markup("")
     last = max(x for x, _ in points)
     first = min(x for x, _ in points)
-    highest, lowest = max(y for _, y in points), min(0.0, min(y for _, y in points))
-    frame = _Frame((first, max(last, first + 1)), (lowest, highest * 1.08 or 1.0))
+    highest, lowest = max(y for _, y in points), min(y for _, y in points)
+    floor = 0.0 if from_zero else max(0.0, lowest - (highest - lowest or 0.1) * 0.3)
+    frame = _Frame((first, max(last, first + 1)), (floor, highest + (highest - floor or 1) * 0.06))
     epochs = np.unique(np.linspace(first, last, 6).round().astype(int))
-    parts = [frame.axes({float(e): str(e) for e in epochs}, _ticks(highest), "epoch", name)]
+    y_ticks = {y: label for y, label in _ticks(highest, highest - floor).items() if y >= floor}
+    parts = [frame.axes({float(e): str(e) for e in epochs}, y_ticks, "epoch", "")]
     for (label, line), css in zip(series.items(), ("after", "before", "third"), strict=False):
         parts.append(frame.line(line, f"line {css}"))
         parts += [
@@ -168,18 +170,23 @@ def history_plot(series: Mapping[str, Sequence[Point]], name: str) -> Markup:
 _PERCENT_TICKS = {0.0: "0", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 1.0: "100 %"}
 
 
-def _ticks(highest: float) -> dict[float, str]:
-    """Round numbers from 0 up to ``highest``, four to six of them.
+def _ticks(highest: float, span: float | None = None) -> dict[float, str]:
+    """Round numbers from 0 up to ``highest``, three to six of them within the upper ``span``.
 
     >>> list(_ticks(0.11))
     [0.0, 0.02, 0.04, 0.06, 0.08, 0.1]
     """
-    if highest <= 0:
+    span = span or highest
+    if span <= 0:
         return {0.0: "0"}
-    power = 10.0 ** np.floor(np.log10(highest))
-    step = next(s for s in (0.1, 0.2, 0.25, 0.5, 1, 2) if highest / (s * power) <= 6.5) * power
+    power = 10.0 ** np.floor(np.log10(span))
+    step = next(s for s in (0.1, 0.2, 0.25, 0.5, 1, 2) if span / (s * power) <= 6) * power
     values = [round(float(i * step), 10) for i in range(int(highest / step + 1e-9) + 1)]
     return {value: f"{value:g}" for value in values}
+
+
+def _percent_ticks(highest: float) -> dict[float, str]:
+    return {value: f"{value * 100:g} %" if value else "0" for value in _ticks(highest)}
 
 
 def _thin(indices: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from pixloop import __version__
 from pixloop.bundle import Manifest
 from pixloop.data.dataset import Dataset
+from pixloop.data.findings import KINDS
 from pixloop.evaluation.calibration import reliability
 from pixloop.evaluation.examples import choose_examples
 from pixloop.evaluation.metrics import Counts, confusion_matrix
@@ -25,9 +26,10 @@ from pixloop.evaluation.thresholds import selective_curve
 from pixloop.files import write_text
 
 #: With more classes than this, lists of the worst take the place of the full matrix and table.
-MAX_MATRIX, MAX_TABLE = 25, 40
+MAX_CLASSES = 25
 
-_TOP_CONFUSIONS = 15
+_WORST_CLASSES = 15
+_TOP_CONFUSIONS, _TOP_BESIDE_MATRIX = 15, 7
 _METRIC_NAMES = {
     "accuracy": "accuracy",
     "f1_macro": "macro F1",
@@ -69,9 +71,10 @@ def render_report(summary: Mapping[str, Any], evidence: Evidence) -> str:
             manifest=evidence.manifest,
             metric=_METRIC_NAMES[summary["gate"]["metric"]],
             classes=_class_rows(summary["classes"], counts, predictions.classes),
-            max_table=MAX_TABLE,
+            table_rows=_WORST_CLASSES if len(predictions.classes) > MAX_CLASSES else MAX_CLASSES,
             matrix=_matrix(counts, predictions.classes),
-            confusions=_confusions(counts, predictions.classes),
+            confusions=(confusions := _confusions(counts, predictions.classes)),
+            confusion_shares=[c["count"] / c["of"] for c in confusions],
             calibration=reliability_diagram(
                 reliability(predictions.uncalibrated, predictions.targets),
                 reliability(predictions.probabilities, predictions.targets),
@@ -82,7 +85,7 @@ def render_report(summary: Mapping[str, Any], evidence: Evidence) -> str:
             certificate=evidence.certificate or {},
             training=_training(evidence.training),
             splits=evidence.dataset.info.counts,
-            data=evidence.data_report or {},
+            findings=_findings(evidence.data_report),
             lineage=_lineage(evidence.manifest),
             version=__version__,
         )
@@ -97,7 +100,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, count=_count, points=_points)
+    environment.filters.update(percent=percent, target=_target, count=_count, points=_points)
     return environment
 
 
@@ -111,6 +114,11 @@ def percent(share: float, digits: int = 1) -> str:
         return f"{share * 100:.0f}\xa0%"
     least = 10.0**-digits
     return f"{min(max(share * 100, least), 100 - least):.{digits}f}\xa0%"
+
+
+def _target(share: float) -> str:
+    """A share that someone chose, with the digits they chose: ``2 %``."""
+    return f"{share * 100:.4g}\xa0%"
 
 
 def _points(difference: float) -> str:
@@ -140,7 +148,7 @@ def _class_rows(
 
 def _matrix(counts: Counts, classes: tuple[str, ...]) -> list[dict[str, Any]] | None:
     """The confusion matrix with each row's shares, or None where it would be too large."""
-    if len(classes) > MAX_MATRIX:
+    if len(classes) > MAX_CLASSES:
         return None
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return [
@@ -161,7 +169,8 @@ def _confusions(counts: Counts, classes: tuple[str, ...]) -> list[dict[str, Any]
     """The most frequent mistakes: true class, answer, how often, and of how many."""
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_TOP_CONFUSIONS]
+    most = _TOP_CONFUSIONS if len(classes) > MAX_CLASSES else _TOP_BESIDE_MATRIX
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     pairs = (divmod(int(place), len(classes)) for place in order)
     return [
         {
@@ -206,12 +215,22 @@ def _training(training: Mapping[str, Any] | None) -> dict[str, Any] | None:
                 ),
             },
             "macro F1",
+            from_zero=False,
         ),
     }
 
 
 def _series(points: Iterable[tuple[int, float | None]]) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in points if y is not None]
+
+
+def _findings(data_report: Mapping[str, Any] | None) -> list[dict[str, Any]] | None:
+    """The data report's findings with their words, the gravest first; None without a report."""
+    if data_report is None:
+        return None
+    order = ("error", "warning", "info")
+    findings = sorted(data_report["findings"], key=lambda f: order.index(f["severity"]))
+    return [{**found, "text": KINDS[found["kind"]].text} for found in findings]
 
 
 def _lineage(manifest: Manifest) -> list[tuple[str, str]]:
