@@ -84,6 +84,15 @@ class Registry:
         self.model = model
         self.artifacts = artifacts.absolute() if artifacts else None
 
+    def prepare(self) -> None:
+        """Load MLflow and make the database where it is missing.
+
+        Everything else does so when it must; a run can do it beforehand in a thread of its own,
+        since the first time takes five seconds.
+        """
+        with translated(self.url):
+            _ = self._client
+
     def register(
         self, bundle: Path, evaluation: Path, lineage: Mapping[str, Any] | None = None
     ) -> ModelVersion:

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from filelock import FileLock
+
 from pixloop.bundle import ARCHIVE, Bundle
 from pixloop.errors import BundleError, RegistryError
+from pixloop.files import atomic_path
 
 _PROBE_S = 3.0
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -32,22 +35,36 @@ _QUIET = {
 
 
 def open_client(url: str) -> Any:
-    """MLflow's client. Where its database is missing, this makes it, in about two seconds.
+    """MLflow's client. An SQLite database that is missing is made, in about two seconds.
 
     Raises:
         RegistryError: there is no server at the address, or it does not let us in.
     """
+    url = _with_driver(url)
     _probe(url)
-    file = sqlite_file(url)
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     # MLflow takes over two seconds to import; the command line must not pay that every time.
     from mlflow import MlflowClient
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    file = sqlite_file(url)
+    if file is not None:
+        _make_database(file)
     return MlflowClient(url, url)
+
+
+def _make_database(file: Path) -> None:
+    """Make MLflow's tables in one go: a kill amid its migrations would leave a broken file."""
+    # As above.
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock")):
+        if not file.exists():
+            with atomic_path(file) as temporary:
+                store = SqlAlchemyStore(f"sqlite:///{temporary}", str(file.parent / "mlruns"))
+                store.engine.dispose()
 
 
 @contextmanager
@@ -132,6 +149,16 @@ def shown(url: str) -> str:
     user, _, host = parts.netloc.rpartition("@")
     name = user.partition(":")[0]
     return parts._replace(netloc=f"{name}@{host}" if name else host).geturl()
+
+
+def _with_driver(url: str) -> str:
+    """A PostgreSQL address with the driver of our extra: SQLAlchemy's default has changed.
+
+    >>> _with_driver("postgresql://db/models")
+    'postgresql+psycopg2://db/models'
+    """
+    plain = "postgresql://"
+    return f"postgresql+psycopg2://{url.removeprefix(plain)}" if url.startswith(plain) else url
 
 
 def _probe(url: str) -> None:
