@@ -176,14 +176,22 @@ def _read_manifest(folder: Path) -> Manifest:
         text = file.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError) as e:
         raise BundleError(f"{folder} is no model bundle: it has no {MANIFEST}.") from e
+    except ValueError as e:
+        raise BundleError(f"{file} is not UTF-8, so pixloop did not write it.") from e
     try:
+        # First, because a newer manifest may have keys that this one would only call wrong.
+        version = _Version.model_validate_json(text).format_version
+        if version > FORMAT_VERSION:
+            raise BundleError(f"{file} was written by a newer pixloop. Upgrade pixloop to read it.")
         manifest = Manifest.model_validate_json(text)
     except ValidationError as e:
         raise BundleError(f"{file} is not what pixloop writes: {e}") from e
-    if manifest.format_version > FORMAT_VERSION:
-        raise BundleError(f"{file} was written by a newer pixloop. Upgrade pixloop to read it.")
     for name in (*manifest.files, *(graph.file for graph in manifest.graphs)):
         # A stranger's manifest must not make us read or load files outside the bundle.
-        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        if "\0" in name or not (folder / name).resolve().is_relative_to(folder.resolve()):
             raise BundleError(f"{file}: {name!r} lies outside the bundle.")
     return manifest
+
+
+class _Version(BaseModel):
+    format_version: int

@@ -79,8 +79,10 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as e:
+        # The resolver's error numbers are not the system's, and only they come with good words.
+        reason = e.strerror if isinstance(e, socket.gaierror) else os.strerror(e.errno or 0)
         raise ServingError(
-            f"cannot listen on {host}:{port}: {os.strerror(e.errno) if e.errno else e}. "
+            f"cannot listen on {host}:{port}: {reason}. "
             "Choose another with --port (0 takes a free one) or --host."
         ) from e
     except OverflowError as e:

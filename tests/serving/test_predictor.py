@@ -1,0 +1,137 @@
+import shutil
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from pixloop.bundle import Bundle
+from pixloop.errors import BundleError, ImageError, ImageTooLarge, ServingError
+from pixloop.records import Decision, Prediction
+from pixloop.serving.predictor import BATCH_SIZE, Predictor, decide, softmax
+
+Make = Callable[..., bytes]
+
+
+def test_predicts_each_picture_in_order(predictor: Predictor, make_picture: Make) -> None:
+    colours = ["red", "blue", "lime"] * 15  # more than two batches
+    predictions = predictor.predict([make_picture(colour) for colour in colours])
+    assert [p.label for p in predictions] == ["red", "blue", "green"] * 15
+    for prediction in predictions:
+        assert list(prediction.probabilities) == ["red", "green", "blue"]
+        assert sum(prediction.probabilities.values()) == pytest.approx(1)
+        assert prediction.score == prediction.probabilities[prediction.label]
+
+
+def test_nothing_asked_is_nothing_answered(predictor: Predictor) -> None:
+    assert predictor.predict([]) == []
+    assert predictor.logits([]).shape == (0, 3)
+
+
+def test_logits_are_raw_and_predictions_calibrated(
+    predictor: Predictor, make_picture: Make
+) -> None:
+    picture = make_picture((255, 204, 0))
+    logits = predictor.logits([picture])
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, [[10, 8, 0]], atol=1e-4)
+    (prediction,) = predictor.predict([picture])
+    assert prediction.score == pytest.approx(1 / (1 + np.exp(-2) + np.exp(-10)), abs=1e-4)
+    assert prediction.decision is Decision.REFER  # 0.88 is below the threshold of 0.9
+    warm = predictor.manifest.model_copy(update={"temperature": 2.0})
+    (prediction,) = Predictor(warm, predictor._engine).predict([picture])
+    assert prediction.score == pytest.approx(1 / (1 + np.exp(-1) + np.exp(-5)), abs=1e-4)
+
+
+def test_a_sure_prediction_is_accepted(predictor: Predictor, make_picture: Make) -> None:
+    (prediction,) = predictor.predict([make_picture("red")])
+    assert prediction.decision is Decision.ACCEPT
+
+
+def test_the_threshold_itself_is_accepted_and_none_refers_all(predictor: Predictor) -> None:
+    threshold = predictor.manifest.threshold
+    assert decide(0.9, threshold) is Decision.ACCEPT
+    assert decide(np.nextafter(0.9, 0), threshold) is Decision.REFER
+    assert decide(1.0, threshold.model_copy(update={"score": None})) is Decision.REFER
+
+
+def test_a_bad_picture_is_named_by_its_index(predictor: Predictor, make_picture: Make) -> None:
+    pictures = [make_picture()] * 20 + [b"nonsense"]
+    with pytest.raises(ImageError, match=r"^picture 20: not a picture"):
+        predictor.predict(pictures)
+    with pytest.raises(ImageError, match=r"^picture 0: the file is empty"):
+        predictor.logits([b""])
+
+
+def test_a_stream_goes_on_after_a_bad_picture(predictor: Predictor, make_picture: Make) -> None:
+    taken = 0
+
+    def stream() -> Iterator[bytes]:
+        nonlocal taken
+        for picture in [make_picture("red"), b"nonsense", make_picture("blue")] * 20:
+            taken += 1
+            yield picture
+
+    answers = predictor.predict_each(stream())
+    first, second, third = next(answers), next(answers), next(answers)
+    assert isinstance(first, Prediction)
+    assert isinstance(second, ImageError)
+    assert isinstance(third, Prediction)
+    assert (first.label, third.label) == ("red", "blue")
+    assert taken <= BATCH_SIZE  # a stream is not gathered first
+    assert len(list(answers)) == 57
+
+
+def test_a_picture_of_too_many_pixels_is_not_decoded(predictor: Predictor) -> None:
+    buffer = BytesIO()
+    Image.new("1", (10_000, 6_000)).save(buffer, "PNG")
+    with pytest.raises(ImageTooLarge, match="picture 0: 10000×6000"):
+        predictor.predict([buffer.getvalue()])
+
+
+def test_either_graph_can_be_asked_for(bundle: Bundle, make_picture: Make) -> None:
+    answers = [Predictor.open(bundle, g).predict([make_picture()])[0] for g in ("onnx", "openvino")]
+    assert answers[0].label == answers[1].label == "red"
+    with pytest.raises(BundleError, match="no torchscript graph"):
+        Predictor.open(bundle, "torchscript")
+
+
+@pytest.mark.parametrize("name", ["graphs/model.onnx", "graphs/model.xml", "graphs/model.bin"])
+def test_a_graph_that_was_altered_is_not_loaded(bundle: Bundle, name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle.path, folder)
+    with (folder / name).open("ab") as file:
+        file.write(b" ")
+    graph = "onnx" if name.endswith("onnx") else "openvino"
+    with pytest.raises(BundleError, match=name):
+        Predictor.open(Bundle.open(folder), graph)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((1, 2)), np.zeros((2, 3)), np.full((1, 3), np.nan)])
+def test_wrong_logits_are_a_serving_error(
+    predictor: Predictor, make_picture: Make, wrong: np.ndarray
+) -> None:
+    broken = Predictor(predictor.manifest, lambda images: wrong.astype(np.float32))
+    with pytest.raises(ServingError, match="colours"):
+        broken.predict([make_picture()])
+
+
+@given(
+    logits=arrays(np.float32, (4, 3), elements=st.floats(-1e4, 1e4, width=32)),
+    temperature=st.floats(0.05, 50),
+)
+def test_softmax_gives_probabilities_in_the_order_of_the_logits(
+    logits: np.ndarray, temperature: float
+) -> None:
+    shares = softmax(logits, temperature)
+    assert np.isfinite(shares).all()
+    assert (shares >= 0).all()
+    np.testing.assert_allclose(shares.sum(1), 1)
+    # Ties of shares may hide differences of logits, never turn them round.
+    order = np.argsort(logits, axis=1)
+    assert (np.diff(np.take_along_axis(shares, order, 1), axis=1) >= 0).all()
