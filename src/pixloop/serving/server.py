@@ -75,18 +75,17 @@ class _Server(uvicorn.Server):
 
 def _listen(host: str, port: int) -> socket.socket:
     """A listening socket. Who connects before the model is loaded waits instead of failing."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        # The first of a name's addresses, as 127.0.0.1 for localhost.
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address, family=family, backlog=2048)
     except OSError as e:
-        # The resolver's error numbers are not the system's, and only they come with good words.
+        # The resolver's error numbers are not the system's, and come with words of their own.
         reason = e.strerror if isinstance(e, socket.gaierror) else os.strerror(e.errno or 0)
         raise ServingError(
             f"cannot listen on {host}:{port}: {reason}. "
             "Choose another with --port (0 takes a free one) or --host."
         ) from e
-    except OverflowError as e:
-        raise ServingError(f"{port} is no port; they go from 0 to 65535.") from e
 
 
 def _stay_quiet_on_signals() -> None:
