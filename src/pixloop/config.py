@@ -84,9 +84,6 @@ class TrainingConfig(Section):
     """The highest learning rate of the schedule."""
     weight_decay: float = Field(default=0.05, ge=0)
     """Weight decay; biases and normalisation layers are spared."""
-    layer_decay: float = Field(default=1.0, gt=0, le=1)
-    """Each layer learns at this share of the rate of the layer above it. Below 1, what pretrained
-    weights know of simple shapes is kept longer."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """``cosine``: warm up over the first tenth of the steps, then fall to zero along a cosine."""
     head_first: bool = True

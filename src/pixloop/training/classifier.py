@@ -105,7 +105,6 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any 
                 opt=config.optimizer,
                 lr=config.learning_rate,
                 weight_decay=config.weight_decay,
-                layer_decay=config.layer_decay if config.layer_decay < 1 else None,
             )
         except Exception as e:  # timm asserts, and optimizers check their own arguments
             raise TrainingError(

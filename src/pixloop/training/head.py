@@ -100,6 +100,6 @@ def _fit(head: nn.Linear, features: Tensor, targets: Tensor, penalty: float) -> 
         value = functional.cross_entropy(head(features), targets)
         value = value + penalty / 2 * head.weight.square().sum()
         value.backward()  # type: ignore[no-untyped-call]  # torch has no types here
-        return float(value)
+        return float(value.detach())
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]  # as above

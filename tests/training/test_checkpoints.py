@@ -1,0 +1,22 @@
+import pytest
+
+from pixloop.training.checkpoints import Epoch
+
+
+def epoch(number, f1, loss=1.0):
+    return Epoch(epoch=number, validation={"f1_macro": f1, "loss": loss})
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "better"),
+    [
+        (epoch(2, 0.9), epoch(1, 0.8), True),
+        (epoch(2, 0.8), epoch(1, 0.9), False),
+        (epoch(2, 0.9), epoch(1, 0.9), False),
+        (epoch(2, 0.9, loss=0.5), epoch(1, 0.9), True),
+        (epoch(1, 0.1), None, True),
+        (Epoch(epoch=2), Epoch(epoch=1), True),
+    ],
+)
+def test_the_better_epoch_has_the_higher_f1_then_the_lower_loss(new, old, better):
+    assert new.better_than(old) is better

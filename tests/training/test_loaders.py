@@ -1,0 +1,73 @@
+from collections import Counter
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixloop.data.dataset import Dataset
+from pixloop.imaging import Preprocessing, decode_image, resize_image
+from pixloop.training.loaders import EpochBatches, plain_loader, training_loader
+
+TINY = Preprocessing(image_size=16)
+
+
+@given(st.integers(1, 200), st.integers(1, 64), st.integers(0, 5), st.integers(0, 5))
+def test_every_epoch_has_every_picture_once_in_even_batches(pictures, size, seed, epoch):
+    batches = EpochBatches(pictures, size, seed)
+    batches.set_epoch(epoch)
+    found = list(batches)
+    assert len(found) == len(batches) == -(-pictures // size)
+    assert Counter(row for batch in found for row, _ in batch) == Counter(range(pictures))
+    sizes = {len(batch) for batch in found}
+    assert max(sizes) <= size
+    assert max(sizes) - min(sizes) <= 1
+    assert found == list(batches)
+
+
+def test_epochs_and_seeds_differ():
+    def epoch(seed, number):
+        batches = EpochBatches(50, 50, seed)
+        batches.set_epoch(number)
+        return next(iter(batches))
+
+    assert epoch(0, 0) != epoch(0, 1)
+    assert epoch(0, 0) != epoch(1, 0)
+    assert dict(epoch(0, 0)) != dict(epoch(0, 1))  # the augmentations change too
+
+
+def load(dataset, workers):
+    loader = training_loader(
+        Dataset.open(dataset).split("train"),
+        TINY,
+        augmentations=("flip", "noise"),
+        batch_size=8,
+        seed=1,
+        workers=workers,
+    )
+    loader.sampler.set_epoch(3)
+    return list(loader)
+
+
+def test_workers_change_nothing(dataset):
+    here, there = load(dataset, 0), load(dataset, 1)
+    assert len(here) == 4
+    for (pictures, labels), (others, other_labels) in zip(here, there, strict=True):
+        assert torch.equal(pictures, others)
+        assert torch.equal(labels, other_labels)
+
+
+def test_plain_pictures_are_what_serving_sees(dataset):
+    split = Dataset.open(dataset).split("validation")
+    loader = plain_loader(split, TINY, batch_size=5, workers=0, limit=1000)
+    pictures = torch.cat([batch[0] for batch in loader])
+    labels = torch.cat([batch[1] for batch in loader])
+    assert labels.tolist() == split.labels.tolist()
+    expected = resize_image(decode_image(split.read(7).image), TINY)
+    assert torch.equal(pictures[7], torch.from_numpy(expected.copy()))
+
+
+def test_a_limit_takes_pictures_from_all_over(dataset):
+    split = Dataset.open(dataset).split("train")
+    labels = [batch[1] for batch in plain_loader(split, TINY, batch_size=3, workers=0, limit=7)]
+    assert len(torch.cat(labels)) <= 7
+    assert set(torch.cat(labels).tolist()) == {0, 1, 2}
