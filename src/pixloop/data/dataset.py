@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pixloop.data.shards import ShardWriter
 from pixloop.errors import DataError
 from pixloop.files import write_text
 
@@ -41,9 +41,6 @@ MANIFEST = "dataset.json"
 FORMAT_VERSION = 1
 
 SHARD_BYTES = 250_000_000  # the promise is 256 MB; the rest is for Parquet's own words
-# Training reads rows at random and a read costs a whole row group, so row groups are small.
-GROUP_ROWS = 64
-GROUP_BYTES = 1_000_000
 _CACHED_GROUPS = 4
 _ROW_COLUMNS = ["image", "label", "width", "height", "sha256"]
 
@@ -221,13 +218,12 @@ class DatasetWriter:
     def __init__(self, folder: Path, classes: tuple[str, ...]) -> None:
         self._folder = folder
         self._classes = classes
-        self._schema = _schema(classes)
         self._digest = hashlib.sha256()
         self._counts: dict[SplitName, dict[str, int]] = {
             split: dict.fromkeys(classes, 0) for split in SPLITS
         }
         self._shards: list[Shard] = []
-        self._open: dict[SplitName, _ShardWriter] = {}
+        self._open: dict[SplitName, ShardWriter] = {}
         (folder / MANIFEST).unlink(missing_ok=True)
         for split in SPLITS:
             shutil.rmtree(folder / split, ignore_errors=True)
@@ -242,8 +238,8 @@ class DatasetWriter:
         if writer is None:
             number = sum(shard.split == split for shard in self._shards)
             file = f"{split}/{number:05d}.parquet"
-            writer = self._open[split] = _ShardWriter(self._folder / file, file, self._schema)
-        writer.add(row, split, source)
+            writer = self._open[split] = ShardWriter(self._folder / file, file, self._classes)
+        writer.add(_record(row, split, source))
         self._counts[split][label] += 1
         self._digest.update(f"{row.sha256}\0{label}\0{split}\n".encode())
 
@@ -273,77 +269,16 @@ class DatasetWriter:
         self._shards.append(Shard(split=split, file=writer.file, rows=writer.rows))
 
 
-class _ShardWriter:
-    """One Parquet file being written, a small row group at a time."""
-
-    def __init__(self, path: Path, file: str, schema: Any) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.file, self.rows, self.bytes = file, 0, 0
-        self._schema = schema
-        self._group: list[dict[str, Any]] = []
-        self._group_bytes = 0
-        self._writer = pq.ParquetWriter(
-            path,
-            schema,
-            # Pictures are compressed already, and what is stored plainly is read plainly.
-            compression={"image.bytes": "NONE"} | dict.fromkeys(_PLAIN_COLUMNS, "ZSTD"),
-            use_dictionary=["split", "label"],
-            write_statistics=["label", "split", "width", "height"],
-        )
-
-    def add(self, row: Row, split: str, source: str) -> None:
-        self._group.append(
-            {
-                "image": {"bytes": row.image, "path": row.path},
-                "label": row.label,
-                "width": row.width,
-                "height": row.height,
-                "sha256": row.sha256,
-                "split": split,
-                "source": source,
-            }
-        )
-        self.rows += 1
-        self.bytes += len(row.image) + len(row.path) + len(source) + 200
-        self._group_bytes += len(row.image)
-        if len(self._group) >= GROUP_ROWS or self._group_bytes >= GROUP_BYTES:
-            self._flush()
-
-    def close(self) -> None:
-        self._flush()
-        self._writer.close()
-
-    def _flush(self) -> None:
-        if self._group:
-            self._writer.write_table(pa.Table.from_pylist(self._group, self._schema))
-            self._group, self._group_bytes = [], 0
-
-
-_PLAIN_COLUMNS = ("image.path", "label", "width", "height", "sha256", "split", "source")
-
-
-def _schema(classes: tuple[str, ...]) -> Any:
-    features = {
-        "image": {"_type": "Image"},
-        "label": {"names": list(classes), "_type": "ClassLabel"},
-        "width": {"dtype": "int32", "_type": "Value"},
-        "height": {"dtype": "int32", "_type": "Value"},
-        "sha256": {"dtype": "string", "_type": "Value"},
-        "split": {"dtype": "string", "_type": "Value"},
-        "source": {"dtype": "string", "_type": "Value"},
+def _record(row: Row, split: SplitName, source: str) -> dict[str, Any]:
+    return {
+        "image": {"bytes": row.image, "path": row.path},
+        "label": row.label,
+        "width": row.width,
+        "height": row.height,
+        "sha256": row.sha256,
+        "split": split,
+        "source": source,
     }
-    return pa.schema(
-        [
-            ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-            ("label", pa.int64()),
-            ("width", pa.int32()),
-            ("height", pa.int32()),
-            ("sha256", pa.string()),
-            ("split", pa.string()),
-            ("source", pa.string()),
-        ],
-        metadata={"huggingface": json.dumps({"info": {"features": features}})},
-    )
 
 
 def _row(table: Any, i: int) -> Row:
