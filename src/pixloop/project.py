@@ -14,6 +14,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
@@ -24,6 +25,7 @@ from pixloop.bundle import Bundle
 from pixloop.config import FILE_NAME, Config, load_config, parse_config
 from pixloop.config_file import render_config
 from pixloop.data.dataset import Dataset
+from pixloop.data.findings import REPORT, finding_lines
 from pixloop.data.sources import fetch
 from pixloop.errors import BundleError, ConfigError, ImageError, PipelineError, RegistryError
 from pixloop.files import write_json, write_text
@@ -146,13 +148,16 @@ class Project:
             champion=champion.as_uri() if champion else None,
             commit=_git_commit(self.folder),
         )
-        record = run_local(
-            definition,
-            self.state,
-            name=self.config.name,
-            register=self._register,
-            listener=listener,
-        )
+        # The registry takes seconds to open, the first time more: meanwhile the steps work.
+        with ThreadPoolExecutor(1) as pool:
+            registry = pool.submit(self._open_registry)
+            record = run_local(
+                definition,
+                self.state,
+                name=self.config.name,
+                register=lambda arguments: _register(registry.result(), arguments),
+                listener=listener,
+            )
         return self._summarise(record)
 
     def definition(self) -> dict[str, Any]:
@@ -179,7 +184,7 @@ class Project:
         # MLflow takes seconds to import, and most commands do without it.
         from pixloop.registry import Registry
 
-        return Registry(self._registry_url(), self.model_name, self._registry_folder())
+        return Registry(self._registry_url(), self.model_name, self._registry_artifacts())
 
     @property
     def model_name(self) -> str:
@@ -262,6 +267,10 @@ class Project:
     def _registry_file(self) -> Path:
         return self.state / "registry" / "registry.db"
 
+    def _registry_artifacts(self) -> Path | None:
+        """Where bundles are kept; a registry at an address of its own has its own place."""
+        return None if self.config.registry.url else self.state / "registry" / "artifacts"
+
     def _champion_bundle(self) -> Path | None:
         """The champion's bundle, unless there is no champion."""
         if self.config.registry.url is None and not self._registry_file().exists():
@@ -269,19 +278,17 @@ class Project:
         champions = [version for version in self.registry.list() if version.champion]
         return self.bundle(champions[0].version)[1].path if champions else None
 
-    def _register(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Carry out a RegisterModel step with this project's registry."""
-        container = arguments["InferenceSpecification"]["Containers"][0]
-        archive = _file_of(container["ModelDataUrl"])
-        statistics = arguments["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"]
-        version = self.registry.register(archive.parent / "bundle", _file_of(statistics))
-        return {"ModelPackageVersion": version.version}
+    def _open_registry(self) -> "Registry":
+        registry = self.registry
+        registry.prepare()
+        return registry
 
     def _summarise(self, run: RunRecord) -> RunSummary:
         evaluation = _output(run, "Evaluate", "evaluation")
         measured = json.loads((evaluation / "evaluation.json").read_text())["pixloop"]
         manifest = Bundle.open(_output(run, "Export", "bundle") / "bundle").manifest
         dataset = Dataset.open(_output(run, "Prepare", "dataset"))
+        report = json.loads((dataset.folder / REPORT).read_text(encoding="utf-8"))
         registered = run.registered or {}
         return RunSummary(
             project=self.config.name,
@@ -292,7 +299,7 @@ class Project:
             chosen_graph=manifest.chosen_graph,
             classes=manifest.classes,
             pictures={split: sum(n.values()) for split, n in dataset.info.counts.items()},
-            findings=(),
+            findings=tuple(finding_lines(report, least="warning")),
             seconds=run.seconds or 0.0,
             steps={name: step.status for name, step in run.steps.items()},
             report=str(self.report()),
@@ -341,6 +348,15 @@ def _stored_source(source: str, root: Path) -> str:
     if not path.exists():
         raise ConfigError(f"--data: {path} does not exist.")
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def _register(registry: "Registry", arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Carry out a RegisterModel step."""
+    container = arguments["InferenceSpecification"]["Containers"][0]
+    archive = _file_of(container["ModelDataUrl"])
+    statistics = arguments["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"]
+    version = registry.register(archive.parent / "bundle", _file_of(statistics))
+    return {"ModelPackageVersion": version.version}
 
 
 def _choose_version(registry: "Registry", version: str | None) -> str:
