@@ -3,6 +3,7 @@
 All are drawn 360 units wide, so that their text stays readable on the narrowest screens.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -154,11 +155,12 @@ def history_plot(
     last = max(x for x, _ in points)
     first = min(x for x, _ in points)
     highest, lowest = max(y for _, y in points), min(y for _, y in points)
-    floor = 0.0 if from_zero else max(0.0, lowest - (highest - lowest or 0.1) * 0.3)
-    frame = _Frame((first, max(last, first + 1)), (floor, highest + (highest - floor or 1) * 0.06))
+    spread = max(highest - lowest, highest * 1e-3) or 0.1
+    floor = 0.0 if from_zero else max(0.0, lowest - spread * 0.3)
+    frame = _Frame((first, max(last, first + 1)), (floor, highest + spread * 0.06))
     epochs = np.unique(np.linspace(first, last, 6).round().astype(int))
-    y_ticks = {y: label for y, label in _ticks(highest, highest - floor).items() if y >= floor}
-    parts = [frame.axes({float(e): str(e) for e in epochs}, y_ticks, "epoch", "")]
+    x_ticks = {float(epoch): str(epoch) for epoch in epochs}
+    parts = [frame.axes(x_ticks, _ticks(floor, frame.y[1]), "epoch", "")]
     for (label, line), css in zip(series.items(), ("after", "before", "third"), strict=False):
         parts.append(frame.line(line, f"line {css}"))
         parts += [
@@ -170,23 +172,21 @@ def history_plot(
 _PERCENT_TICKS = {0.0: "0", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 1.0: "100 %"}
 
 
-def _ticks(highest: float, span: float | None = None) -> dict[float, str]:
-    """Round numbers from 0 up to ``highest``, three to six of them within the upper ``span``.
+def _ticks(lowest: float, highest: float) -> dict[float, str]:
+    """Round numbers between two others, three to seven of them.
 
-    >>> list(_ticks(0.11))
+    >>> list(_ticks(0, 0.11))
     [0.0, 0.02, 0.04, 0.06, 0.08, 0.1]
     """
-    span = span or highest
-    if span <= 0:
-        return {0.0: "0"}
-    power = 10.0 ** np.floor(np.log10(span))
-    step = next(s for s in (0.1, 0.2, 0.25, 0.5, 1, 2) if span / (s * power) <= 6) * power
-    values = [round(float(i * step), 10) for i in range(int(highest / step + 1e-9) + 1)]
-    return {value: f"{value:g}" for value in values}
+    power = 10.0 ** math.floor(math.log10(highest - lowest))
+    step = next(s for s in (0.2, 0.25, 0.5, 1, 2) if highest - lowest <= 6 * s * power) * power
+    steps = range(math.ceil(lowest / step - 1e-9), math.floor(highest / step + 1e-9) + 1)
+    # Twelve digits drop what binary fractions add to a round number.
+    return {float(f"{i * step:.12g}"): f"{i * step:.6g}" for i in steps}
 
 
 def _percent_ticks(highest: float) -> dict[float, str]:
-    return {value: f"{value * 100:g} %" if value else "0" for value in _ticks(highest)}
+    return {v: f"{v * 100:g} %" if v else "0" for v in _ticks(0, highest)}
 
 
 def _thin(indices: NDArray[np.int64]) -> NDArray[np.int64]:
