@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import sys
 import threading
 import types
@@ -298,34 +299,76 @@ def test_kaggle_through_its_client(
     assert capsys.readouterr().out == ""
 
 
-def test_hugging_face_through_its_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = pytest.importorskip("huggingface_hub")
-    calls = []
+class HubHandler(http.server.BaseHTTPRequestHandler):
+    """Speaks the few calls that the hub's client makes for a data set."""
 
-    def snapshot_download(name: str, **options: Any) -> str:
-        calls.append((name, options["repo_type"], options["revision"], options["allow_patterns"]))
-        for file, content in PICTURES.items():
-            target = options["local_dir"] / "data" / file
-            target.parent.mkdir(parents=True)
-            target.write_bytes(content)
-        return str(options["local_dir"])
+    protocol_version = "HTTP/1.1"
+    files = {f"data/{name}": data for name, data in PICTURES.items()} | {"README.md": b"# Flowers"}
 
-    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
-    folder = fetch("hf://datasets/owner/flowers@v1/data", tmp_path)
+    def do_GET(self) -> None:
+        path, commit = self.path.partition("?")[0], "a" * 40
+        body, headers = b"", {}
+        api, file = "/api/datasets/owner/flowers", path.rpartition(f"/resolve/{commit}/")[2]
+        if path.startswith(f"{api}/revision/"):
+            listed = [{"rfilename": name} for name in self.files]
+            body = json.dumps({"id": "owner/flowers", "sha": commit, "siblings": listed}).encode()
+        elif path.startswith(f"{api}/tree/"):
+            tree = [
+                {"type": "file", "path": name, "size": len(data), "oid": "b" * 40}
+                for name, data in self.files.items()
+            ]
+            body = json.dumps(tree).encode()
+        elif file in self.files:
+            body = self.files[file]
+            etag = hashlib.sha1(body).hexdigest()  # noqa: S324 (as the hub does)
+            headers = {"ETag": f'"{etag}"', "X-Repo-Commit": commit}
+        self.send_response(200 if body else 404)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def fetch_from_hub(uri: str, cache: Path, endpoint: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: the client reads the hub's address when it is imported."""
+    pytest.importorskip("huggingface_hub")
+    code = (
+        "import sys, pathlib, pixloop.data.sources as s\n"
+        "print(s.fetch(sys.argv[1], pathlib.Path(sys.argv[2])))"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, uri, str(cache)],
+        env=os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache / "home")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_hugging_face_through_its_client(tmp_path: Path) -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), HubHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    uri = "hf://datasets/owner/flowers@main/data"
+    done = fetch_from_hub(uri, tmp_path, f"http://127.0.0.1:{server.server_port}")
+    server.shutdown()
+    server.server_close()
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.strip())
     assert contents(folder) == PICTURES
-    assert fetch("hf://datasets/owner/flowers@v1/data", tmp_path) == folder
-    assert calls == [("owner/flowers", "dataset", "v1", "data/*")]
+    assert fetch(uri, tmp_path) == folder
 
 
-def test_hugging_face_out_of_reach_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = pytest.importorskip("huggingface_hub")
-
-    def snapshot_download(*_: Any, **__: Any) -> str:
-        raise hub.errors.LocalEntryNotFoundError("no connection")
-
-    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
-    with pytest.raises(SourceError, match="owner/flowers cannot be fetched: no connection"):
-        fetch("hf://datasets/owner/flowers", tmp_path)
+def test_hugging_face_out_of_reach_is_told(tmp_path: Path) -> None:
+    done = fetch_from_hub("hf://datasets/owner/flowers", tmp_path, "http://127.0.0.1:9")
+    assert "SourceError: hf://datasets/owner/flowers cannot be fetched" in done.stderr
 
 
 @pytest.fixture(scope="module")
