@@ -2,9 +2,10 @@ import json
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from html.parser import HTMLParser
 from io import BytesIO
+from itertools import islice
 from typing import Any
 
 import anyio
@@ -173,9 +174,8 @@ def test_too_many_waiting_requests_are_503(predictor: Predictor, make_picture: M
         ThreadPoolExecutor(at_work + LIMITS.queue + 3) as pool,
     ):
         futures = [pool.submit(post, client, picture) for _ in range(at_work + LIMITS.queue + 3)]
-        refused = []
-        while len(refused) < 3:  # only those beyond the queue answer before the release
-            refused = [f.result() for f in futures if f.done()]
+        # Only those beyond the queue are answered before the release.
+        refused = [f.result() for f in islice(as_completed(futures, timeout=20), 3)]
         release.set()
         statuses = sorted(f.result().status_code for f in futures)
     assert statuses == [200] * (at_work + LIMITS.queue) + [503] * 3
