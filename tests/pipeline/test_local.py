@@ -291,7 +291,7 @@ def test_after_a_failure_the_finished_steps_are_kept(
 
 def test_the_gate_says_which_condition_failed_and_by_how_much(loop: Json, state: Path) -> None:
     with pytest.raises(
-        GateRefused, match=r"^No\. f1_macro is 0\.90, 0\.05 below the minimum 0\.95\.$"
+        GateRefused, match=r": f1_macro is 0\.90, 0\.05 below the minimum 0\.95\.$"
     ) as e:
         go(loop, state, {"GateMinimum": 0.95})
     assert e.value.exit_code == 3

@@ -221,5 +221,5 @@ def _register() -> Json:
 
 
 def _refused(metric: str) -> Json:
-    message = join("", f"The gate needs {metric} of at least ", parameter("GateMinimum"), ".")
+    message = join("", f"The gate needs {metric} of at least ", parameter("GateMinimum"))
     return {"Name": "Refused", "Type": "Fail", "Arguments": {"ErrorMessage": message}}

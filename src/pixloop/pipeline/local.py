@@ -262,9 +262,9 @@ class _Run:
             self._record.registered = answer
 
     def _fail(self, step: Mapping[str, Any]) -> None:
-        message = resolve(step["Arguments"]["ErrorMessage"], self._scope)
         if self._reasons:
-            raise GateRefused(f"{message} {'; '.join(self._reasons)}.")
+            raise GateRefused(f"The model is not good enough: {'; '.join(self._reasons)}.")
+        message = resolve(step["Arguments"]["ErrorMessage"], self._scope)
         raise PipelineError(f"{step['Name']}: {message}")
 
     @contextmanager

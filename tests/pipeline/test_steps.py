@@ -1,0 +1,196 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixloop.bundle import Bundle
+from pixloop.config import Config, parse_config
+from pixloop.errors import PipelineError
+from pixloop.files import write_json
+from pixloop.pipeline import steps
+from pixloop.pipeline.definition import build_definition
+from pixloop.pipeline.local import run_local
+from pixloop.pipeline.runs import RunRecord, list_runs
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty /opt/ml, and no engine that could be gone."""
+    monkeypatch.setenv("PIXLOOP_ML", str(tmp_path))
+    monkeypatch.delenv("PIXLOOP_PARENT", raising=False)
+    return tmp_path
+
+
+def make_pictures(folder: Path, each: int = 12) -> Path:
+    """Three classes, told apart by their brightness."""
+    rng = np.random.default_rng(0)
+    for name, brightness in (("dark", 50), ("grey", 125), ("light", 200)):
+        (folder / name).mkdir(parents=True)
+        for i in range(each):
+            pixels = rng.normal(brightness, 25, (24, 24, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+def prepare_job(root: Path, train: str, test: str) -> None:
+    inputs = {"train": train, "test": test}
+    request = [
+        {"InputName": n, "S3Input": {"S3Uri": uri, "LocalPath": f"/opt/ml/processing/input/{n}"}}
+        for n, uri in inputs.items()
+    ]
+    write_json(root / "config" / "processingjobconfig.json", {"ProcessingInputs": request})
+    for name, uri in inputs.items():
+        source = Path(uri.removeprefix("file://"))
+        place = root / "processing" / "input" / name
+        if source.is_file():
+            place.mkdir(parents=True)
+            place = place / source.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(source)
+
+
+# ---- Commands
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ([], "expected 'train', or 'step' and one of prepare, export, evaluate"),
+        (["step", "bake"], "'step bake': expected"),
+        (["step", "export", "--set"], "'--set' has no value"),
+        (["step", "export", "--get", "x=1"], "'--get': expected --set"),
+        (["step", "export", "--set", "exports.formats=[]"], "Did you mean 'export.formats'?"),
+        (["train"], "hyperparameters.json is missing"),
+    ],
+)
+def test_a_wrong_command_fails_and_says_why(
+    root: Path, argv: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert steps.main(argv) > 0
+    assert says in (root / "output" / "failure").read_text()
+    assert says in capsys.readouterr().err
+
+
+def test_an_unexpected_error_leaves_its_trace_in_the_log(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def break_down(*_: Any) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(steps, "STEPS", {"prepare": break_down})
+    assert steps.main(["step", "prepare"]) == 1
+    assert (root / "output" / "failure").read_text() == "ZeroDivisionError: a defect"
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_settings_come_together_again() -> None:
+    arguments = ["--set", "a=1", "--more", "23", "--more", "--set", "--set", "b=2"]
+    assert steps.read_settings(arguments) == ["a=123--set", "b=2"]
+    with pytest.raises(PipelineError, match="--more"):
+        steps.read_settings(["--more", "1"])
+
+
+def test_starting_the_container_needs_no_torch(root: Path) -> None:
+    program = "import sys, pixloop.pipeline.steps; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+# ---- Prepare
+
+
+def counts(root: Path) -> dict[str, int]:
+    info = json.loads((root / "processing/output/dataset/dataset.json").read_text())
+    return {split: sum(by_class.values()) for split, by_class in info["counts"].items()}
+
+
+def test_one_address_for_both_means_that_the_test_is_held_out(root: Path) -> None:
+    address = make_pictures(root / "pictures").as_uri()
+    prepare_job(root, address, address)
+    assert steps.main(["step", "prepare", "--set", "data.test_share=0.25"]) == 0
+    found = counts(root)
+    assert 0 < found["test"] < sum(found.values()) == 36
+
+
+def test_test_pictures_elsewhere_are_all_for_the_test(root: Path) -> None:
+    train, test = make_pictures(root / "a", 8), root / "b"
+    for name in ("dark", "grey", "light"):
+        (test / name).mkdir(parents=True)
+        (train / name / "0.png").rename(test / name / "x.png")
+    prepare_job(root, train.as_uri(), test.as_uri())
+    assert steps.main(["step", "prepare"]) == 0
+    assert counts(root)["test"] == 3
+
+
+def test_a_label_file_finds_the_pictures_beside_it(root: Path) -> None:
+    pictures = make_pictures(root / "pictures", 8)
+    rows = [f"{p.relative_to(pictures)},{p.parent.name}" for p in pictures.rglob("*.png")]
+    (pictures / "labels.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    address = (pictures / "labels.csv").as_uri()
+    prepare_job(root, address, address)
+    assert steps.main(["step", "prepare"]) == 0
+    assert sum(counts(root).values()) == 24
+
+
+# ---- The whole pipeline
+
+
+def small(pictures: Path, *overrides: str) -> Config:
+    settings = [
+        "name=small",
+        "model.name=mobilenetv3_small_050",
+        "model.pretrained=false",
+        "model.image_size=32",
+        "training.epochs=2",
+        "training.batch_size=8",
+        "training.workers=0",
+        "export.formats=[onnx]",
+        "gate.minimum=0",
+        *overrides,
+    ]
+    return parse_config({"task": "classification", "data": str(pictures)}, settings)
+
+
+def metrics(state: Path, record: RunRecord) -> dict[str, float]:
+    folder = state / str(record.steps["Evaluate"].folder) / "ml/processing/output/evaluation"
+    found = json.loads((folder / "evaluation.json").read_text())["pixloop"]["metrics"]
+    return dict(found)
+
+
+@pytest.mark.slow
+def test_a_kill_in_every_step_changes_no_metric(tmp_path: Path, start_run: Any) -> None:
+    pictures = make_pictures(tmp_path / "pictures")
+    definition = build_definition(small(pictures), train=pictures.as_uri(), commit="0123abc")
+    whole = tmp_path / "whole"
+    expected = metrics(whole, run_local(definition, whole, register=lambda _: {}))
+
+    state = tmp_path / "killed"
+    for step in ("Prepare", "Train", "Export", "Evaluate"):
+        process = start_run(definition, state)
+        while not running(state, step):
+            assert process.poll() is None
+        process.kill()
+        process.wait()
+    asked: list[Any] = []
+    record = run_local(definition, state, register=lambda a: asked.append(a) or {})
+    assert [record.steps[name].status for name in ("Prepare", "Train", "Export")] == ["cached"] * 3
+    assert metrics(state, record) == expected
+
+    container = asked[0]["InferenceSpecification"]["Containers"][0]
+    archive = Path(container["ModelDataUrl"].removeprefix("file://"))
+    bundle = Bundle.open(archive, unpack_to=tmp_path / "unpacked")
+    bundle.verify()
+    assert bundle.manifest.lineage["commit"] == "0123abc"
+    assert bundle.manifest.lineage["config"]["training.epochs"] == 2
+    assert bundle.manifest.lineage["config"]["data.test_share"] == 0.2
+    assert bundle.manifest.threshold.pictures > 0
+
+
+def running(state: Path, step: str) -> bool:
+    """Whether a step of the newest run is at work."""
+    runs = list_runs(state)
+    return bool(runs) and runs[0].steps[step].status == "running"
