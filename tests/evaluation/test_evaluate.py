@@ -91,7 +91,7 @@ def test_without_a_champion_its_value_is_nothing(
     assert found["comparison"]["difference"] == found["metrics"]["f1_macro"]
 
 
-def test_classes_in_another_order_are_the_same_classes(
+def test_answers_are_compared_by_name_not_by_place(
     config: Config, make_bundle: Maker, make_dataset: Maker, tmp_path: Path
 ) -> None:
     # The graph's three outputs are blue, green, red; naming them otherwise makes it wrong.
@@ -127,12 +127,13 @@ def test_a_threshold_that_accepts_nothing_is_reported(
     assert "Refers every picture" in report
 
 
+@pytest.mark.parametrize("file", ["graphs/model.onnx", "certificate.json"])
 def test_a_damaged_bundle_is_refused(
-    config: Config, make_bundle: Maker, make_dataset: Maker, tmp_path: Path
+    file: str, config: Config, make_bundle: Maker, make_dataset: Maker, tmp_path: Path
 ) -> None:
     bundle = make_bundle()
-    (bundle / "graphs" / "model.onnx").write_bytes(b"other")
-    with pytest.raises(BundleError, match=r"model\.onnx"):
+    (bundle / file).write_bytes(b"other")
+    with pytest.raises(BundleError, match=file):
         evaluate(config, bundle, make_dataset(), tmp_path / "out")
     assert not (tmp_path / "out" / "evaluation.json").exists()
 
