@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from pixloop.pipeline.cache import code_digest
+
 Json = dict[str, Any]
 
 PRELUDE = """
@@ -113,6 +115,12 @@ def toy() -> SimpleNamespace:
     return SimpleNamespace(
         processing=processing, training=training, pipeline=pipeline, output_of=output_of
     )
+
+
+@pytest.fixture(autouse=True)
+def fresh_code_digest() -> None:
+    """Runs in other processes see the code as it is now, so this process must as well."""
+    code_digest.cache_clear()
 
 
 @pytest.fixture

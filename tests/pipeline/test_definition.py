@@ -238,6 +238,17 @@ def test_a_value_too_long_for_one_argument_arrives_whole(monkeypatch: Any) -> No
     assert "export.max_accuracy_loss=0.002" in overrides
 
 
+def test_sagemaker_finds_its_metrics_in_the_training_log() -> None:
+    definition = build_definition(config())
+    definitions = definition["Steps"][1]["Arguments"]["AlgorithmSpecification"]["MetricDefinitions"]
+    line = "training: 17/18 epoch 3/3 loss 3.04 F1 0.182"
+    found = {d["Name"]: re.search(d["Regex"], line) for d in definitions}
+    assert {name: match and match[1] for name, match in found.items()} == {
+        "loss": "3.04",
+        "f1_macro": "0.182",
+    }
+
+
 # ---- The check itself
 
 

@@ -36,7 +36,8 @@ from pixloop.pipeline.arguments import (
 
 PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp", "application/x-image")
 _NO_ROLE = "arn:aws:iam::000000000000:role/pixloop"
-_METRICS = ("loss", "accuracy", "f1_macro", "precision_macro", "recall_macro")
+#: Where the training's log, "epoch 3/10 loss 0.31 F1 0.93", has what SageMaker plots.
+_METRICS = {"loss": r"\bloss ([0-9.]+)", "f1_macro": r"\bF1 ([0-9.]+)"}
 
 
 def build_definition(
@@ -121,7 +122,7 @@ def _train(config: Config, with_weights: bool) -> Json:
             "TrainingImage": parameter("ImageUri"),
             "TrainingInputMode": "File",
             "MetricDefinitions": [
-                {"Name": name, "Regex": rf"\b{name}=([0-9.eE+-]+)"} for name in _METRICS
+                {"Name": name, "Regex": regex} for name, regex in _METRICS.items()
             ],
         },
         "RoleArn": parameter("RoleArn"),
