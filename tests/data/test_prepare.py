@@ -22,11 +22,13 @@ from pixloop.config import DataConfig
 from pixloop.data import inspection
 from pixloop.data.dataset import SPLITS, Dataset, DatasetInfo
 from pixloop.data.findings import KINDS, summary
+from pixloop.data.formats import read_samples
 from pixloop.data.prepare import prepare
 from pixloop.data.samples import write_digits
 from pixloop.errors import DataError
 from pixloop.files import sha256_folder
 from pixloop.imaging import decode_image
+from pixloop.records import Sample
 
 Put = Callable[..., Path]
 
@@ -345,12 +347,14 @@ def test_the_data_set_is_the_same_whatever_the_workers_and_the_order(
     room.prepare()
     alone = sha256_folder(room.output)
     other = Room(room.source.parent / "other")
-    files = [p for p in room.source.rglob("*") if p.is_file()]
-    random.Random(1).shuffle(files)
-    for file in files:
-        target = other.source / file.relative_to(room.source)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, target)
+    shutil.copytree(room.source, other.source)
+
+    def shuffled(root: Path, format_: str) -> list[Sample]:
+        samples = list(read_samples(root, format_))
+        random.Random(1).shuffle(samples)
+        return samples
+
+    monkeypatch.setattr("pixloop.data.prepare.read_samples", shuffled)
     monkeypatch.setattr(inspection, "_ALONE_S", 0.0)
     monkeypatch.setattr("pixloop.data.prepare.cores", lambda: 2)
     other.prepare()
