@@ -162,6 +162,7 @@ def metrics(state: Path, record: RunRecord) -> dict[str, float]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_kill_in_every_step_changes_no_metric(tmp_path: Path, start_run: Any) -> None:
     pictures = make_pictures(tmp_path / "pictures")
     definition = build_definition(small(pictures), train=pictures.as_uri(), commit="0123abc")

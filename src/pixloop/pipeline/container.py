@@ -122,6 +122,8 @@ def die_with_parent() -> None:
         while os.getppid() == int(parent):
             time.sleep(_WATCH_EVERY_S)
         # The engine makes every step the leader of its own group: loader processes go with it.
-        os.killpg(os.getpgid(0), signal.SIGKILL)
+        if os.getpgid(0) == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
 
     threading.Thread(target=watch, name="die-with-parent", daemon=True).start()
