@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pixloop.config import Config, parse_config
@@ -38,6 +39,12 @@ def write_dataset(folder: Path, train: tuple[int, ...] = (9, 8, 8), validation: 
             writer.add("validation", picture(label, random))
     writer.finish()
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Networks this small only wait for one another's threads."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

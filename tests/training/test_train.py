@@ -138,7 +138,11 @@ def test_a_killed_run_goes_on_to_the_same_end(run, configure, tmp_path, dataset)
     run(config, output=tmp_path / "whole", checkpoints=tmp_path / "c0")
     folders = [dataset, tmp_path / "output", tmp_path / "checkpoints", tmp_path / "logs"]
     command = [sys.executable, "-c", _TRAIN, config.model_dump_json(), *map(str, folders)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},  # as here: sums depend on it
+    )
     last = tmp_path / "checkpoints" / "last.ckpt"
     while process.poll() is None and not last.exists():
         time.sleep(0.01)
