@@ -158,7 +158,7 @@ def history_plot(
     spread = max(highest - lowest, highest * 1e-3) or 0.1
     floor = 0.0 if from_zero else max(0.0, lowest - spread * 0.3)
     frame = _Frame((first, max(last, first + 1)), (floor, highest + spread * 0.06))
-    epochs = np.unique(np.linspace(first, last, 6).round().astype(int))
+    epochs = range(int(first), int(last) + 1, math.ceil((last - first) / 8) or 1)
     x_ticks = {float(epoch): str(epoch) for epoch in epochs}
     parts = [frame.axes(x_ticks, _ticks(floor, frame.y[1]), "epoch", "")]
     for (label, line), css in zip(series.items(), ("after", "before", "third"), strict=False):
