@@ -6,7 +6,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from pixloop.config import Config, flatten
 from pixloop.data.dataset import Dataset, Split
 from pixloop.errors import TrainingError
 from pixloop.files import sha256_file, write_text
+from pixloop.progress import Advance, progress
 from pixloop.training.checkpoints import AtomicCheckpoints, Epoch, EpochKeeper
 from pixloop.training.classifier import Classifier
 from pixloop.training.display import ProgressReport, TensorBoard
@@ -153,7 +154,7 @@ class _Run:
         classifier = Classifier(built.network, built.preprocessing, settings, steps)
         last = self.keeper.resume_from()
         if last is not None:
-            _log.warning("Training goes on after epoch %d.", self.keeper.history[-1].epoch)
+            _log.info("Training goes on after epoch %d.", self.keeper.history[-1].epoch)
         elif settings.head_first and built.pretrained:
             self._fit_head(classifier)
         if not self.keeper.exhausted:
@@ -165,13 +166,19 @@ class _Run:
         classifier.to(self._trainer.strategy.root_device)
         pictures = self._plain(self._data.split("train"))
         assert pictures is not None  # noqa: S101  (checked before)
-        scores = fit_head(classifier, pictures, self._validation)
+        validation = self._validation
+        with progress("fitting the head", len(pictures) + len(validation or ())) as advance:
+            scores = fit_head(
+                classifier,
+                _counted(pictures, advance),
+                _counted(validation, advance) if validation else None,
+            )
+            if scores:
+                advance(0, f"F1 {scores['f1_macro']:.3f}")
         if scores is None:
             _log.warning("%s has no linear head to fit first.", self._config.model.name)
-            return
-        self.keeper.keep(Epoch(epoch=0, validation=scores), classifier.network)
-        if scores:
-            _log.warning("The head alone reaches a validation F1 of %.3f.", scores["f1_macro"])
+        else:
+            self.keeper.keep(Epoch(epoch=0, validation=scores), classifier.network)
 
     def _plain(self, split: Split) -> "DataLoader[Batch] | None":
         if len(split) == 0:
@@ -183,6 +190,12 @@ class _Run:
             workers=self._workers or 0,
             limit=_HEAD_PICTURES,
         )
+
+
+def _counted(batches: Iterable[Batch], advance: Advance) -> Iterator[Batch]:
+    for batch in batches:
+        yield batch
+        advance()
 
 
 def _check_pictures(data: Dataset) -> None:
