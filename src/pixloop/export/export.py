@@ -42,6 +42,7 @@ from pixloop.export.parity import (
     choose,
     compare,
     input_batches,
+    one_torch_thread,
     refuse,
 )
 from pixloop.files import atomic_path, pack, write_text
@@ -195,7 +196,8 @@ def _store(
             file = f"certificate/{sha256[:12]}.{suffix}"
             with atomic_path(output / file) as temporary:
                 temporary.write_bytes(row.image)
-        logits = reference(to_input(decode_image(row.image), preprocessing)[None])[0]
+        with one_torch_thread():
+            logits = reference(to_input(decode_image(row.image), preprocessing)[None])[0]
         stored.append(
             StoredPicture(sha256=sha256, path=row.path, file=file, logits=tuple(logits.tolist()))
         )

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from pixloop.bundle import GraphFormat
+from pixloop.imaging import InputArray
 from pixloop.serving.engines import Engine, usable_cores
 
 _WARM_UP = 3
@@ -55,12 +56,9 @@ def describe_machine() -> Machine:
     )
 
 
-def _medians(
-    engines: Mapping[GraphFormat, Engine], images: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
-) -> dict[GraphFormat, float]:
+def _medians(engines: Mapping[GraphFormat, Engine], images: InputArray) -> dict[GraphFormat, float]:
     for engine in engines.values():
-        for _ in range(_WARM_UP):
-            engine(images)
+        _warm_up(engine, images)
     times = defaultdict(list)
     order, end = list(engines), time.perf_counter() + _BUDGET_S
     for turn in range(_ROUNDS):
@@ -73,6 +71,14 @@ def _medians(
             times[format_].append(time.perf_counter() - start)
         order = order[1:] + order[:1]  # nobody always runs after the same one
     return {format_: statistics.median(each) for format_, each in times.items()}
+
+
+def _warm_up(engine: Engine, images: InputArray) -> None:
+    end = time.perf_counter() + _BUDGET_S / 10
+    for _ in range(_WARM_UP):
+        engine(images)
+        if time.perf_counter() > end:
+            return
 
 
 def _cpu_name() -> str:

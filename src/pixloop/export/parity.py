@@ -5,6 +5,7 @@ batches of 1, 3 and 17: a graph with a fixed batch, or a padded or reordered one
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -130,7 +131,7 @@ def compare(
     """
     tallies = {format_: _Tally() for format_ in engines}
     size = 0
-    with progress("comparing graphs") as advance:
+    with one_torch_thread(), progress("comparing graphs") as advance:
         for images in batches:
             size, expected = images.shape[-1], reference(images)
             for format_, engine in engines.items():
@@ -172,6 +173,21 @@ def choose(results: Sequence[GraphParity]) -> GraphFormat:
 def refuse(format_: GraphFormat, reason: str) -> GraphParity:
     """The entry of a graph that could not even be compared."""
     return GraphParity(format=format_, verdict="refused", reason=reason)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let torch compute on one thread.
+
+    Its threads wait for each other after every layer, spinning. On a machine that has other work
+    to do, as in a pipeline, two of them are many times slower than one.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _ask(engine: Engine, images: InputArray, expected: Logits, tally: _Tally) -> None:
