@@ -1,8 +1,8 @@
 """Write docs/configuration.md and docs/commands.md from the code; a test holds them against it."""
 
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -43,7 +43,7 @@ def render_commands() -> str:
         "3 refused by the gate.",
     ]
     for path, command in _walk(root, "pixloop"):
-        context = click.Context(command, info_name=path)
+        context = command.context_class(command, info_name=path)
         about = (command.help or "").strip().replace("\b", "")
         lines += ["", f"## {path}", "", about, "", "| argument or option | meaning |", "|---|---|"]
         for parameter in command.get_params(context):
@@ -53,8 +53,8 @@ def render_commands() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _walk(command: click.Command, path: str) -> list[tuple[str, click.Command]]:
-    if not isinstance(command, click.Group):
+def _walk(command: Any, path: str) -> list[tuple[str, Any]]:
+    if not hasattr(command, "commands"):
         return [(path, command)]
     return [
         found
@@ -78,7 +78,9 @@ def _table(fields: dict[str, FieldInfo]) -> list[str]:
 def _plain(value: object) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(map(str, value)) + "]"
-    return {None: "null", True: "true", False: "false"}.get(value, str(value))  # type: ignore[call-overload, no-any-return]  # the keys are of several types on purpose
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
 
 
 def _cell(text: str) -> str:

@@ -54,7 +54,9 @@ def predict(
         print_json({"predictions": [answer.model_dump(mode="json") for answer in answers]})
     unread = sum(answer.error is not None for answer in answers)
     if unread:
-        raise DataError(f"{unread} of {len(answers)} pictures could not be read.")
+        # The answers are printed: an error of our own would be a second JSON object.
+        err.print(f"[bold red]error:[/] {unread} of {len(answers)} pictures have no prediction.")
+        raise typer.Exit(DataError.exit_code)
 
 
 def _print_answer(answer: PicturePrediction) -> None:

@@ -1,0 +1,177 @@
+import json
+import re
+import shutil
+from importlib import util
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pixloop import __version__
+from pixloop.cli.app import app, main
+from pixloop.project import Project
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def pixloop(monkeypatch, capsys):
+    """Run the command as the shell would; gives its exit code, output and errors."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["pixloop", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+def commands() -> list[list[str]]:
+    def walk(command, path):
+        inner = getattr(command, "commands", None)
+        return (
+            [path] if inner is None else [p for n, c in inner.items() for p in walk(c, [*path, n])]
+        )
+
+    return walk(typer.main.get_command(app), [])
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_explains_itself_with_an_example(command):
+    result = CliRunner().invoke(app, [*command, "--help"])
+
+    assert result.exit_code == 0
+    assert f"Example: pixloop {' '.join(command)}" in " ".join(
+        result.output.replace("`", "").split()
+    )
+    assert "--json" in result.output
+
+
+def test_the_version_is_told():
+    assert CliRunner().invoke(app, ["--version"]).output == f"pixloop {__version__}\n"
+
+
+def test_a_missing_project_is_an_error_with_advice(pixloop, tmp_path):
+    code, out, err = pixloop("run", "-C", str(tmp_path))
+
+    assert code == 2
+    assert "pixloop init" in err
+    assert out == ""
+
+
+def test_with_json_an_error_is_one_object(pixloop, tmp_path):
+    code, out, _ = pixloop("run", "-C", str(tmp_path), "--json")
+
+    assert code == json.loads(out)["error"]["exit_code"] == 2
+
+
+def test_init_makes_a_project_that_opens(pixloop, tmp_path):
+    (tmp_path / "pictures").mkdir()
+
+    code, out, _ = pixloop(
+        "init", str(tmp_path / "p"), "--data", str(tmp_path / "pictures"), "--json"
+    )
+
+    assert code == 0
+    assert json.loads(out)["folder"] == str(tmp_path / "p")
+    assert Project.open(tmp_path / "p").config.task == "classification"
+
+
+def test_show_holds_what_programs_rely_on(pixloop, finished):
+    code, out, _ = pixloop("models", "show", "latest", "-C", str(finished[0].folder), "--json")
+
+    shown = json.loads(out)
+    assert code == 0
+    assert shown["version"] == "1"
+    assert shown["status"] == "pending"
+    assert 0 <= shown["metrics"]["accuracy"] <= 1
+    assert 0 <= shown["metrics"]["f1_macro"] <= 1
+    assert shown["chosen_graph"] in ("torchscript", "onnx", "openvino")
+    assert shown["lineage"]["dataset_sha256"]
+
+
+def test_versions_are_approved_rejected_and_listed(pixloop, project):
+    at = ("-C", str(project.folder), "--json")
+
+    def answer(*arguments: str) -> dict:
+        return json.loads(pixloop("models", *arguments, *at)[1])
+
+    assert answer("reject", "1", "--reason", "blurred")["status"] == "rejected"
+    assert answer("show", "1")["reason"] == "blurred"
+    assert answer("approve", "latest")["champion"] is True
+    assert answer("show", "champion")["version"] == "1"
+    assert answer("compare", "1", "latest")["metrics"]["accuracy"]["difference"] == 0
+    assert len(answer("list")["versions"]) == 1
+    for impossible in (("show", "7"), ("rollback",), ("reject", "1")):
+        assert answer(*impossible)["error"]["type"] == "RegistryError"
+
+
+def test_a_refused_model_ends_with_exit_code_3(pixloop, project):
+    code, out, err = pixloop(
+        "run",
+        "-C",
+        str(project.folder),
+        "--json",
+        "--set",
+        "gate.minimum=1.0",
+        "--set",
+        "training.epochs=1",
+        "--set",
+        "training.learning_rate=1e-9",
+    )
+
+    assert code == json.loads(out)["error"]["exit_code"] == 3
+    assert "below the minimum" in " ".join(err.split())
+
+
+def test_strict_turns_a_broken_picture_into_an_error(pixloop, project):
+    code, _, err = pixloop("run", "--strict", "-C", str(project.folder))
+
+    assert code == 1
+    assert "broken.png" in err
+
+
+def test_predict_prints_an_answer_a_picture_and_fails_for_a_broken_one(pixloop, finished):
+    folder = finished[0].folder
+    good, bad = str(folder / "pictures/red/0.png"), str(folder / "pictures/red/broken.png")
+
+    assert "red" in pixloop("predict", good, "-C", str(folder))[1]
+    code, out, err = pixloop("predict", good, bad, "-C", str(folder), "--json")
+
+    assert code == 1
+    assert [answer["label"] for answer in json.loads(out)["predictions"]] == ["red", None]
+    assert "1 of 2" in err
+
+
+def test_the_pipeline_is_printed_as_json(pixloop, finished):
+    assert (
+        json.loads(pixloop("pipeline", "-C", str(finished[0].folder))[1])["Version"] == "2020-12-01"
+    )
+
+
+def test_the_reference_pages_are_current():
+    spec = util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    generate = util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+
+    assert (ROOT / "docs/configuration.md").read_text() == generate.render_configuration()
+    assert (ROOT / "docs/commands.md").read_text() == generate.render_commands()
+
+
+def test_the_readme_names_only_commands_that_exist():
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    named = re.findall(r"^pixloop ([a-z]+)(?: ([a-z]+))?", "".join(blocks), re.M)
+    known = {tuple(command) for command in commands()}
+
+    assert named
+    for first, second in named:
+        assert (first,) in known or (first, second) in known
+
+
+def test_a_moved_project_still_opens(finished, tmp_path):
+    shutil.copytree(finished[0].folder, tmp_path / "moved", symlinks=True)
+
+    assert Project.open(tmp_path / "moved").config == finished[0].config
