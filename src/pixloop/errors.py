@@ -13,6 +13,7 @@
     ├── BundleError              a bundle is damaged, foreign or too new
     ├── RegistryError            an unknown version, or a registry that cannot be reached
     ├── ServingError             the server cannot start, or does not answer as it should
+    │   └── RequestProblem       a request that gets no prediction (serving/problems.py)
     └── PipelineError            a step failed
         └── GateRefused    (3)   the model was trained and measured, and is not good enough
 
