@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixloop.project import Project, RunSummary
+from pixloop.project import Project
+from pixloop.run_summary import RunSummary
 
 
 @pytest.fixture(scope="session")

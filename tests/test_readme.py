@@ -40,7 +40,10 @@ def test_the_readme_works_as_written(tmp_path):
     own, serve = blocks("sh")
     own = own.replace("\ncd vehicles\n", f"\ncd vehicles\ncat >> pixloop.yaml <<'END'{QUICK}END\n")
     # The server needs a moment that a person at a keyboard gives it anyway.
-    serve = serve.replace("8080 &", "8080 & for i in $(seq 50); do curl -s localhost:8080/ping && break; sleep 0.2; done")
+    serve = serve.replace(
+        "8080 &",
+        "8080 & for i in $(seq 50); do curl -s localhost:8080/ping && break; sleep 0.2; done",
+    )
     serve = serve.replace("8080", "18473")
     binaries = Path(sys.executable).parent
 

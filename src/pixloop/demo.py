@@ -13,7 +13,8 @@ from pixloop.config import FILE_NAME
 from pixloop.data.samples import write_digits
 from pixloop.errors import ConfigError, ServingError
 from pixloop.pipeline.display import Listener
-from pixloop.project import Project, RunSummary
+from pixloop.project import Project
+from pixloop.run_summary import RunSummary
 from pixloop.serving.client import Client
 
 PICTURES = "pictures"
@@ -21,8 +22,10 @@ _EVERY = 15  # every 15th test picture is sent to the server: a moment's work
 
 #: Small pictures, a small network and no weights to fetch: the loop in less than a minute.
 SETTINGS: dict[str, dict[str, object]] = {
+    "data": {"calibration_share": 0.2},
     "model": {"name": "test_resnet", "pretrained": False, "image_size": 32, "resize": "squash"},
     "training": {"epochs": 10, "augmentations": ["rotate"]},
+    "thresholds": {"max_error": 0.03},
 }
 
 

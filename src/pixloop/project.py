@@ -10,7 +10,6 @@ The command line calls only this module. ``torch`` and MLflow are imported by th
 registry, when they are needed: opening a project takes milliseconds.
 """
 
-import json
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,40 +23,21 @@ from pydantic import BaseModel, ConfigDict
 from pixloop.bundle import Bundle
 from pixloop.config import FILE_NAME, Config, load_config, parse_config
 from pixloop.config_file import render_config
-from pixloop.data.dataset import Dataset
-from pixloop.data.findings import REPORT, finding_lines
 from pixloop.data.sources import fetch
-from pixloop.errors import BundleError, ConfigError, ImageError, PipelineError, RegistryError
-from pixloop.files import write_json, write_text
+from pixloop.errors import ConfigError, ImageError, PipelineError
+from pixloop.files import write_text
 from pixloop.pipeline.definition import build_definition
 from pixloop.pipeline.display import Listener
 from pixloop.pipeline.local import run_local
-from pixloop.pipeline.runs import RunRecord, list_runs
+from pixloop.pipeline.runs import list_runs
 from pixloop.records import Prediction
+from pixloop.run_summary import RunSummary, report_of, summarise
+from pixloop.served_version import find_bundle
 
 if TYPE_CHECKING:
     from pixloop.registry import Registry
 
 STATE = ".pixloop"
-
-
-class RunSummary(BaseModel):
-    """What a run made, and how good it is."""
-
-    model_config = ConfigDict(frozen=True)
-
-    project: str
-    run: str
-    version: str  #: the registered model version
-    metrics: dict[str, float]
-    threshold: dict[str, Any]
-    chosen_graph: str
-    classes: tuple[str, ...]
-    pictures: dict[str, int]  #: kept pictures of each split
-    findings: tuple[str, ...]  #: what the data report found, a line each
-    seconds: float
-    steps: dict[str, str]  #: "done" or "cached", by step
-    report: str
 
 
 class PicturePrediction(BaseModel):
@@ -158,7 +138,7 @@ class Project:
                 register=lambda arguments: _register(registry.result(), arguments),
                 listener=listener,
             )
-        return self._summarise(record)
+        return summarise(self.config.name, record)
 
     def definition(self) -> dict[str, Any]:
         """The pipeline definition, as SageMaker reads it."""
@@ -171,9 +151,9 @@ class Project:
             PipelineError: there is none yet.
         """
         for run in list_runs(self.state):
-            file = _output(run, "Evaluate", "evaluation") / "report.html"
+            file = report_of(run)
             if file.is_file():
-                return file.resolve()
+                return file
         raise PipelineError(f"{self.folder} has no report yet. 'pixloop run' makes one.")
 
     # ---- model versions ---------------------------------------------------------------------
@@ -196,15 +176,12 @@ class Project:
 
         ``version`` may also be ``"champion"`` or ``"latest"``.
         """
-        noted = self._noted_bundle() if version is None else None
-        if noted is not None:
-            return noted
-        registry = self.registry
-        chosen = _choose_version(registry, version)
-        bundle = registry.bundle(chosen, self.state / "bundles" / chosen)
-        if version is None:
-            self._note_bundle(chosen, bundle)
-        return chosen, bundle
+        return find_bundle(
+            lambda: self.registry,
+            self.state,
+            version,
+            None if self.config.registry.url else self._registry_file(),
+        )
 
     # ---- serving ----------------------------------------------------------------------------
 
@@ -283,53 +260,6 @@ class Project:
         registry.prepare()
         return registry
 
-    def _summarise(self, run: RunRecord) -> RunSummary:
-        evaluation = _output(run, "Evaluate", "evaluation")
-        measured = json.loads((evaluation / "evaluation.json").read_text())["pixloop"]
-        manifest = Bundle.open(_output(run, "Export", "bundle") / "bundle").manifest
-        dataset = Dataset.open(_output(run, "Prepare", "dataset"))
-        report = json.loads((dataset.folder / REPORT).read_text(encoding="utf-8"))
-        registered = run.registered or {}
-        return RunSummary(
-            project=self.config.name,
-            run=run.id,
-            version=registered["ModelPackageVersion"],
-            metrics={k: v for k, v in measured["metrics"].items() if isinstance(v, float)},
-            threshold=manifest.threshold.model_dump(),
-            chosen_graph=manifest.chosen_graph,
-            classes=manifest.classes,
-            pictures={split: sum(n.values()) for split, n in dataset.info.counts.items()},
-            findings=tuple(finding_lines(report, least="warning")),
-            seconds=run.seconds or 0.0,
-            steps={name: step.status for name, step in run.steps.items()},
-            report=str(self.report()),
-        )
-
-    def _noted_bundle(self) -> tuple[str, Bundle] | None:
-        """What ``bundle()`` found last, if the registry has not changed since.
-
-        Asking MLflow takes seconds, and a server should be up in less than one.
-        """
-        try:
-            note = json.loads(self._note_file().read_text())
-            if self.config.registry.url is not None or note["registry"] != self._registry_stamp():
-                return None
-            return note["version"], Bundle.open(Path(note["bundle"]))
-        except (OSError, ValueError, KeyError, BundleError):
-            return None
-
-    def _note_bundle(self, version: str, bundle: Bundle) -> None:
-        if self.config.registry.url is None:
-            note = {"version": version, "bundle": str(bundle.path)}
-            write_json(self._note_file(), {**note, "registry": self._registry_stamp()})
-
-    def _note_file(self) -> Path:
-        return self.state / "serving.json"
-
-    def _registry_stamp(self) -> list[int]:
-        stat = self._registry_file().stat()
-        return [stat.st_mtime_ns, stat.st_size]
-
 
 def project_name(folder: Path) -> str:
     """A name that registries and SageMaker take, made from a folder's.
@@ -359,16 +289,6 @@ def _register(registry: "Registry", arguments: Mapping[str, Any]) -> dict[str, A
     return {"ModelPackageVersion": version.version}
 
 
-def _choose_version(registry: "Registry", version: str | None) -> str:
-    if version is not None:
-        return registry.show(version).version
-    candidates = [each for each in registry.list() if each.status != "rejected"]
-    champions = [each for each in candidates if each.champion]
-    if not candidates:
-        raise RegistryError("There is no model version to serve. 'pixloop run' makes one.")
-    return (champions or candidates)[0].version
-
-
 def _predict_each(
     pictures: Iterable[Path], predict: Callable[[bytes], Prediction]
 ) -> Iterator[PicturePrediction]:
@@ -385,10 +305,6 @@ def _predict_each(
                 decision=answer.decision.value,
                 probabilities=dict(answer.probabilities),
             )
-
-
-def _output(run: RunRecord, step: str, output: str) -> Path:
-    return run.folder / "steps" / step / "ml" / "processing" / "output" / output
 
 
 def _file_of(address: str) -> Path:

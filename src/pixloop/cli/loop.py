@@ -9,7 +9,8 @@ from rich.markup import escape
 from pixloop import demo as demo_room
 from pixloop.cli.output import JsonOption, ProjectOption, err, out, percent, print_json
 from pixloop.pipeline.display import display
-from pixloop.project import Project, RunSummary
+from pixloop.project import Project
+from pixloop.run_summary import RunSummary
 
 SetOption = Annotated[
     list[str] | None,
