@@ -20,7 +20,7 @@ from pixloop.errors import BundleError, ImageError, ServingError
 from pixloop.files import pack
 from pixloop.records import Decision
 from pixloop.serving.client import Client, predict_over_http
-from pixloop.serving.server import serve
+from pixloop.serving.server import _listen, serve
 
 Make = Callable[..., bytes]
 
@@ -173,3 +173,11 @@ serve(Path(sys.argv[1]), None, ServingConfig(port=0),
     assert "openvino_telemetry" not in modules
     assert ("openvino" in modules) == (bundle.manifest.chosen_graph == "openvino")
     assert ("onnxruntime" in modules) == (bundle.manifest.chosen_graph == "onnx")
+
+
+def test_answers_do_not_wait_for_acknowledgements():
+    # Without it, every answer on a kept connection takes 40 ms more.
+    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
