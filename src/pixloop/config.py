@@ -87,7 +87,8 @@ class TrainingConfig(Section):
     schedule: Literal["cosine", "constant"] = "cosine"
     """``cosine``: warm up over the first tenth of the steps, then fall to zero along a cosine."""
     head_first: bool = True
-    """With pretrained weights: fit the new head on frozen features before the whole network."""
+    """With pretrained weights: fit the new head on frozen features before the whole network, and
+    keep batch normalisation's statistics."""
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     """How much of a target's weight is spread over all classes."""
     augmentations: tuple[str, ...] = ("flip", "rotate", "color", "noise", "blur")

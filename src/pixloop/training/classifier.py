@@ -28,6 +28,8 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any 
         scores: of the last validation, as ``scores.score`` names them; empty before the first.
         logits: of the last validation, float32 (N, K).
         targets: of the last validation, int64 (N,).
+        keeps_statistics: whether batch normalisation goes on using the running statistics that
+            came with the weights, instead of each batch's own.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any 
     ) -> None:
         """``steps``: how many batches there are in all epochs together."""
         super().__init__()
+        self.keeps_statistics = False
         self.network = network.to(memory_format=torch.channels_last)
         self._config, self._steps = config, steps
         mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
@@ -63,6 +66,10 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any 
 
     def on_train_epoch_start(self) -> None:
         self._losses = []
+        if self.keeps_statistics:
+            for layer in self.network.modules():
+                if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                    layer.eval()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Dropout and its like follow from the seed and the step, so that a resumed run repeats it.

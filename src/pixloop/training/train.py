@@ -152,10 +152,15 @@ class _Run:
         settings, built = self._config.training, self._built
         steps = settings.epochs * len(self._training)
         classifier = Classifier(built.network, built.preprocessing, settings, steps)
+        head_first = settings.head_first and built.pretrained
+        # The head is fitted on features under these statistics. Under each batch's own, it would be
+        # wrong from the first step: hand-drawn shapes, which are far from the photos that the
+        # weights were trained on, then start at a loss of 13 instead of 1.
+        classifier.keeps_statistics = head_first
         last = self.keeper.resume_from()
         if last is not None:
             _log.info("Training goes on after epoch %d.", self.keeper.history[-1].epoch)
-        elif settings.head_first and built.pretrained:
+        elif head_first:
             self._fit_head(classifier)
         if not self.keeper.exhausted:
             self._trainer.fit(
