@@ -77,15 +77,19 @@ class Index:
     @classmethod
     def _open(cls, path: Path, settings: str) -> Self:
         db = sqlite3.connect(path)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.executescript(_FILES)
-        if db.execute("SELECT value FROM settings").fetchall() != [(settings,)]:
-            db.execute("DELETE FROM files")
-            db.execute("DELETE FROM settings")
-            db.execute("INSERT INTO settings VALUES (?)", (settings,))
-        db.executescript(_SAMPLES)
-        db.commit()
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            db.executescript(_FILES)
+            if db.execute("SELECT value FROM settings").fetchall() != [(settings,)]:
+                db.execute("DELETE FROM files")
+                db.execute("DELETE FROM settings")
+                db.execute("INSERT INTO settings VALUES (?)", (settings,))
+            db.executescript(_SAMPLES)
+            db.commit()
+        except sqlite3.DatabaseError:
+            db.close()
+            raise
         return cls(db)
 
     def close(self) -> None:
