@@ -80,8 +80,8 @@ class TrainingConfig(Section):
     """Pictures a step."""
     optimizer: str = "adamw"
     """Any timm optimizer: adamw, sgd, lamb, ..."""
-    learning_rate: float = Field(default=1e-3, gt=0)
-    """The highest learning rate of the schedule."""
+    learning_rate: float = Field(default=3e-4, gt=0)
+    """The highest learning rate of the schedule. From random weights, ten times the default."""
     weight_decay: float = Field(default=0.05, ge=0)
     """Weight decay; biases and normalisation layers are spared."""
     schedule: Literal["cosine", "constant"] = "cosine"

@@ -24,7 +24,7 @@ _EVERY = 15  # every 15th test picture is sent to the server: a moment's work
 SETTINGS: dict[str, dict[str, object]] = {
     "data": {"calibration_share": 0.2},
     "model": {"name": "test_resnet", "pretrained": False, "image_size": 32, "resize": "squash"},
-    "training": {"epochs": 10, "augmentations": ["rotate"]},
+    "training": {"epochs": 10, "learning_rate": 3e-3, "augmentations": ["rotate", "shift"]},
     "thresholds": {"max_error": 0.03},
 }
 

@@ -208,7 +208,7 @@ def test_the_head_is_kept_where_the_rest_makes_it_worse(run, configure, tmp_path
     torch.manual_seed(0)
     weights = tmp_path / "w.safetensors"
     save_file(timm.create_model("test_efficientnet").state_dict(), weights)
-    config = configure(epochs=2, learning_rate=10.0, optimizer="sgd", weight_decay=0.0)
+    config = configure(epochs=2, learning_rate=0.1, schedule="constant")
     summary = run(config, weights=weights)
     assert "fitting the head: 6/6 F1 " in capsys.readouterr().err
     assert summary.weights_origin == "file w.safetensors"

@@ -18,7 +18,7 @@ def score(logits: Tensor, targets: Tensor) -> dict[str, float]:
         logits: float32, shape (N, K), N ≥ 1.
         targets: int64, shape (N,), 0 ≤ target < K.
 
-    >>> score(torch.tensor([[9.0, 0.0], [0.0, 9.0]]), torch.tensor([0, 1]))["f1_macro"]
+    >>> score(Tensor([[9, 0], [0, 9]]), Tensor([0, 1]).long())["f1_macro"]
     1.0
     """
     classes, guesses = logits.shape[1], logits.argmax(dim=1)
@@ -36,7 +36,7 @@ def score(logits: Tensor, targets: Tensor) -> dict[str, float]:
 def confusion(logits: Tensor, targets: Tensor) -> Tensor:
     """The confusion matrix, int64, shape (K, K): rows are true classes, columns predicted ones.
 
-    >>> confusion(torch.tensor([[9.0, 0.0], [9.0, 0.0]]), torch.tensor([0, 1])).tolist()
+    >>> confusion(Tensor([[9, 0], [9, 0]]), Tensor([0, 1]).long()).tolist()
     [[1, 0], [1, 0]]
     """
     matrix: Tensor = multiclass_confusion_matrix(logits.argmax(dim=1), targets, logits.shape[1])
