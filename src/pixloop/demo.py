@@ -22,10 +22,17 @@ _EVERY = 15  # every 15th test picture is sent to the server: a moment's work
 
 #: Small pictures, a small network and no weights to fetch: the loop in less than a minute.
 SETTINGS: dict[str, dict[str, object]] = {
+    # A promise about 2 % takes at least 149 calibration pictures; this gives 299.
     "data": {"calibration_share": 0.2},
     "model": {"name": "test_resnet", "pretrained": False, "image_size": 32, "resize": "squash"},
-    "training": {"epochs": 10, "learning_rate": 3e-3, "augmentations": ["rotate", "shift"]},
-    "thresholds": {"max_error": 0.03},
+    "training": {
+        "epochs": 8,
+        "batch_size": 32,
+        "learning_rate": 0.003,
+        "augmentations": ["rotate"],
+        # Converting costs a network this small more than bfloat16 saves.
+        "precision": "float32",
+    },
 }
 
 
