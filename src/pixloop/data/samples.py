@@ -4,8 +4,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _TEST_SHARE = 0.2
@@ -17,6 +15,10 @@ def write_digits(folder: Path) -> None:
     8×8 grayscale PNGs (Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, UCI).
     A fifth of each class is for the test, always the same.
     """
+    # scikit-learn takes seconds to import, and every command knows this file.
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     digits = load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
     numbers = np.arange(len(pixels))
