@@ -1,6 +1,8 @@
 """The commands of the loop: demo, init, run, report, pipeline."""
 
+import shlex
 import webbrowser
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -37,7 +39,7 @@ def demo(
     out.print(f"  served      [bold]{asked}[/] over HTTP, {result.latency_ms:.0f} ms each")
     out.print("\nTry next:")
     for command in (
-        f"cd {folder} && pixloop report",
+        f"cd {shlex.quote(folder)} && pixloop report",
         "pixloop models show latest",
         "pixloop serve",
     ):
@@ -66,7 +68,8 @@ def init(
         print_json({"project": project.config.name, "folder": str(project.folder)})
         return
     out.print(f"Made [bold]{escape(str(project.folder / 'pixloop.yaml'))}[/]. Next:")
-    out.print(f"  [bold cyan]cd {escape(folder)} && pixloop run[/]")
+    go = "" if project.folder == Path.cwd() else f"cd {shlex.quote(folder)} && "
+    out.print(f"  [bold cyan]{escape(go)}pixloop run[/]")
 
 
 def run(
