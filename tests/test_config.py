@@ -52,6 +52,13 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
             load_config(tmp_path / "pixloop.yaml")
 
 
+def test_a_key_that_is_there_twice_is_an_error(tmp_path):
+    (tmp_path / "pixloop.yaml").write_text("task: classification\ndata: a\ndata: b\n")
+
+    with pytest.raises(ConfigError, match="'data' is there twice"):
+        load_config(tmp_path / "pixloop.yaml")
+
+
 def test_overrides_win_and_take_yaml_values():
     config = parse_config(
         {**SMALLEST, "training": {"epochs": 9}},

@@ -106,10 +106,8 @@ class TrainingConfig(Section):
 class ExportConfig(Section):
     """Which graphs are written, and how closely they must agree with the trained model."""
 
-    formats: tuple[Literal["torchscript", "onnx", "openvino"], ...] = (
-        "torchscript",
-        "onnx",
-        "openvino",
+    formats: tuple[Literal["torchscript", "onnx", "openvino"], ...] = Field(
+        default=("torchscript", "onnx", "openvino"), min_length=1
     )
     """The graphs to write."""
     max_accuracy_loss: float = Field(default=0.002, ge=0, lt=1)
@@ -197,6 +195,19 @@ class Config(Section):
     aws: AwsConfig = AwsConfig()
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """YAML, with an error for a key that is there twice: the last would win silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is there twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
 def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     """Read pixloop.yaml and apply ``key=value`` overrides.
 
@@ -205,7 +216,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
             message names the file and the key.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 (it is a safe loader)
     except FileNotFoundError as e:
         raise ConfigError(f"{path} does not exist. 'pixloop init' makes one.") from e
     except (yaml.YAMLError, UnicodeDecodeError) as e:
@@ -300,7 +311,7 @@ def _parse_value(text: str, override: str) -> Any:
 def _explain(error: Any, where: str) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        known = config_keys() + list(Config.model_fields)
+        known = list(dict.fromkeys([*Config.model_fields, *config_keys()]))
         return f"{where}: there is no key {key!r}.{_nearest(key, known)}"
     if error["type"] == "missing":
         return f"{where}: {key!r} is missing. It has no default."

@@ -24,7 +24,7 @@ from pixloop.bundle import Bundle
 from pixloop.config import FILE_NAME, Config, load_config, parse_config
 from pixloop.config_file import render_config
 from pixloop.data.sources import fetch
-from pixloop.errors import ConfigError, ImageError, PipelineError
+from pixloop.errors import ConfigError, GateRefused, ImageError, PipelineError
 from pixloop.files import write_text
 from pixloop.pipeline.definition import build_definition
 from pixloop.pipeline.display import Listener
@@ -131,13 +131,16 @@ class Project:
         # The registry takes seconds to open, the first time more: meanwhile the steps work.
         with ThreadPoolExecutor(1) as pool:
             registry = pool.submit(self._open_registry)
-            record = run_local(
-                definition,
-                self.state,
-                name=self.config.name,
-                register=lambda arguments: _register(registry.result(), arguments),
-                listener=listener,
-            )
+            try:
+                record = run_local(
+                    definition,
+                    self.state,
+                    name=self.config.name,
+                    register=lambda arguments: _register(registry.result(), arguments),
+                    listener=listener,
+                )
+            except GateRefused as e:
+                raise GateRefused(f"{e}\nThe report says why: {self.report()}") from e
         return summarise(self.config.name, record)
 
     def definition(self) -> dict[str, Any]:
@@ -186,9 +189,16 @@ class Project:
     # ---- serving ----------------------------------------------------------------------------
 
     def serve(
-        self, version: str | None = None, host: str | None = None, port: int | None = None
+        self,
+        version: str | None = None,
+        host: str | None = None,
+        port: int | None = None,
+        ready: Callable[[str], None] | None = None,
     ) -> None:
-        """Serve a version over HTTP until the process is told to stop."""
+        """Serve a version over HTTP until the process is told to stop.
+
+        ``ready`` is called with the address; without one, a line on standard output gives it.
+        """
         # The web server is no part of the other verbs.
         from pixloop.serving.server import serve
 
@@ -196,7 +206,7 @@ class Project:
         settings = self.config.serving.model_copy(
             update={k: v for k, v in (("host", host), ("port", port)) if v is not None}
         )
-        serve(bundle.path, f"{self.model_name}:{chosen}", settings)
+        serve(bundle.path, f"{self.model_name}:{chosen}", settings, ready)
 
     def predict(
         self, pictures: Iterable[Path], url: str | None = None, version: str | None = None

@@ -1,9 +1,12 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from importlib import util
 from pathlib import Path
 
+import httpx
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -125,6 +128,7 @@ def test_a_refused_model_ends_with_exit_code_3(pixloop, project):
 
     assert code == json.loads(out)["error"]["exit_code"] == 3
     assert "below the minimum" in " ".join(err.split())
+    assert "report.html" in err
 
 
 def test_strict_turns_a_broken_picture_into_an_error(pixloop, project):
@@ -144,6 +148,23 @@ def test_predict_prints_an_answer_a_picture_and_fails_for_a_broken_one(pixloop, 
     assert code == 1
     assert [answer["label"] for answer in json.loads(out)["predictions"]] == ["red", None]
     assert "1 of 2" in err
+
+
+def test_serve_with_json_gives_its_address_as_json(finished):
+    command = [sys.executable, "-m", "pixloop", "serve", "--port", "0", "--json"]
+    folder = finished[0].folder
+    with subprocess.Popen(
+        [*command, "-C", str(folder)], stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            answer = "".join(iter(server.stdout.readline, "}\n")) + "}"
+            assert httpx.get(json.loads(answer)["url"] + "/ping").status_code == 200
+        finally:
+            server.terminate()
+
+
+def test_a_port_that_is_none_is_refused(pixloop, finished):
+    assert pixloop("serve", "--port", "99999", "-C", str(finished[0].folder))[0] == 2
 
 
 def test_the_pipeline_is_printed_as_json(pixloop, finished):

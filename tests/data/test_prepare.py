@@ -309,6 +309,20 @@ def test_files_and_labels_that_a_csv_lacks(room: Room) -> None:
     assert room.report["kept"] == 14
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_pipes_and_names_that_are_no_text_are_left_out(room: Room) -> None:
+    os.mkfifo(room.source / "cat/pipe.png")
+    shutil.copy(room.source / "cat/00.png", os.fsencode(room.source) + b"/cat/caf\xe9.png")
+
+    room.prepare()
+
+    assert {name: reason for name, (reason, _) in room.quarantine.items()} == {
+        "cat/pipe.png": "missing_file",
+        "cat/caf\\udce9.png": "missing_file",
+    }
+    assert room.report["kept"] == 16
+
+
 def test_strict_turns_warnings_into_an_error_that_lists_them(room: Room, put: Put) -> None:
     room.prepare(strict=True)
     put(room.source / "cat/empty.jpg", b"")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pixloop.errors import GateRefused, PipelineError
+from pixloop.errors import ConfigError, GateRefused, PipelineError
 from pixloop.pipeline.display import Lines, Silent
 from pixloop.pipeline.local import run_local
 from pixloop.pipeline.runs import RunRecord, list_runs
@@ -232,6 +232,13 @@ def test_a_failure_names_the_step_its_reason_and_its_log(toy: SimpleNamespace, s
     assert "reading a.jpg" in message
     [log] = [line.split(": ")[1] for line in message.splitlines() if "log" in line]
     assert Path(log).read_text() == "reading a.jpg\n"
+
+
+def test_a_step_that_finds_the_configuration_wrong_says_so(
+    toy: SimpleNamespace, state: Path
+) -> None:
+    with pytest.raises(ConfigError, match="The step Check failed"):
+        go(toy.pipeline(toy.processing("Check", "sys.exit(2)")), state)
 
 
 def test_without_a_reason_the_last_lines_are_shown(toy: SimpleNamespace, state: Path) -> None:

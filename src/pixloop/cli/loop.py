@@ -1,9 +1,10 @@
 """The commands of the loop: demo, init, run, report, pipeline."""
 
+import math
 import shlex
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -138,7 +139,7 @@ def _print_summary(summary: RunSummary) -> None:
         f"macro F1 {metrics['f1_macro']:.3f} on the test pictures"
     )
     if threshold["score"] is None:
-        sure = f"no score keeps the error below {percent(threshold['max_error'])}: all go to people"
+        sure = _why_none(threshold)
     else:
         sure = (
             f"from score {threshold['score']:.3f} on, at most {percent(threshold['max_error'])} "
@@ -147,3 +148,13 @@ def _print_summary(summary: RunSummary) -> None:
     out.print(f"  accepts     {sure}")
     out.print(f"  graph       {summary.chosen_graph}, the fastest that agrees with the model")
     out.print(f"  report      {escape(summary.report)}")
+
+
+def _why_none(threshold: dict[str, Any]) -> str:
+    error, pictures = threshold["max_error"], threshold["pictures"]
+    # Fewer cannot show it even without a single mistake: (1 - error)^n must fall below the doubt.
+    least = math.ceil(math.log(1 - threshold["confidence"]) / math.log(1 - error))
+    why = f"nothing: {percent(error)} error cannot be promised from {pictures} calibration pictures"
+    if pictures < least:
+        why += f" (at least {least} are needed)"
+    return f"{why}. Add pictures, or raise data.calibration_share or thresholds.max_error"

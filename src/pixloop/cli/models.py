@@ -38,7 +38,7 @@ def list_(project: ProjectOption = ".", json: JsonOption = False) -> None:
             percent(version.metrics.get("accuracy")),
             f"{version.metrics.get('f1_macro', 0):.3f}",
             version.chosen_graph,
-            version.created,
+            version.created.removesuffix("+00:00") + "Z",
         )
     out.print(table)
 

@@ -10,8 +10,8 @@ import typer
 from pydantic import BaseModel
 from rich.console import Console
 
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+out = Console(soft_wrap=True, highlight=False, emoji=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output.")
@@ -24,7 +24,7 @@ ProjectOption = Annotated[
 def print_json(value: BaseModel | dict[str, Any]) -> None:
     """Print one JSON object on standard output."""
     plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-    print(json.dumps(plain, indent=2, ensure_ascii=False))
+    print(json.dumps(plain, indent=2, ensure_ascii=False), flush=True)
 
 
 def percent(share: float | None) -> str:

@@ -21,7 +21,9 @@ VersionOption = Annotated[
 def serve(
     version: VersionOption = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The port; 0 takes a free one.", min=0, max=65535)
+    ] = None,
     project: ProjectOption = ".",
     json: JsonOption = False,
 ) -> None:
@@ -29,7 +31,8 @@ def serve(
 
     Example: `pixloop serve --port 9000`
     """
-    Project.open(project).serve(version, host, port)
+    announce = (lambda url: print_json({"url": url})) if json else None
+    Project.open(project).serve(version, host, port, announce)
 
 
 def predict(

@@ -9,6 +9,7 @@ import os
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
 
 from pixloop.config import DataConfig
 from pixloop.data import check
@@ -67,12 +68,21 @@ def _entries(config: DataConfig, train: Path, test: Path | None) -> Iterator[Ent
         for sample in read_samples(root, config.format):
             label = unicodedata.normalize("NFC", sample.label).strip() if sample.label else None
             yield Entry(
-                prefix + _name(sample.path, folder),
-                os.path.abspath(sample.path),  # noqa: PTH100 (resolves no links, unlike Path)
-                label or None,
+                _storable(prefix + _name(sample.path, folder)),
+                _storable(os.path.abspath(sample.path)),  # noqa: PTH100 (resolves no links)
+                _storable(label) if label else None,
                 given or sample.split or "train",
-                sample.source,
+                _storable(sample.source),
             )
+
+
+def _storable(text: str) -> str:
+    r"""A name that is not UTF-8 with its bytes spelt out: its file then counts as missing.
+
+    >>> _storable("caf\udce9.png")
+    'caf\\udce9.png'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _name(path: Path, folder: Path) -> str:
@@ -101,6 +111,9 @@ def _changed(index: Index, upright: Path) -> Iterator[FileState]:
         try:
             stat = os.stat(path)  # noqa: PTH116 (once a picture: a Path is not worth its price)
         except OSError:
+            yield FileState(path, -1, 0)
+            continue
+        if not S_ISREG(stat.st_mode):  # opening a pipe would wait for ever
             yield FileState(path, -1, 0)
             continue
         now = FileState(path, stat.st_size, stat.st_mtime_ns)

@@ -51,15 +51,14 @@ def confusion_matrix(targets: ArrayLike, predicted: ArrayLike, classes: int) -> 
 def measure(confusion: Counts) -> Metrics:
     """Every metric of a confusion matrix, (K, K).
 
-    A class that is neither among the pictures nor among the answers is left out of the means, as
-    in scikit-learn and torchmetrics.
+    A class without a picture counts as 0 in the means: nothing was shown of it, and a gate must
+    not pass on classes that were never tested. (scikit-learn does so when ``labels`` names it.)
     """
     precision, recall, f1 = precision_recall_f(confusion, beta=1.0)
-    seen = (confusion.sum(axis=0) + confusion.sum(axis=1)) > 0
     support = confusion.sum(axis=1)
 
     def mean(values: Values) -> float:
-        return float(values[seen].mean()) if seen.any() else 0.0
+        return float(values.mean()) if len(values) else 0.0
 
     return Metrics(
         accuracy=float(confusion.trace() / max(confusion.sum(), 1)),

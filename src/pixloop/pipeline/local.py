@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pixloop.bundle import now
-from pixloop.errors import GateRefused, PipelineError
+from pixloop.errors import ConfigError, GateRefused, PipelineError
 from pixloop.files import write_json
 from pixloop.pipeline.cache import (
     DONE,
@@ -71,6 +71,7 @@ def run_local(
 
     Raises:
         GateRefused: a condition does not hold, and the definition then fails on purpose.
+        ConfigError: a step found the configuration wrong.
         PipelineError: a step failed, the definition is wrong, or another run is at work.
     """
     bound = bind_parameters(definition, parameters or {})
@@ -196,7 +197,9 @@ class _Run:
                 job.command, environment, folder, folder / LOG, lock, self._advance(job.name)
             )
             if ended.code != 0:
-                raise PipelineError(_explain(job.name, ended, folder))
+                wrong = ended.code == ConfigError.exit_code
+                error = ConfigError if wrong else PipelineError
+                raise error(_explain(job.name, ended, folder))
             collect(job, folder)
             seconds = round(time.monotonic() - started, 3)
             return write_done(folder, job, key, ended=now(), seconds=seconds)

@@ -53,7 +53,7 @@ def _choose(root: Path, name: str) -> Format:
     fitting = [f for f in named if f.matches(root)]
     if not fitting:
         as_what = "labels" if name == "auto" else f"labels in the format {name!r}"
-        raise DataError(f"{root} holds no {as_what}. {_EXPECTED}")
+        raise DataError(f"{root} holds no {as_what} of two or more classes. {_EXPECTED}")
     if len(fitting) > 1:
         names = " and ".join(f.NAME for f in fitting)
         raise DataError(f"{root} can be read as {names}. Say which with data.format.")
