@@ -25,7 +25,13 @@ def shared_data() -> Path:
 #: A network and a few epochs that learn colours in seconds.
 QUICK = {
     "model": {"name": "test_resnet", "pretrained": False, "image_size": 32},
-    "training": {"epochs": 4, "batch_size": 16, "augmentations": [], "workers": 0},
+    "training": {
+        "epochs": 4,
+        "batch_size": 16,
+        "learning_rate": 0.003,
+        "augmentations": [],
+        "workers": 0,
+    },
 }
 
 

@@ -209,3 +209,15 @@ def test_normalise_is_what_its_formula_says() -> None:
     actual = normalise(rgb, preprocessing)
     assert actual.flags.c_contiguous
     np.testing.assert_allclose(actual, expected.transpose(2, 0, 1), rtol=1e-5, atol=1e-6)
+
+
+def test_a_crop_keeps_the_centre_and_a_squash_keeps_everything() -> None:
+    framed = np.full((80, 120, 3), 255, np.uint8)
+    framed[20:60, 40:80] = 0  # a black square of half the short side, in the very middle
+
+    cropped = resize_image(framed, Preprocessing(image_size=40, crop_share=0.5))
+    squashed = resize_image(framed, Preprocessing(image_size=40, resize="squash"))
+
+    assert cropped.max() == 0
+    assert squashed[0, 0].min() == 255
+    assert squashed[20, 20].max() == 0

@@ -16,7 +16,7 @@ README = Path(__file__).parents[1] / "README.md"
 # A newcomer waits for a good model; this test wants a quick one.
 QUICK = """
 model: {name: test_resnet, pretrained: false, image_size: 32}
-training: {epochs: 8, batch_size: 16, augmentations: []}
+training: {epochs: 8, batch_size: 16, learning_rate: 0.003, augmentations: []}
 """
 
 
