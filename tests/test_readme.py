@@ -15,6 +15,9 @@ README = Path(__file__).parents[1] / "README.md"
 
 # A newcomer waits for a good model; this test wants a quick one.
 QUICK = """
+task: classification
+name: vehicles
+data: ../pictures
 model: {name: test_resnet, pretrained: false, image_size: 32}
 training: {epochs: 8, batch_size: 16, learning_rate: 0.003, augmentations: []}
 """
@@ -38,7 +41,7 @@ def write_pictures(folder: Path) -> None:
 def test_the_readme_works_as_written(tmp_path):
     write_pictures(tmp_path / "pictures")
     own, serve = blocks("sh")
-    own = own.replace("\ncd vehicles\n", f"\ncd vehicles\ncat >> pixloop.yaml <<'END'{QUICK}END\n")
+    own = own.replace("\ncd vehicles\n", f"\ncd vehicles\ncat > pixloop.yaml <<'END'{QUICK}END\n")
     # The server needs a moment that a person at a keyboard gives it anyway.
     serve = serve.replace(
         "8080 &",
