@@ -51,7 +51,7 @@ def test_the_readme_works_as_written(tmp_path):
     binaries = Path(sys.executable).parent
 
     ended = subprocess.Popen(
-        ["bash", "-euxc", f"{own}\n{serve}"],
+        ["bash", "-euxc", f"{own}\n{serve}\nkill $!"],
         cwd=tmp_path,
         env={**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}"},
         stdout=subprocess.PIPE,
