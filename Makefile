@@ -45,4 +45,4 @@ lock:
 		--no-header - --output-file requirements-uv.lock
 
 clean:
-	rm -rf $(VENV) pixloop-demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) pixloop-demo pixloop-shapes dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Write docs/configuration.md and docs/commands.md from the code; a test holds them against it."""
+"""Write configuration.md, commands.md and models.md from the code; tests hold them against it."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pixloop.cli.app import app
-from pixloop.config import Config
+from pixloop.config import TASK_DEFAULTS, Config
+from pixloop.training.models import DETECTORS
 
 HERE = Path(__file__).parent
 
@@ -28,7 +29,7 @@ def render_configuration() -> str:
         section = info.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
             lines += ["", f"## {name}", "", (section.__doc__ or "").strip(), ""]
-            lines += _table(section.model_fields)
+            lines += _table(section.model_fields, name)
     return "\n".join(lines) + "\n"
 
 
@@ -53,6 +54,30 @@ def render_commands() -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_models() -> str:
+    """The models that there are."""
+    lines = [
+        "# Models",
+        "",
+        "**Classification**: `model.name` is any timm model; `timm.list_models()` lists them.",
+        "",
+        "**Detection**: `model.name` is one of these. `model.image_size` is any multiple of 32. A "
+        "detector starts from the first of these that there is: the file that `model.weights` "
+        "names (a whole detector's state_dict, or that of its backbone's classifier, with "
+        "torchvision's names); weights trained on COCO; its backbone's, trained on ImageNet; "
+        "random weights, with a warning.",
+        "",
+        "| `model.name` | what it is | parameters | backbone | COCO weights |",
+        "|---|---|---|---|---|",
+    ]
+    for name, family in DETECTORS.items():
+        parameters = sum(p.numel() for p in family.build(91).parameters()) / 1e6
+        coco = "yes" if family.coco_url else "no"
+        cells = name, family.description, parameters, family.backbone, coco
+        lines.append("| `{}` | {} | {:.1f} M | `{}` | {} |".format(*cells))
+    return "\n".join(lines) + "\n"
+
+
 def _walk(command: Any, path: str) -> list[tuple[str, Any]]:
     if not hasattr(command, "commands"):
         return [(path, command)]
@@ -67,10 +92,13 @@ def _is_section(info: FieldInfo) -> bool:
     return isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
 
 
-def _table(fields: dict[str, FieldInfo]) -> list[str]:
+def _table(fields: dict[str, FieldInfo], section: str = "") -> list[str]:
     rows = ["| key | default | meaning |", "|---|---|---|"]
     for name, info in fields.items():
         default = "" if info.is_required() else f"`{_plain(info.get_default())}`"
+        for task, defaults in TASK_DEFAULTS.items():
+            if f"{section}.{name}" in defaults:
+                default += f"; {task}: `{_plain(defaults[f'{section}.{name}'])}`"
         rows.append(f"| `{name}` | {default} | {_cell(info.description or '')} |")
     return rows
 
@@ -90,3 +118,4 @@ def _cell(text: str) -> str:
 if __name__ == "__main__":
     (HERE / "configuration.md").write_text(render_configuration(), encoding="utf-8")
     (HERE / "commands.md").write_text(render_commands(), encoding="utf-8")
+    (HERE / "models.md").write_text(render_models(), encoding="utf-8")

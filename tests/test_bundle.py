@@ -12,6 +12,7 @@ from pixloop.bundle import (
     ARCHIVE,
     FORMAT_VERSION,
     MANIFEST,
+    BoxScores,
     Bundle,
     Graph,
     Manifest,
@@ -71,6 +72,34 @@ def test_what_was_written_is_read(bundle: Bundle) -> None:
     assert opened.manifest == bundle.manifest
     assert opened.manifest.files.keys() == CONTENT.keys()
     opened.verify()
+
+
+def test_a_detectors_bundle_is_read_as_it_was_written(bundle: Bundle) -> None:
+    scores = BoxScores(slope=1.5, offset=-0.25, minimum=0.3)
+    detector = bundle.manifest.model_copy(update={"task": "detection", "box_scores": scores})
+    opened = Bundle.open(write_bundle(bundle.path, detector).path)
+    assert (opened.manifest.task, opened.manifest.box_scores) == ("detection", scores)
+
+
+def test_a_bundle_of_before_there_were_detectors_classifies(bundle: Bundle) -> None:
+    path = edit(bundle, lambda raw: (raw.pop("task"), raw.pop("box_scores")))
+    opened = Bundle.open(path)
+    assert (opened.manifest.task, opened.manifest.box_scores) == ("classification", None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": "segmentation"},
+        {"box_scores": {"slope": 0}},
+        {"box_scores": {"slope": -1.0}},
+        {"box_scores": {"minimum": 1.5}},
+        {"box_scores": {"colour": 1}},
+    ],
+)
+def test_a_detectors_manifest_is_checked(bundle: Bundle, change: dict[str, Any]) -> None:
+    with pytest.raises(BundleError, match="is not what pixloop writes"):
+        Bundle.open(edit(bundle, lambda raw: raw.update(change)))
 
 
 def test_graphs_are_found_by_format(bundle: Bundle) -> None:

@@ -5,8 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixloop.config import Config, config_keys, flatten, load_config, parse_config
-from pixloop.config_file import render_config
+from pixloop.config import Config, config_keys, flatten
+from pixloop.config_file import load_config, parse_config, render_config
 from pixloop.errors import ConfigError
 
 SMALLEST = {"task": "classification", "data": "pictures"}

@@ -13,10 +13,13 @@ from pixloop.errors import ImageError, ImageTooLarge
 from pixloop.imaging import (
     Preprocessing,
     decode_image,
+    fit_boxes,
+    fit_image,
     normalise,
     open_image,
     resize_image,
     to_input,
+    unfit_boxes,
 )
 
 
@@ -221,3 +224,58 @@ def test_a_crop_keeps_the_centre_and_a_squash_keeps_everything() -> None:
     assert cropped.max() == 0
     assert squashed[0, 0].min() == 255
     assert squashed[20, 20].max() == 0
+
+
+WHOLE = st.sampled_from(["squash", "letterbox"])
+
+
+@given(
+    width=st.integers(1, 3000),
+    height=st.integers(1, 3000),
+    size=st.integers(1, 1024),
+    resize=WHOLE,
+    shares=st.lists(st.tuples(*[st.floats(0, 1)] * 4), max_size=5),
+)
+def test_unfit_undoes_fit(
+    width: int, height: int, size: int, resize: Any, shares: list[tuple[float, ...]]
+) -> None:
+    preprocessing = Preprocessing(image_size=size, resize=resize)
+    boxes = np.array(shares).reshape(-1, 4) * [width, height, width, height]
+    fitted = fit_boxes(boxes, width, height, preprocessing)
+    assert fitted.shape == boxes.shape
+    assert ((fitted >= 0) & (fitted <= size + 1e-9)).all()
+    np.testing.assert_allclose(
+        unfit_boxes(fitted, width, height, preprocessing), boxes, rtol=0, atol=1e-9 * 3000
+    )
+
+
+def test_unfit_clips_to_the_picture() -> None:
+    preprocessing = Preprocessing(image_size=100, resize="letterbox")
+    box = np.array([[-5.0, -5.0, 120.0, 90.0]], np.float32)
+    assert unfit_boxes(box, 200, 100, preprocessing).tolist() == [[0.0, 0.0, 200.0, 100.0]]
+
+
+@given(height=st.integers(20, 200), width=st.integers(20, 200), resize=WHOLE)
+def test_a_fitted_box_is_where_its_pixels_are(height: int, width: int, resize: Any) -> None:
+    box = np.array([[width // 4, height // 3, width * 3 // 4, height * 2 // 3]])
+    rgb = np.zeros((height, width, 3), np.uint8)
+    left, top, right, bottom = box[0]
+    rgb[top:bottom, left:right] = 255
+    preprocessing = Preprocessing(image_size=96, resize=resize, mean=(0.0, 0.0, 0.0))
+    ys, xs = np.nonzero(resize_image(rgb, preprocessing)[:, :, 0] > 127)
+    seen = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+    np.testing.assert_allclose(fit_boxes(box, width, height, preprocessing)[0], seen, atol=1.01)
+
+
+def test_boxes_cannot_be_fitted_to_a_crop() -> None:
+    with pytest.raises(ValueError, match="whole picture"):
+        fit_boxes(np.zeros((1, 4)), 10, 10, Preprocessing(image_size=8, resize="crop"))
+    with pytest.raises(ValueError, match="whole picture"):
+        fit_image(np.zeros((4, 4, 3), np.uint8), Preprocessing(image_size=8, resize="crop"))
+
+
+def test_a_letterbox_is_filled_with_the_mean_colour() -> None:
+    preprocessing = Preprocessing(image_size=8, resize="letterbox", mean=(1.0, 0.5, 0.0))
+    boxed = resize_image(np.zeros((4, 8, 3), np.uint8), preprocessing)
+    assert (boxed[:4] == 0).all()
+    assert (boxed[4:] == [255, 128, 0]).all()

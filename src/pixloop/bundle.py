@@ -14,7 +14,7 @@
 so a kill in the middle never leaves something that looks like one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +30,15 @@ CERTIFICATE = "certificate.json"
 ARCHIVE = "model.tar.gz"
 FORMAT_VERSION = 1
 
+Task = Literal["classification", "detection"]
 GraphFormat = Literal["torchscript", "onnx", "openvino"]
+
+#: What every graph calls its input and, task by task, its outputs.
+INPUT = "images"
+OUTPUTS: Mapping[Task, tuple[str, ...]] = {
+    "classification": ("logits",),
+    "detection": ("boxes", "scores", "labels"),
+}
 
 
 class _Part(BaseModel):
@@ -38,7 +46,13 @@ class _Part(BaseModel):
 
 
 class Graph(_Part):
-    """One exported graph. Input ``images``: float32 (N, 3, size, size); output: logits (N, K)."""
+    """One exported graph: any batch size in, what ``OUTPUTS`` names for the task out.
+
+    Input ``images``: float32 (N, 3, size, size). Classification gives ``logits``: float32 (N, K).
+    Detection gives, for D boxes a picture, the surest first, ``boxes``: float32 (N, D, 4), xyxy in
+    pixels of the input; ``scores``: float32 (N, D), 0 to 1; ``labels``: int64 (N, D), indices
+    into the classes. Where there are fewer than D boxes, the rest has score 0.
+    """
 
     format: GraphFormat
     file: str  #: relative to the bundle; OpenVINO's .bin lies beside its .xml
@@ -48,7 +62,9 @@ class Graph(_Part):
 class Threshold(_Part):
     """When a prediction is accepted: from ``score`` on, if there is such a score.
 
-    ``score`` is None where no threshold keeps the promise; then every prediction is referred.
+    ``score`` is None where no threshold keeps the promise; then every prediction is referred. A
+    detector's predictions are its boxes; its ``max_error`` bounds the mean, over pictures with
+    accepted boxes, of the share of wrong ones among them, and ``error`` is that mean.
     """
 
     score: float | None = Field(ge=0, le=1)
@@ -57,6 +73,18 @@ class Threshold(_Part):
     accepted_share: float  #: of the calibration pictures
     error: float | None  #: among the accepted calibration pictures; None where none is accepted
     pictures: int  #: how many calibration pictures there were
+
+
+class BoxScores(_Part):
+    """How a detector's scores are read: what they mean, and which are worth showing.
+
+    A score is ``1 / (1 + exp(-(slope * logit(raw) + offset)))`` of what the graph gives.
+    (Platt 1999, as in Küppers et al. 2020 for boxes.)
+    """
+
+    slope: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    offset: float = Field(default=0.0, allow_inf_nan=False)
+    minimum: float = Field(default=0.0, ge=0, le=1)  #: boxes of a lower score are not answered
 
 
 class FileRecord(_Part):
@@ -71,13 +99,14 @@ class Manifest(_Part):
 
     format_version: int = FORMAT_VERSION
     name: str  #: of the project
-    task: Literal["classification"] = "classification"
+    task: Task = "classification"
     created: str  #: ISO 8601, UTC
-    classes: tuple[str, ...]  #: in the order of the logits
+    classes: tuple[str, ...]  #: in the order of the logits, or what labels are indices into
     preprocessing: Preprocessing
     graphs: tuple[Graph, ...]
     chosen_graph: GraphFormat  #: the fastest that agrees with the trained model
     temperature: float = Field(gt=0)  #: probabilities are softmax(logits / temperature)
+    box_scores: BoxScores | None = None  #: of a detector
     threshold: Threshold
     lineage: dict[str, Any]  #: dataset_sha256, config, commit, seed, model, weights, ...
     versions: dict[str, str]  #: of pixloop and the libraries that made it

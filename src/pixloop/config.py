@@ -1,20 +1,19 @@
-"""``pixloop.yaml`` as typed, checked values. Every key has a default but ``task`` and ``data``.
+"""What ``pixloop.yaml`` holds: typed, checked values, a default for all but ``task`` and ``data``.
 
-An unknown key fails and names the nearest known one. Keys are addressed with dots
-(``training.epochs``), in ``--set`` as in pipeline steps.
+``config_file`` reads and writes it. Keys are addressed with dots (``training.epochs``), in
+``--set`` as in pipeline steps.
 """
 
-import contextlib
-import difflib
-import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-
-from pixloop.errors import ConfigError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 FILE_NAME = "pixloop.yaml"
 
@@ -27,7 +26,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-def _one_source(value: Any) -> Any:
+def one_source(value: Any) -> Any:
     """``data: ~/pictures`` is short for ``data: {train: ~/pictures}``."""
     return {"train": value} if isinstance(value, str) else value
 
@@ -40,8 +39,17 @@ class DataConfig(Section):
     or kaggle:// address. Where it holds train and test folders, both are used."""
     test: str | None = None
     """Test pictures, where they lie elsewhere. Without any, a share of ``train`` is held out."""
-    format: Literal["auto", "class_folders", "csv", "manifest"] = "auto"
+    format: Literal[
+        "auto", "class_folders", "csv", "manifest", "coco", "voc", "yolo", "label_studio"
+    ] = "auto"
     """How labels are written. ``auto`` looks at what is there."""
+    classes: tuple[str, ...] | None = None
+    """The classes that there are. What has another label is left out and named in the data
+    report. Without a list: every label is a class."""
+    box_frame: Literal["auto", "upright", "stored"] = "auto"
+    """Detection: which way up a picture with an EXIF rotation was when its boxes were drawn:
+    ``upright``, as browsers show it, or as its pixels are ``stored``. ``auto`` goes by the size
+    that the labels give, and takes ``upright`` where that does not tell."""
     sha256: str | None = None
     """The SHA-256 that a downloaded archive must have."""
     test_share: Share = 0.2
@@ -60,15 +68,18 @@ class ModelConfig(Section):
     """Which network, and what it starts from."""
 
     name: str = "mobilenetv3_large_100"
-    """Any timm model (``timm.list_models()``)."""
+    """Classification: any timm model (``timm.list_models()``). Detection: one of those that
+    docs/models.md lists."""
     pretrained: bool = True
-    """Fetch the model's published weights from the Hugging Face hub, where it can be reached."""
+    """Fetch the model's published weights (timm's from the Hugging Face hub, torchvision's from
+    PyTorch's server), where they can be reached."""
     weights: str | None = None
     """A .safetensors (or weights-only .pt) file to start from instead."""
     image_size: int = Field(default=224, ge=16, le=2048)
-    """The side, in pixels, of the square that the network sees."""
-    resize: Literal["crop", "squash"] = "crop"
-    """``crop``: scale the short side, cut the centre. ``squash``: scale both sides, cut nothing."""
+    """The side, in pixels, of the square that the network sees; in detection a multiple of 32."""
+    resize: Literal["crop", "squash", "letterbox"] = "crop"
+    """``crop``: scale the short side, cut the centre. ``squash``: scale both sides, cut nothing.
+    ``letterbox``: scale the long side, fill up the short one. Detection cannot ``crop``."""
 
 
 class TrainingConfig(Section):
@@ -88,13 +99,13 @@ class TrainingConfig(Section):
     """``cosine``: warm up over the first tenth of the steps, then fall to zero along a cosine."""
     head_first: bool = True
     """With pretrained weights: fit the new head on frozen features before the whole network, and
-    keep batch normalisation's statistics."""
+    keep batch normalisation's statistics. In detection: keep the statistics only."""
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     """How much of a target's weight is spread over all classes."""
     augmentations: tuple[str, ...] = ("flip", "rotate", "color", "noise", "blur")
     """What is done to training pictures, by name; ``data/augment.py`` lists them."""
     patience: int = Field(default=5, ge=1)
-    """Epochs without a better validation F1 after which training stops."""
+    """Epochs without a better validation F1 (detection: AP50) after which training stops."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """``auto`` takes bfloat16 where the hardware multiplies it natively."""
     workers: int | None = Field(default=None, ge=0)
@@ -113,14 +124,22 @@ class ExportConfig(Section):
     max_accuracy_loss: float = Field(default=0.002, ge=0, lt=1)
     """The share of pictures whose top class a graph may change."""
     max_probability_difference: float = Field(default=1e-3, gt=0)
-    """The most that a graph may move any probability."""
+    """The most that a graph may move any probability, or a detected box's score."""
+    min_box_iou: float = Field(default=0.99, gt=0, le=1)
+    """Detection: the least overlap (intersection over union) of a graph's box with the model's."""
+
+
+Metric = Literal[
+    "accuracy", "f1_macro", "precision_macro", "recall_macro", "map", "map_50", "map_75"
+]
 
 
 class GateConfig(Section):
     """What a model must show before it is registered."""
 
-    metric: Literal["accuracy", "f1_macro", "precision_macro", "recall_macro"] = "f1_macro"
-    """The metric of evaluation.json that decides."""
+    metric: Metric = "f1_macro"
+    """The metric of evaluation.json that decides. Classification: accuracy and the macro averages.
+    Detection: the maps (COCO's average precision) and the macro averages."""
     minimum: float = Field(default=0.8, ge=0, le=1)
     """The least value of the metric."""
     better_than_champion: bool = True
@@ -131,7 +150,8 @@ class ThresholdsConfig(Section):
     """When a prediction is accepted without a person."""
 
     max_error: float = Field(default=0.02, gt=0, lt=1)
-    """The largest share of wrong answers among accepted predictions."""
+    """The largest share of wrong answers among accepted predictions; in detection, of wrong boxes
+    among a picture's accepted ones, on average."""
     confidence: float = Field(default=0.95, gt=0, lt=1)
     """How sure one wants to be of that."""
 
@@ -177,14 +197,35 @@ class AwsConfig(Section):
     """How many instances train."""
 
 
+#: Where a task's defaults differ from those of the sections, which are classification's.
+TASK_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "detection": {
+        "model.name": "fasterrcnn_mobilenet_v3_large_fpn",
+        "model.image_size": 512,
+        "model.resize": "letterbox",
+        "training.epochs": 20,
+        "training.batch_size": 4,
+        "training.learning_rate": 5e-4,
+        "training.weight_decay": 0.01,
+        "training.augmentations": ("flip", "shift", "color"),
+        "gate.metric": "map_50",
+        "gate.minimum": 0.5,
+    }
+}
+_TASK_METRICS = {
+    "classification": ("accuracy", "f1_macro", "precision_macro", "recall_macro"),
+    "detection": ("map", "map_50", "map_75", "f1_macro", "precision_macro", "recall_macro"),
+}
+
+
 class Config(Section):
     """The whole of pixloop.yaml."""
 
-    task: Literal["classification"]
-    """What is learned."""
+    task: Literal["classification", "detection"]
+    """What is learned: what a picture shows, or what is where in it."""
     name: str = Field(default="model", pattern=r"^[A-Za-z0-9](-*[A-Za-z0-9]){0,62}$")
     """The project's name: letters, digits and dashes."""
-    data: Annotated[DataConfig, BeforeValidator(_one_source)]
+    data: Annotated[DataConfig, BeforeValidator(one_source)]
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     export: ExportConfig = ExportConfig()
@@ -194,57 +235,39 @@ class Config(Section):
     registry: RegistryConfig = RegistryConfig()
     aws: AwsConfig = AwsConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, raw: Any) -> Any:
+        """The task's own defaults, where nothing is set."""
+        if not isinstance(raw, Mapping) or not isinstance(raw.get("task"), str):
+            return raw
+        filled = dict(raw)
+        for key, value in TASK_DEFAULTS.get(raw["task"], {}).items():
+            section, _, name = key.partition(".")
+            given = filled.get(section, {})
+            if isinstance(given, Mapping):
+                filled[section] = {name: value, **given}
+        return filled
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML, with an error for a key that is there twice: the last would win silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is there twice", node.start_mark
+    @model_validator(mode="after")
+    def _fits_task(self) -> "Config":
+        if self.gate.metric not in _TASK_METRICS[self.task]:
+            known = ", ".join(_TASK_METRICS[self.task])
+            raise ValueError(
+                f"gate.metric: {self.task} has no {self.gate.metric!r}; it has {known}"
+            )
+        if self.task == "detection":
+            if self.model.resize == "crop":
+                raise ValueError(
+                    "model.resize: a detector must see the whole picture; use letterbox or squash"
                 )
-        return super().construct_mapping(node, deep)
-
-
-def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
-    """Read pixloop.yaml and apply ``key=value`` overrides.
-
-    Raises:
-        ConfigError: the file is missing or no YAML, a key is unknown, or a value is wrong; the
-            message names the file and the key.
-    """
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 (it is a safe loader)
-    except FileNotFoundError as e:
-        raise ConfigError(f"{path} does not exist. 'pixloop init' makes one.") from e
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path} is not valid YAML: {e}") from e
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} must hold keys such as 'task:' and 'data:'.")
-    return parse_config(raw, overrides, where=str(path))
-
-
-def parse_config(
-    raw: Mapping[str, Any], overrides: Iterable[str] = (), where: str = FILE_NAME
-) -> Config:
-    """Check a mapping as pixloop.yaml would hold it; ``where`` names it in messages.
-
-    >>> parse_config({"task": "classification", "data": "p"}, ["training.epochs=3"]).training.epochs
-    3
-    """
-    merged = json.loads(json.dumps(dict(raw), default=str))
-    # "training:" with every key below it commented out is a section left at its defaults.
-    merged = {key: value for key, value in merged.items() if value is not None}
-    if "data" in merged:
-        merged["data"] = _one_source(merged["data"])
-    for override in overrides:
-        _set_key(merged, override)
-    try:
-        return Config.model_validate(merged)
-    except ValidationError as e:
-        raise ConfigError("\n".join(_explain(error, where) for error in e.errors())) from e
+            if self.model.image_size % 32:
+                raise ValueError(
+                    f"model.image_size: a detector needs a multiple of 32, such as "
+                    f"{max(32, round(self.model.image_size / 32) * 32)}; "
+                    f"it is {self.model.image_size}"
+                )
+        return self
 
 
 def config_keys(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:
@@ -266,7 +289,7 @@ def config_keys(section: type[BaseModel] = Config, prefix: str = "") -> list[str
 def flatten(config: Config) -> dict[str, Any]:
     """The configuration as one flat mapping from dotted key to a JSON value.
 
-    ``parse_config({}, [f"{k}={json.dumps(v)}" ...])`` gives the configuration back.
+    ``config_file.parse_config({}, [f"{k}={json.dumps(v)}" ...])`` gives the configuration back.
     """
 
     def walk(value: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
@@ -277,50 +300,3 @@ def flatten(config: Config) -> dict[str, Any]:
                 yield prefix + key, inner
 
     return dict(walk(config.model_dump(mode="json"), ""))
-
-
-def _set_key(raw: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    key = key.strip()
-    if not equals or not key:
-        raise ConfigError(f"--set {override!r}: expected key=value, such as training.epochs=3.")
-    known = config_keys()
-    if key not in known:
-        raise ConfigError(f"--set {override!r}: there is no key {key!r}.{_nearest(key, known)}")
-    value = _parse_value(text, override)
-    *sections, last = key.split(".")
-    target = raw
-    for section in sections:
-        inner = target.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"{section!r} must hold keys, so {key!r} cannot be set in it.")
-        target = inner
-    target[last] = value
-
-
-def _parse_value(text: str, override: str) -> Any:
-    # JSON is what steps pass on; its escapes are not all YAML's. People write YAML.
-    with contextlib.suppress(ValueError):
-        return json.loads(text)
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as e:
-        raise ConfigError(f"--set {override!r}: the value is not valid YAML: {e}") from e
-
-
-def _explain(error: Any, where: str) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        known = list(dict.fromkeys([*Config.model_fields, *config_keys()]))
-        return f"{where}: there is no key {key!r}.{_nearest(key, known)}"
-    if error["type"] == "missing":
-        return f"{where}: {key!r} is missing. It has no default."
-    return f"{where}: {key!r}: {error['msg']} (it is {error['input']!r})."
-
-
-def _nearest(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    if not near:
-        last = key.rpartition(".")[2]
-        near = [k for k in known if k.rpartition(".")[2] == last][:1]
-    return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}."

@@ -1,14 +1,22 @@
-"""Writing pixloop.yaml: what the user chose, then every other key with its default, as comments."""
+"""``pixloop.yaml``: read and checked, with keys set for one run, and written.
 
+An unknown key fails and names the nearest known one.
+"""
+
+import contextlib
+import difflib
 import json
 import textwrap
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from pixloop.config import Config
+from pixloop.config import FILE_NAME, Config, config_keys, one_source
+from pixloop.errors import ConfigError
 
 _HEADER = """\
 # What pixloop learns here, and how. 'pixloop run' reads it.
@@ -19,6 +27,58 @@ _COMMENT_COLUMN = 44
 _WIDTH = 110
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """YAML, with an error for a key that is there twice: the last would win silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is there twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
+    """Read pixloop.yaml and apply ``key=value`` overrides.
+
+    Raises:
+        ConfigError: the file is missing or no YAML, a key is unknown, or a value is wrong; the
+            message names the file and the key.
+    """
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 (it is a safe loader)
+    except FileNotFoundError as e:
+        raise ConfigError(f"{path} does not exist. 'pixloop init' makes one.") from e
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path} is not valid YAML: {e}") from e
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold keys such as 'task:' and 'data:'.")
+    return parse_config(raw, overrides, where=str(path))
+
+
+def parse_config(
+    raw: Mapping[str, Any], overrides: Iterable[str] = (), where: str = FILE_NAME
+) -> Config:
+    """Check a mapping as pixloop.yaml would hold it; ``where`` names it in messages.
+
+    >>> parse_config({"task": "classification", "data": "p"}, ["training.epochs=3"]).training.epochs
+    3
+    """
+    merged = json.loads(json.dumps(dict(raw), default=str))
+    # "training:" with every key below it commented out is a section left at its defaults.
+    merged = {key: value for key, value in merged.items() if value is not None}
+    if "data" in merged:
+        merged["data"] = one_source(merged["data"])
+    for override in overrides:
+        _set_key(merged, override)
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as e:
+        raise ConfigError("\n".join(_explain(error, where) for error in e.errors())) from e
+
+
 def render_config(chosen: dict[str, Any]) -> str:
     """The text of a pixloop.yaml that sets ``chosen`` and shows every other key.
 
@@ -26,22 +86,24 @@ def render_config(chosen: dict[str, Any]) -> str:
         chosen: nested keys and values, as ``parse_config`` takes them.
     """
     lines = [_HEADER]
+    # What is not chosen shows the task's defaults.
+    config = parse_config({"task": "classification", "data": {"train": "."}, **chosen})
     for name, info in Config.model_fields.items():
         inner = info.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
-            lines += ["", *_section(name, info, inner, chosen.get(name) or {})]
+            lines += ["", *_section(name, inner, chosen.get(name) or {}, getattr(config, name))]
         elif name in chosen:
             lines.append(_line(name, chosen[name], info, indent="", commented=False))
     return "\n".join(lines) + "\n"
 
 
 def _section(
-    name: str, info: FieldInfo, model: type[BaseModel], chosen: dict[str, Any]
+    name: str, model: type[BaseModel], chosen: dict[str, Any], values: BaseModel
 ) -> list[str]:
     about = (model.__doc__ or "").strip().splitlines()[0]
     lines = [f"{name}:".ljust(_COMMENT_COLUMN) + f"# {about}"]
     for key, field in model.model_fields.items():
-        value = chosen.get(key, field.get_default(call_default_factory=True))
+        value = chosen.get(key, getattr(values, key))
         lines.append(_line(key, value, field, indent="  ", commented=key not in chosen))
     return lines
 
@@ -64,3 +126,52 @@ def _scalar(value: Any) -> str:
         .removesuffix("...")
         .strip()
     )
+
+
+def _set_key(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ConfigError(f"--set {override!r}: expected key=value, such as training.epochs=3.")
+    known = config_keys()
+    if key not in known:
+        raise ConfigError(f"--set {override!r}: there is no key {key!r}.{_nearest(key, known)}")
+    value = _parse_value(text, override)
+    *sections, last = key.split(".")
+    target = raw
+    for section in sections:
+        inner = target.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{section!r} must hold keys, so {key!r} cannot be set in it.")
+        target = inner
+    target[last] = value
+
+
+def _parse_value(text: str, override: str) -> Any:
+    # JSON is what steps pass on; its escapes are not all YAML's. People write YAML.
+    with contextlib.suppress(ValueError):
+        return json.loads(text)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as e:
+        raise ConfigError(f"--set {override!r}: the value is not valid YAML: {e}") from e
+
+
+def _explain(error: Any, where: str) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = list(dict.fromkeys([*Config.model_fields, *config_keys()]))
+        return f"{where}: there is no key {key!r}.{_nearest(key, known)}"
+    if error["type"] == "missing":
+        return f"{where}: {key!r} is missing. It has no default."
+    if not key:  # of the whole: the message names the keys
+        return f"{where}: {str(error['msg']).removeprefix('Value error, ')}."
+    return f"{where}: {key!r}: {error['msg']} (it is {error['input']!r})."
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if not near:
+        last = key.rpartition(".")[2]
+        near = [k for k in known if k.rpartition(".")[2] == last][:1]
+    return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}."

@@ -21,16 +21,18 @@ from urllib.parse import unquote, urlparse
 from pydantic import BaseModel, ConfigDict
 
 from pixloop.bundle import Bundle
-from pixloop.config import FILE_NAME, Config, load_config, parse_config
-from pixloop.config_file import render_config
+from pixloop.config import FILE_NAME, Config
+from pixloop.config_file import load_config, parse_config, render_config
 from pixloop.data.sources import fetch
+from pixloop.drawing import DrawingFolder
 from pixloop.errors import ConfigError, GateRefused, ImageError, PipelineError
 from pixloop.files import write_text
+from pixloop.imaging import decode_image
 from pixloop.pipeline.definition import build_definition
 from pixloop.pipeline.display import Listener
 from pixloop.pipeline.local import run_local
 from pixloop.pipeline.runs import list_runs
-from pixloop.records import Prediction
+from pixloop.records import DetectedBox, Detection, Prediction
 from pixloop.run_summary import RunSummary, report_of, summarise
 from pixloop.served_version import find_bundle
 
@@ -41,7 +43,11 @@ STATE = ".pixloop"
 
 
 class PicturePrediction(BaseModel):
-    """The answer for one picture file: a prediction, or why there is none."""
+    """The answer for one picture file: a prediction, or what was found, or why there is neither.
+
+    A classifier gives ``label`` and ``probabilities``, a detector ``boxes`` in pixels of the
+    upright picture, whose ``width`` and ``height`` come with them.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,6 +56,10 @@ class PicturePrediction(BaseModel):
     score: float | None = None
     decision: str | None = None
     probabilities: dict[str, float] | None = None
+    boxes: tuple[DetectedBox, ...] | None = None
+    width: int | None = None
+    height: int | None = None
+    drawing: str | None = None
     error: str | None = None
 
 
@@ -209,23 +219,36 @@ class Project:
         serve(bundle.path, f"{self.model_name}:{chosen}", settings, ready)
 
     def predict(
-        self, pictures: Iterable[Path], url: str | None = None, version: str | None = None
+        self,
+        pictures: Iterable[Path],
+        url: str | None = None,
+        version: str | None = None,
+        draw: Path | None = None,
     ) -> Iterator[PicturePrediction]:
         """Predict picture files, with a version here or with the server at ``url``.
 
-        A picture that cannot be read gives an answer with ``error`` and stops nothing.
+        A picture that cannot be read gives an answer with ``error`` and stops nothing. With
+        ``draw``, a folder, each picture is written there with its answer drawn over it.
+
+        Raises:
+            DataError: a drawing cannot be written.
         """
+        if draw is not None:
+            pictures = list(pictures)  # no drawing may be written over one that is still to come
         if url is not None:
             from pixloop.serving.client import Client
 
             with Client(url) as client:
-                yield from _predict_each(pictures, lambda data: client.predict([data])[0])
+                drawings = DrawingFolder(draw, pictures) if draw else None
+                yield from _predict_each(pictures, lambda data: client.predict([data])[0], drawings)
         else:
-            # Numpy and the inference engine are no part of the other verbs.
+            # The inference engine is no part of the other verbs.
             from pixloop.serving.predictor import Predictor
 
             predictor = Predictor.open(self.bundle(version)[1])
-            yield from _predict_each(pictures, lambda data: predictor.predict([data])[0])
+            classes = predictor.manifest.classes
+            drawings = DrawingFolder(draw, pictures, classes) if draw else None
+            yield from _predict_each(pictures, lambda data: predictor.predict([data])[0], drawings)
 
     # ---- inside -----------------------------------------------------------------------------
 
@@ -300,21 +323,27 @@ def _register(registry: "Registry", arguments: Mapping[str, Any]) -> dict[str, A
 
 
 def _predict_each(
-    pictures: Iterable[Path], predict: Callable[[bytes], Prediction]
+    pictures: Iterable[Path],
+    predict: Callable[[bytes], Prediction | Detection],
+    drawings: DrawingFolder | None,
 ) -> Iterator[PicturePrediction]:
     for path in pictures:
         try:
-            answer = predict(path.read_bytes())
+            data = path.read_bytes()
+            answer = predict(data)
         except (OSError, ImageError) as e:
             yield PicturePrediction(path=str(path), error=str(e))
+            continue
+        fields: dict[str, Any] = {"path": str(path)}
+        if isinstance(answer, Detection):
+            fields |= {"boxes": answer.boxes, "width": answer.width, "height": answer.height}
         else:
-            yield PicturePrediction(
-                path=str(path),
-                label=answer.label,
-                score=answer.score,
-                decision=answer.decision.value,
-                probabilities=dict(answer.probabilities),
-            )
+            fields |= {"label": answer.label, "score": answer.score}
+            fields |= {"decision": answer.decision.value}
+            fields |= {"probabilities": dict(answer.probabilities)}
+        if drawings:
+            fields["drawing"] = str(drawings.draw(path, decode_image(data), answer))
+        yield PicturePrediction(**fields)
 
 
 def _file_of(address: str) -> Path:

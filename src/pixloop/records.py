@@ -13,21 +13,48 @@ class Decision(StrEnum):
     REFER = "refer"  #: not sure enough: ask a person
 
 
+#: Left, top, right and bottom edge, in pixels unless said otherwise: x to the right, y down, from
+#: the upper left corner of the first pixel, so that a whole picture is (0, 0, width, height).
+Xyxy = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One labelled box, as a data format reads it, before anything was checked.
+
+    Attributes:
+        label: the class of what is in it.
+        xyxy: its edges, in the frame of the sample's ``size``.
+        crowd: a region of many objects (COCO's ``iscrowd``, VOC's ``difficult``): it is neither
+            learned, nor is finding or missing something there an error.
+    """
+
+    label: str
+    xyxy: Xyxy
+    crowd: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One labelled picture, as a data format reads it, before anything was checked.
 
     Attributes:
         path: the picture's file.
-        label: its class, or None where the source gives none.
+        label: its class, or None where the source gives none, as in detection.
         split: ``"train"`` or ``"test"`` where the source says so, else None.
         source: where the label was read, for messages: ``labels.csv:17``, ``train/cat/1.jpg``.
+        boxes: what is in the picture; empty where it is known that nothing is, None where the
+            source says nothing about boxes.
+        size: width and height of the frame that the boxes are in, as the source has it; (1, 1)
+            where they are shares of the picture, None where the source does not say.
     """
 
     path: Path
     label: str | None
     split: str | None = None
     source: str = ""
+    boxes: tuple[Box, ...] | None = None
+    size: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +72,35 @@ class Prediction:
     score: float
     probabilities: Mapping[str, float] = field(repr=False)
     decision: Decision = Decision.REFER
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedBox:
+    """One thing that a detector found.
+
+    Attributes:
+        label: its class.
+        score: how sure the detector is, calibrated: the share of right ones among such boxes.
+        xyxy: its edges in pixels of the upright picture.
+        decision: accept, or refer to a person.
+    """
+
+    label: str
+    score: float
+    xyxy: Xyxy
+    decision: Decision = Decision.REFER
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A detector's answer for one picture.
+
+    Attributes:
+        boxes: what it found, the surest first; empty where it found nothing.
+        width: of the upright picture, in pixels.
+        height: of the upright picture, in pixels.
+    """
+
+    boxes: tuple[DetectedBox, ...]
+    width: int
+    height: int

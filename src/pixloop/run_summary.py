@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pixloop.bundle import Bundle
-from pixloop.data.dataset import Dataset
+from pixloop.bundle import Bundle, Task
+from pixloop.data.dataset import SPLITS, Dataset
 from pixloop.data.findings import REPORT, finding_lines
 from pixloop.pipeline.runs import RunRecord
 
@@ -23,6 +23,7 @@ class RunSummary(BaseModel):
     metrics: dict[str, float]
     threshold: dict[str, Any]
     chosen_graph: str
+    task: Task
     classes: tuple[str, ...]
     pictures: dict[str, int]  #: kept pictures of each split
     findings: tuple[str, ...]  #: what the data report found, a line each
@@ -46,8 +47,9 @@ def summarise(project: str, run: RunRecord) -> RunSummary:
         metrics={k: v for k, v in measured["metrics"].items() if isinstance(v, float)},
         threshold=manifest.threshold.model_dump(),
         chosen_graph=manifest.chosen_graph,
+        task=manifest.task,
         classes=manifest.classes,
-        pictures={split: sum(n.values()) for split, n in dataset.info.counts.items()},
+        pictures={split: len(dataset.split(split)) for split in SPLITS},
         findings=tuple(finding_lines(findings, least="warning")),
         seconds=run.seconds or 0.0,
         steps={name: step.status for name, step in run.steps.items()},

@@ -1,4 +1,4 @@
-"""What every graph format and its engine must do alike, over networks of several kinds."""
+"""What every graph format and its engine must do alike, over classifiers of several kinds."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -71,7 +71,7 @@ def test_answers_as_the_network_does(
     count: int,
 ) -> None:
     images = make_images(count)
-    logits = engine(images)
+    (logits,) = engine(images)
     assert logits.shape == (count, CLASSES)
     assert logits.dtype == np.float32
     # bfloat16 would be off by a hundred times this.
@@ -79,7 +79,7 @@ def test_answers_as_the_network_does(
 
 
 def test_an_answer_stays_as_it_was(engine: Engine, make_images: Callable[..., InputArray]) -> None:
-    first = engine(make_images(2))
+    (first,) = engine(make_images(2))
     kept = first.copy()
     engine(make_images(2, seed=1))
     np.testing.assert_array_equal(first, kept)
@@ -94,9 +94,9 @@ def test_the_input_is_left_alone(engine: Engine, make_images: Callable[..., Inpu
 
 def test_threads_may_share_one(engine: Engine, make_images: Callable[..., InputArray]) -> None:
     inputs = [make_images(1 + seed % 3, seed) for seed in range(12)]
-    alone = [engine(images) for images in inputs]
+    alone = [engine(images)[0] for images in inputs]
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(engine, inputs))
+        together = [answer[0] for answer in pool.map(engine, inputs)]
     for a, b in zip(alone, together, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -112,9 +112,9 @@ def test_a_damaged_file_is_a_bundle_error(format_: str, content: bytes, tmp_path
     path = tmp_path / ("model.xml" if format_ == "openvino" else "model.onnx")
     path.write_bytes(content)
     with pytest.raises(BundleError, match=path.name):
-        open_engine(path, format_)
+        open_engine(path, format_, "classification")
 
 
 def test_an_unknown_format_names_those_that_are_known(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="openvino, onnx"):
-        open_engine(tmp_path / "model.tflite", "tflite")
+        open_engine(tmp_path / "model.tflite", "tflite", "classification")

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pixloop.data import dataset as dataset_module
-from pixloop.data.dataset import SPLITS, Dataset, DatasetWriter, Row, Split
+from pixloop.data.dataset import SPLITS, Dataset, DatasetWriter, Objects, Row, Split
 from pixloop.errors import DataError
 
 PNG_1X1 = bytes.fromhex(
@@ -55,7 +55,20 @@ def test_info_counts_every_split_and_class(folder: Path) -> None:
     assert info.counts["train"] == {"cat": 150, "dog": 150}
     assert info.counts["test"] == {"cat": 2, "dog": 1}
     assert info.counts["validation"] == {"cat": 0, "dog": 0}
+    assert info.pictures == {"train": 300, "validation": 0, "calibration": 0, "test": 3}
     assert info.channel_mean == (0.1, 0.2, 0.3)
+
+
+def test_a_description_without_pictures_is_read(folder: Path) -> None:
+    raw = json.loads((folder / "dataset.json").read_text())
+    del raw["pictures"]
+    (folder / "dataset.json").write_text(json.dumps(raw | {"format_version": 1}))
+    assert Dataset.open(folder).info.pictures == {}
+
+
+def test_the_hash_of_a_classification_data_set_stays_what_it_was(folder: Path) -> None:
+    expected = "8683168db1caa3e3ca19c5b85b5fd3a553243d83ea150188531b37b60f2cf0ef"
+    assert Dataset.open(folder).info.sha256 == expected
 
 
 def test_labels_of_full_and_of_empty_splits(folder: Path) -> None:
@@ -193,3 +206,117 @@ def test_hugging_face_datasets_reads_pictures_and_class_names(folder: Path, tmp_
     assert loaded.features["label"].names == ["cat", "dog"]
     assert loaded[1]["image"].size == (1, 1)
     assert json.loads(json.dumps(loaded[1]["label"])) == 1
+
+
+def make_objects(number: int) -> Objects:
+    """``number % 4`` boxes, of which every third is a crowd."""
+    count = number % 4
+    corner = np.random.default_rng(number).uniform(0, 50, (count, 2))
+    size = np.random.default_rng(number + 1).uniform(0.5, 50, (count, 2))
+    boxes = np.minimum(np.concatenate([corner, corner + size], axis=1), [100, 80, 100, 80])
+    return Objects(boxes, np.arange(count) % 2, np.arange(count) % 3 == 2)
+
+
+def make_detection_row(number: int, objects: Objects | None = None) -> Row:
+    digest = hashlib.sha256(str(number).encode()).hexdigest()
+    objects = make_objects(number) if objects is None else objects
+    return Row(PNG_1X1, f"pictures/{number}.png", -1, 100, 80, digest, objects)
+
+
+def assert_equal_objects(actual: Objects | None, expected: Objects | None) -> None:
+    assert actual is not None
+    assert expected is not None
+    assert actual.boxes.dtype == np.float64
+    assert actual.boxes.shape == (len(expected), 4)
+    np.testing.assert_allclose(actual.boxes, expected.boxes, rtol=0, atol=1e-12)
+    assert (actual.labels.dtype, actual.crowd.dtype) == (np.int64, np.bool_)
+    np.testing.assert_array_equal(actual.labels, expected.labels)
+    np.testing.assert_array_equal(actual.crowd, expected.crowd)
+
+
+@pytest.fixture
+def boxes_folder(tmp_path: Path) -> Path:
+    writer = DatasetWriter(tmp_path / "boxes", ("cat", "dog"), "detection")
+    for number in range(150):
+        writer.add("train", make_detection_row(number))
+    writer.finish()
+    return tmp_path / "boxes"
+
+
+def test_objects_come_back_as_written(boxes_folder: Path) -> None:
+    split = Dataset.open(boxes_folder).split("train")
+    copy = pickle.loads(pickle.dumps(split))  # noqa: S301
+    for number in (0, 3, 63, 64, 149, 5):
+        row = copy.read(number)
+        assert row.label == -1
+        assert_equal_objects(row.objects, make_objects(number))
+    for number, row in enumerate(split):
+        assert_equal_objects(row.objects, make_objects(number))
+    assert len(split.objects) == 150
+    for number, objects in enumerate(split.objects):
+        assert_equal_objects(objects, make_objects(number))
+        assert (objects.boxes[:, 2:] <= [100, 80]).all()
+    assert Dataset.open(boxes_folder).split("test").objects == []
+
+
+def test_boxes_at_the_edge_come_back_inside(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    boxes = np.empty((5000, 4))
+    boxes[:, :2] = random.uniform(0, 79, (5000, 2)) * random.uniform(0, 1, (5000, 1)) ** 9
+    boxes[:, 2:] = 100, 80
+    objects = Objects(boxes, np.zeros(5000, int), np.zeros(5000, bool))
+    writer = DatasetWriter(tmp_path, ("cat",), "detection")
+    writer.add("train", make_detection_row(0, objects))
+    writer.finish()
+    read = Dataset.open(tmp_path).split("train").read(0).objects
+    assert read is not None
+    assert (read.boxes[:, 2:] == [100.0, 80.0]).all()
+
+
+def test_boxes_that_are_no_crowd_are_counted(boxes_folder: Path) -> None:
+    info = Dataset.open(boxes_folder).info
+    assert info.task == "detection"
+    assert info.pictures["train"] == 150
+    assert info.counts["train"] == {"cat": 112, "dog": 74}
+    assert info.counts["test"] == {"cat": 0, "dog": 0}
+
+
+def test_the_hash_tells_boxes_labels_and_crowds_apart(tmp_path: Path) -> None:
+    def written(boxes: list[list[float]], labels: list[int], crowd: list[bool]) -> str:
+        objects = Objects(np.array(boxes).reshape(-1, 4), np.array(labels, int), np.array(crowd))
+        writer = DatasetWriter(tmp_path, ("cat", "dog"), "detection")
+        writer.add("train", make_detection_row(0, objects))
+        return writer.finish().sha256
+
+    box = [1.0, 2.0, 30.0, 40.5]
+    hashes = [
+        written([], [], []),
+        written([box], [0], [False]),
+        written([box], [1], [False]),
+        written([box], [0], [True]),
+        written([[1.0, 2.0, 30.0, 40.25]], [0], [False]),
+        written([box, box], [0, 0], [False, False]),
+    ]
+    assert len(set(hashes)) == len(hashes)
+    assert written([box], [0], [False]) == hashes[1]
+
+
+def test_a_detection_row_needs_objects(tmp_path: Path) -> None:
+    writer = DatasetWriter(tmp_path, ("cat", "dog"), "detection")
+    with pytest.raises(ValueError, match="has no objects"):
+        writer.add("train", make_row(0))
+
+
+def test_hugging_face_datasets_reads_boxes(boxes_folder: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    files = str(boxes_folder / "train/*.parquet")
+    loaded = datasets.load_dataset(
+        "parquet", data_files={"train": files}, cache_dir=str(tmp_path / "cache")
+    )["train"]
+    assert loaded.features["objects"]["category"].feature.names == ["cat", "dog"]
+    assert loaded[0]["objects"] == {"bbox": [], "category": [], "crowd": []}
+    left, top, right, bottom = make_objects(1).boxes[0].tolist()
+    assert loaded[1]["objects"]["bbox"] == [[left, top, right - left, bottom - top]]
+    assert loaded[3]["objects"]["category"] == [0, 1, 0]
+    assert loaded[3]["objects"]["crowd"] == [False, False, True]
+    assert loaded[3]["image"].size == (1, 1)

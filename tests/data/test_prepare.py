@@ -4,12 +4,14 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from pixloop.bundle import Task
 from pixloop.config import DataConfig
 from pixloop.data import inspection
 from pixloop.data.dataset import SPLITS, Dataset, DatasetInfo
@@ -344,6 +347,45 @@ def test_fewer_than_two_classes_are_refused_with_the_reasons(
         room.prepare()
 
 
+def test_an_index_of_an_older_pixloop_is_made_again(room: Room) -> None:
+    info = room.prepare()
+    with closing(sqlite3.connect(room.work / "index.sqlite")) as db:
+        db.execute("DROP TABLE files")
+        db.execute("CREATE TABLE files (path TEXT PRIMARY KEY, size INTEGER, sha256 TEXT)")
+        db.execute("UPDATE settings SET value = '1 50000000'")
+        db.commit()
+    assert room.prepare() == info
+
+
+def test_listed_classes_are_the_classes(room: Room, put: Put) -> None:
+    (room.source / "dog").rename(room.source / "Dog")
+    for number in range(20, 24):
+        put(room.source / "cats" / f"{number}.png", number)
+    info = room.prepare(classes=["cat", " dog", "owl"])
+    assert info.classes == ("cat", "dog")
+    assert room.report["classes"] == {"cat": 8, "dog": 8}
+    assert set(room.quarantine) == {f"cats/{number}.png" for number in range(20, 24)}
+    assert room.quarantine["cats/20.png"] == (
+        "unknown_class",
+        "data.classes lists no 'cats'; did you mean 'cat'?",
+    )
+    assert room.finding("respelt_class")["examples"] == [
+        {"path": "Dog", "detail": "8 pictures counted as 'dog'"}
+    ]
+    assert room.finding("class_not_found")["examples"] == [
+        {"path": "owl", "detail": "data.classes lists it"}
+    ]
+
+
+def test_labels_that_differ_in_case_are_a_warning(room: Room, put: Put) -> None:
+    put(room.source / "CAT/20.png", 20)
+    info = room.prepare()
+    assert info.classes == ("CAT", "cat", "dog")
+    assert room.finding("similar_classes")["examples"] == [
+        {"path": "CAT", "detail": "1 picture; looks like 'cat' (8)"}
+    ]
+
+
 def test_every_kind_of_finding_is_reported_in_words(sided: Room, put: Put) -> None:
     put(sided.source / "train/cat/empty.jpg", b"")
     info = sided.prepare()
@@ -363,8 +405,8 @@ def test_the_data_set_is_the_same_whatever_the_workers_and_the_order(
     other = Room(room.source.parent / "other")
     shutil.copytree(room.source, other.source)
 
-    def shuffled(root: Path, format_: str) -> list[Sample]:
-        samples = list(read_samples(root, format_))
+    def shuffled(root: Path, format_: str, task: Task) -> list[Sample]:
+        samples = list(read_samples(root, format_, task))
         random.Random(1).shuffle(samples)
         return samples
 

@@ -9,7 +9,9 @@ import pytest
 from sklearn.metrics import f1_score, log_loss
 
 from pixloop.bundle import ARCHIVE, Bundle
-from pixloop.config import Config, parse_config
+from pixloop.config import Config
+from pixloop.config_file import parse_config
+from pixloop.data.dataset import DatasetWriter
 from pixloop.errors import BundleError, DataError
 from pixloop.evaluation.evaluate import evaluate
 from pixloop.files import pack
@@ -171,3 +173,22 @@ def test_a_broken_picture_is_named(
 ) -> None:
     with pytest.raises(DataError, match=r"green/7\.png"):
         evaluate(config, make_bundle(), make_dataset(image=b"no picture"), tmp_path / "out")
+
+
+def test_a_model_for_another_task_is_refused(
+    config: Config, make_bundle: Maker, make_dataset: Maker, tmp_path: Path
+) -> None:
+    boxes = tmp_path / "boxes"
+    DatasetWriter(boxes, ("blue", "green", "red"), "detection").finish()
+    with pytest.raises(BundleError, match=r"a model for classification; .* one for detection"):
+        evaluate(config, make_bundle(), boxes, tmp_path / "out")
+
+
+def test_a_champion_for_another_task_is_refused(
+    config: Config, make_bundle: Maker, make_dataset: Maker, tmp_path: Path
+) -> None:
+    champion = make_bundle()
+    manifest = json.loads((champion / "bundle.json").read_text())
+    (champion / "bundle.json").write_text(json.dumps(manifest | {"task": "detection"}))
+    with pytest.raises(BundleError, match=r"champion .* is a model for detection"):
+        evaluate(config, make_bundle(), make_dataset(), tmp_path / "out", champion=champion)

@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixloop.evaluation.calibration import reliability
-from pixloop.evaluation.plots import history_plot, reliability_diagram, risk_curve
+from pixloop.evaluation.plots import (
+    history_plot,
+    reliability_diagram,
+    risk_curve,
+    risk_points,
+)
 from pixloop.evaluation.thresholds import selective_curve
 
 WIDTH, HEIGHT = 360, 250
@@ -32,7 +37,8 @@ def test_any_predictions_can_be_drawn(seed: int, pictures: int, max_error: float
     rng = np.random.default_rng(seed)
     scores, correct = rng.random(pictures).round(1), rng.random(pictures) < 0.8
     chosen = (0.5, float(rng.random())) if pictures else None
-    drawn(risk_curve(selective_curve(scores, correct), pictures, max_error, chosen))
+    points = risk_points(selective_curve(scores, correct), pictures)
+    drawn(risk_curve(points, max_error, chosen))
     probabilities = rng.dirichlet(np.ones(3), pictures)
     bins = reliability(probabilities, rng.integers(0, 3, pictures))
     drawn(reliability_diagram(bins, bins))
@@ -57,12 +63,12 @@ def test_every_dot_can_be_hovered() -> None:
 def test_large_sets_make_small_plots() -> None:
     rng = np.random.default_rng(0)
     curve = selective_curve(rng.random(50_000), rng.random(50_000) < 0.9)
-    assert len(risk_curve(curve, 50_000, 0.02, None)) < 15_000
+    assert len(risk_curve(risk_points(curve, 50_000), 0.02, None)) < 15_000
 
 
 def test_the_line_ends_where_all_are_accepted() -> None:
     curve = selective_curve([0.9, 0.8, 0.7, 0.6], [True, True, True, False])
-    root = drawn(risk_curve(curve, 4, 0.1, None))
+    root = drawn(risk_curve(risk_points(curve, 4), 0.1, None))
     line = next(e for e in root.iter("polyline") if e.attrib["class"] == "line after")
     x, y = map(float, line.attrib["points"].split()[-1].split(","))
     assert x == pytest.approx(WIDTH - 14)

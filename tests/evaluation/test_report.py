@@ -2,24 +2,24 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.evaluation.html import Page, assert_accessible, assert_standalone
 
 from pixloop.bundle import Bundle
 from pixloop.config import GateConfig
 from pixloop.data.dataset import Dataset
+from pixloop.evaluation.page import Evidence
 from pixloop.evaluation.predictions import Predictions, predict_split
-from pixloop.evaluation.report import Evidence, render_report
+from pixloop.evaluation.report import render_report
 from pixloop.evaluation.summary import summarise
 from pixloop.serving.predictor import Predictor
 
 Maker = Callable[..., Path]
 HOSTILE = ('<script>alert("1")</script>', "a' onload='x", "{{ 7 * 7 }} & </style>")
-VOID = {"meta", "img", "br", "link", "input"}
 
 HISTORY = {
     "epochs": 2,
@@ -65,32 +65,6 @@ CERTIFICATE = {
 }
 
 
-class Page(HTMLParser):
-    """Every element with its attributes, and whether all are closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self.open, f"left open: {self.open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
 @pytest.fixture
 def render(make_bundle: Maker, make_dataset: Maker) -> Callable[..., str]:
     def make(classes: tuple[str, ...] = ("blue", "green", "red"), **more: Any) -> str:
@@ -103,7 +77,7 @@ def render(make_bundle: Maker, make_dataset: Maker) -> Callable[..., str]:
         evidence = Evidence(
             manifest=bundle.manifest,
             dataset=dataset,
-            predictions=predictions,
+            answers=predictions,
             certificate=CERTIFICATE,
             data_report=DATA_REPORT,
             training=HISTORY,
@@ -114,16 +88,7 @@ def render(make_bundle: Maker, make_dataset: Maker) -> Callable[..., str]:
 
 
 def test_the_page_is_whole_and_needs_nothing_else(render: Callable[..., str]) -> None:
-    text = render()
-    page = Page(text)
-    for _, attributes in page.elements:
-        for name in ("src", "href", "action", "data", "srcset"):
-            value = attributes.get(name)
-            assert value is None or value.startswith(("data:image/", "#")), value
-    assert not re.search(r"@import|url\(|https?://", text)
-    assert not page.all("script")
-    assert not page.all("link")
-    assert len(text) < 2_500_000
+    assert_standalone(render())
 
 
 def test_text_from_outside_stays_text(render: Callable[..., str]) -> None:
@@ -139,22 +104,8 @@ def test_text_from_outside_stays_text(render: Callable[..., str]) -> None:
     assert "&lt;i&gt;.jpg" in text
 
 
-def test_what_is_linked_exists_and_names_are_unique(render: Callable[..., str]) -> None:
-    page = Page(render())
-    names = [a["id"] for _, a in page.elements if "id" in a]
-    assert len(names) == len(set(names))
-    links = [a["href"] for a in page.all("a")]
-    assert links
-    assert {str(link)[1:] for link in links} <= set(names)
-
-
-def test_can_be_read_aloud(render: Callable[..., str]) -> None:
-    page = Page(render())
-    assert all(a.get("alt") for a in page.all("img"))
-    assert all(a.get("role") == "img" and a.get("aria-label") for a in page.all("svg"))
-    assert all(a.get("scope") in ("row", "col") for a in page.all("th"))
-    assert page.all("html")[0]["lang"] == "en"
-    assert len(page.all("h1")) == 1
+def test_links_work_and_all_can_be_read_aloud(render: Callable[..., str]) -> None:
+    assert_accessible(render())
 
 
 def test_the_verdict_says_what_failed(render: Callable[..., str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixloop.config import load_config
+from pixloop.config_file import load_config
 from pixloop.data.dataset import Dataset
 from pixloop.data.prepare import prepare
 

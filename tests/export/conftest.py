@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pixloop.config import Config, parse_config
+from pixloop.config import Config
+from pixloop.config_file import parse_config
 from pixloop.data.dataset import DatasetWriter, Row
 from pixloop.imaging import Preprocessing, decode_image, to_input
 from pixloop.training.models import TrainedModel, save_model

@@ -11,8 +11,8 @@ from pixloop.bundle import ARCHIVE, MANIFEST, Bundle, Threshold
 from pixloop.config import Config
 from pixloop.errors import BundleError, ExportError
 from pixloop.export import export, onnx
+from pixloop.export.certificate import Certificate
 from pixloop.export.export import Draft, seal, write_graphs
-from pixloop.export.parity import Certificate
 from pixloop.imaging import decode_image, to_input
 from pixloop.records import Decision
 from pixloop.serving.predictor import Predictor
@@ -34,7 +34,7 @@ def draft(
 
 @pytest.fixture(scope="module")
 def bundle(draft: Draft) -> Bundle:
-    return seal(draft, 1.5, THRESHOLD)
+    return seal(draft, THRESHOLD, temperature=1.5)
 
 
 def only(config: Config, *formats: str, **limits: float) -> Config:
@@ -136,7 +136,7 @@ def test_a_wrong_graph_is_refused_and_not_shipped(
     assert draft.manifest.chosen_graph == "torchscript"
     assert [g.format for g in draft.manifest.graphs] == ["torchscript"]
     with pytest.raises(BundleError, match="torchscript graph is not served"):
-        Predictor.open(seal(draft, 1.0, THRESHOLD))
+        Predictor.open(seal(draft, THRESHOLD))
 
 
 def test_a_format_that_cannot_be_written_stops_no_other(
@@ -185,12 +185,11 @@ def test_a_second_export_replaces_the_first(
 ) -> None:
     first = seal(
         write_graphs(only(config, "onnx", "openvino"), model_folder, dataset_folder, tmp_path),
-        1.0,
         THRESHOLD,
     )
     draft = write_graphs(only(config, "onnx"), model_folder, dataset_folder, tmp_path)
     assert not (tmp_path / MANIFEST).exists()
-    second = seal(draft, 1.0, THRESHOLD)
+    second = seal(draft, THRESHOLD)
     assert "graphs/model.xml" in first.manifest.files
     assert "graphs/model.xml" not in second.manifest.files
     assert json.loads((tmp_path / MANIFEST).read_text())["chosen_graph"] == "onnx"

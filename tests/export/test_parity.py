@@ -12,13 +12,8 @@ from torch import nn
 
 from pixloop.config import ExportConfig
 from pixloop.errors import ExportError, ServingError
-from pixloop.export.parity import (
-    GraphParity,
-    Reference,
-    choose,
-    compare,
-    input_batches,
-)
+from pixloop.export.certificate import GraphParity, choose
+from pixloop.export.parity import Reference, compare, input_batches
 from pixloop.imaging import InputArray, Preprocessing
 from pixloop.serving.engines import Logits
 
@@ -36,7 +31,12 @@ def batches() -> list[InputArray]:
 
 
 def certify(engine: Callable[[InputArray], Logits], limits: ExportConfig = LIMITS) -> GraphParity:
-    (result,) = compare(reference, {"onnx": engine}, batches(), limits)
+    (result,) = compare(
+        lambda images: (reference(images),),
+        {"onnx": lambda images: (engine(images),)},
+        batches(),
+        limits,
+    )
     return result
 
 

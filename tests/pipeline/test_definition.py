@@ -11,7 +11,8 @@ import pytest
 from botocore.model import Shape
 from botocore.validate import ParamValidator
 
-from pixloop.config import Config, flatten, parse_config
+from pixloop.config import Config, flatten
+from pixloop.config_file import parse_config
 from pixloop.pipeline.arguments import STEP_KEYS
 from pixloop.pipeline.definition import build_definition
 from pixloop.pipeline.expressions import Scope, path_parts, resolve
@@ -238,14 +239,20 @@ def test_a_value_too_long_for_one_argument_arrives_whole(monkeypatch: Any) -> No
     assert "export.max_accuracy_loss=0.002" in overrides
 
 
-def test_sagemaker_finds_its_metrics_in_the_training_log() -> None:
-    definition = build_definition(config())
+@pytest.mark.parametrize(
+    ("task", "line", "metric"),
+    [
+        ("classification", "training: 17/18 epoch 3/3 loss 3.04 F1 0.182", "f1_macro"),
+        ("detection", "training: 17/18 epoch 3/3 loss 3.04 AP50 0.182", "map_50"),
+    ],
+)
+def test_sagemaker_finds_its_metrics_in_the_training_log(task: str, line: str, metric: str) -> None:
+    definition = build_definition(config(f"task={task}"))
     definitions = definition["Steps"][1]["Arguments"]["AlgorithmSpecification"]["MetricDefinitions"]
-    line = "training: 17/18 epoch 3/3 loss 3.04 F1 0.182"
     found = {d["Name"]: re.search(d["Regex"], line) for d in definitions}
     assert {name: match and match[1] for name, match in found.items()} == {
         "loss": "3.04",
-        "f1_macro": "0.182",
+        metric: "0.182",
     }
 
 

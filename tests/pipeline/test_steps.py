@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from pixloop.bundle import Bundle
-from pixloop.config import Config, parse_config
+from pixloop.config import Config
+from pixloop.config_file import parse_config
 from pixloop.errors import PipelineError
 from pixloop.files import write_json
 from pixloop.pipeline import steps

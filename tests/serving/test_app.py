@@ -3,6 +3,7 @@ import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from html import unescape
 from html.parser import HTMLParser
 from io import BytesIO
 from itertools import islice
@@ -19,11 +20,17 @@ from starlette.testclient import TestClient
 from pixloop.config import ServingConfig
 from pixloop.serving import app as app_module
 from pixloop.serving.app import build_app
+from pixloop.serving.detector import Detector
 from pixloop.serving.engines import usable_cores
-from pixloop.serving.predictor import Predictor
+from pixloop.serving.predictor import Predictor, make_predictor
 
 Make = Callable[..., bytes]
 LIMITS = ServingConfig(max_body_bytes=200_000, queue=2)
+
+
+@pytest.fixture(scope="module")
+def detecting(detector: Detector) -> TestClient:
+    return TestClient(build_app(detector, "things:2", LIMITS), raise_server_exceptions=False)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +69,33 @@ def test_a_picture_of_any_format(client: TestClient, make_picture: Make, format_
     assert prediction["decision"] == "accept"
     assert prediction["score"] == prediction["probabilities"]["green"]
     assert list(prediction["probabilities"]) == ["red", "green", "blue"]
+
+
+def test_a_detector_answers_with_boxes(detecting: TestClient, make_scene: Make) -> None:
+    picture = make_scene(((255, 0, 0), (20, 10, 60, 50)), ((0, 204, 0), (70, 20, 100, 90)))
+    image = b64encode(picture).decode()
+    in_json = detecting.post("/invocations", json={"image": image})
+    for response in (post(detecting, picture), in_json):
+        assert response.status_code == 200
+        assert response.json()["model"] == "things:2"
+        (prediction,) = response.json()["predictions"]
+        assert (prediction["width"], prediction["height"]) == (128, 96)
+        red, green = prediction["boxes"]
+        assert (red["label"], red["score"], red["decision"]) == ("red", 1.0, "accept")
+        assert red["xyxy"] == pytest.approx([20, 10, 60, 50], abs=4)
+        assert (green["label"], green["score"], green["decision"]) == ("green", 0.8, "refer")
+
+
+def test_a_detector_that_finds_nothing_says_so(detecting: TestClient, make_scene: Make) -> None:
+    (prediction,) = post(detecting, make_scene()).json()["predictions"]
+    assert prediction == {"boxes": [], "width": 128, "height": 96}
+
+
+def test_a_detector_points_at_a_bad_picture(detecting: TestClient, make_scene: Make) -> None:
+    pictures = [make_scene(), b"nonsense"]
+    instances = [{"b64": b64encode(picture).decode()} for picture in pictures]
+    response = detecting.post("/invocations", json={"instances": instances})
+    assert check_problem(response, 422)["pointer"] == "#/instances/1/b64"
 
 
 def test_several_pictures(client: TestClient, make_picture: Make) -> None:
@@ -167,7 +201,7 @@ def test_too_many_waiting_requests_are_503(predictor: Predictor, make_picture: M
         release.wait(30)
         return predictor._engine(images)  # type: ignore[arg-type]
 
-    busy = Predictor(predictor.manifest, slow)  # type: ignore[arg-type]
+    busy = make_predictor(predictor.manifest, slow)  # type: ignore[arg-type]
     at_work = usable_cores()
     with (
         TestClient(build_app(busy, "colours", LIMITS)) as client,
@@ -191,7 +225,7 @@ def test_a_failure_is_500_and_says_nothing_of_the_inside(
     def fail(images: object) -> object:
         raise RuntimeError("secret")
 
-    broken = Predictor(predictor.manifest, fail)  # type: ignore[arg-type]
+    broken = make_predictor(predictor.manifest, fail)  # type: ignore[arg-type]
     client = TestClient(build_app(broken, "colours", LIMITS), raise_server_exceptions=False)
     for _ in range(3):
         response = post(client, make_picture())
@@ -232,9 +266,16 @@ def test_no_damaged_picture_breaks_it(
         assert post(client, body).status_code in (200, 400, 413, 422)
 
 
-def test_the_openapi_document_describes_what_is_there(client: TestClient) -> None:
+@pytest.fixture(params=["classification", "detection"])
+def either(request: pytest.FixtureRequest, client: TestClient, detecting: TestClient) -> TestClient:
+    """The server of a classifier, and that of a detector."""
+    return client if request.param == "classification" else detecting
+
+
+def test_the_openapi_document_describes_what_is_there(either: TestClient) -> None:
+    client = either
     document = client.get("/openapi.json").json()
-    assert document["info"]["title"] == "colours:3"
+    assert document["info"]["title"] == client.get("/ping").json()["model"]
     for path, methods in document["paths"].items():
         for method in methods:
             assert client.request(method, path).status_code != 404
@@ -245,8 +286,19 @@ def test_the_openapi_document_describes_what_is_there(client: TestClient) -> Non
     assert references == {f"#/components/schemas/{n}" for n in document["components"]["schemas"]}
 
 
-def test_the_page_is_whole_in_itself(client: TestClient) -> None:
-    response = client.get("/", follow_redirects=True)
+def test_an_answer_has_the_form_that_the_openapi_document_says(
+    client: TestClient, detecting: TestClient, make_picture: Make, make_scene: Make
+) -> None:
+    scene = make_scene(((255, 0, 0), (20, 10, 60, 50)))
+    for served, picture in ((client, make_picture("red")), (detecting, scene)):
+        schemas = served.get("/openapi.json").json()["components"]["schemas"]
+        answer = post(served, picture).json()
+        assert _misfits(answer, schemas["Answer"], schemas) == []
+        assert _misfits({"model": 3}, schemas["Answer"], schemas) != []
+
+
+def test_the_page_is_whole_in_itself(either: TestClient) -> None:
+    response = either.get("/", follow_redirects=True)
     assert response.url.path == "/docs"
     assert response.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in response.headers["content-security-policy"]
@@ -258,13 +310,45 @@ def test_the_page_is_whole_in_itself(client: TestClient) -> None:
     assert "$" not in response.text.replace("$(base64", "")
 
 
-def test_names_of_classes_are_text_on_the_page(predictor: Predictor) -> None:
+def test_names_of_classes_are_text_on_the_page(predictor: Predictor, detector: Detector) -> None:
     hostile = ("<script>alert(1)</script>", "</pre>", '"&')
-    manifest = predictor.manifest.model_copy(update={"classes": hostile})
-    client = TestClient(build_app(Predictor(manifest, predictor._engine), "<b>", LIMITS))
-    page = client.get("/docs").text
-    assert page.count("<script>") == 1
-    assert "<title>&lt;b&gt;</title>" in page
+    for each in (predictor, detector):
+        manifest = each.manifest.model_copy(update={"classes": hostile})
+        client = TestClient(build_app(make_predictor(manifest, each._engine), "<b>", LIMITS))
+        page = client.get("/docs").text
+        assert page.count("<script>") == 1
+        assert "<title>&lt;b&gt;</title>" in page
+
+
+def test_the_example_on_a_detectors_page_is_an_answer(detecting: TestClient) -> None:
+    text = unescape(detecting.get("/docs").text)
+    start = text.index('{\n  "model"')
+    example = json.loads(text[start : text.index("</pre>", start)])
+    schemas = detecting.get("/openapi.json").json()["components"]["schemas"]
+    assert _misfits(example, schemas["Answer"], schemas) == []
+
+
+def _misfits(value: Any, schema: dict[str, Any], schemas: dict[str, Any]) -> list[str]:
+    """What a value has against a schema, as far as these documents use JSON Schema."""
+    if "$ref" in schema:
+        return _misfits(value, schemas[schema["$ref"].rpartition("/")[2]], schemas)
+    types = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float)}
+    if not isinstance(value, types[schema["type"]]):
+        return [f"{value!r} is no {schema['type']}"]
+    found = []
+    if "enum" in schema and value not in schema["enum"]:
+        found.append(f"{value!r} is none of {schema['enum']}")
+    if isinstance(value, dict):
+        if value.keys() != set(schema["required"]):
+            found.append(f"{value.keys()} are not {schema['required']}")
+        for key in value.keys() & schema["properties"].keys():
+            found += _misfits(value[key], schema["properties"][key], schemas)
+    if isinstance(value, list):
+        if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", 1000):
+            found.append(f"{len(value)} entries")
+        for each in value:
+            found += _misfits(each, schema["items"], schemas)
+    return found
 
 
 def _references(value: object) -> Iterator[str]:

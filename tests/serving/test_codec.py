@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixloop.records import Decision, Prediction
+from pixloop.records import Decision, DetectedBox, Detection, Prediction
 from pixloop.serving.codec import MAX_INSTANCES, decode_request, encode_answer
 from pixloop.serving.problems import RequestProblem
 
@@ -96,6 +96,27 @@ def test_the_answer() -> None:
             }
         ],
     }
+
+
+def test_the_answer_of_a_detector() -> None:
+    request = decode_request(PICTURE)
+    box = DetectedBox("würfel", 0.98765432, (1.23456, 0.0, 2 / 3, 640.0), Decision.ACCEPT)
+    content, _ = encode_answer(request, [Detection((box,), 640, 480), Detection((), 1, 2)], "m")
+    assert json.loads(content)["predictions"] == [
+        {
+            "boxes": [
+                {
+                    "label": "würfel",
+                    "score": 0.987654,
+                    "xyxy": [1.23, 0.0, 0.67, 640.0],
+                    "decision": "accept",
+                }
+            ],
+            "width": 640,
+            "height": 480,
+        },
+        {"boxes": [], "width": 1, "height": 2},
+    ]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from PIL import Image
 from pixloop.bundle import Bundle
 from pixloop.errors import BundleError, ImageError, ImageTooLarge, ServingError
 from pixloop.records import Decision, Prediction
-from pixloop.serving.predictor import BATCH_SIZE, Predictor, decide, softmax
+from pixloop.serving.predictor import BATCH_SIZE, Predictor, decide, make_predictor, softmax
 
 Make = Callable[..., bytes]
 
@@ -44,7 +44,7 @@ def test_logits_are_raw_and_predictions_calibrated(
     assert prediction.score == pytest.approx(1 / (1 + np.exp(-2) + np.exp(-10)), abs=1e-4)
     assert prediction.decision is Decision.REFER  # 0.88 is below the threshold of 0.9
     warm = predictor.manifest.model_copy(update={"temperature": 2.0})
-    (prediction,) = Predictor(warm, predictor._engine).predict([picture])
+    (prediction,) = make_predictor(warm, predictor._engine).predict([picture])
     assert prediction.score == pytest.approx(1 / (1 + np.exp(-1) + np.exp(-5)), abs=1e-4)
 
 
@@ -116,7 +116,7 @@ def test_a_graph_that_was_altered_is_not_loaded(bundle: Bundle, name: str, tmp_p
 def test_wrong_logits_are_a_serving_error(
     predictor: Predictor, make_picture: Make, wrong: np.ndarray
 ) -> None:
-    broken = Predictor(predictor.manifest, lambda images: wrong.astype(np.float32))
+    broken = make_predictor(predictor.manifest, lambda images: (wrong.astype(np.float32),))
     with pytest.raises(ServingError, match="colours"):
         broken.predict([make_picture()])
 

@@ -6,9 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
@@ -18,8 +20,9 @@ from pixloop.bundle import Bundle
 from pixloop.config import ServingConfig
 from pixloop.errors import BundleError, ImageError, ServingError
 from pixloop.files import pack
-from pixloop.records import Decision
+from pixloop.records import Decision, Detection
 from pixloop.serving.client import Client, predict_over_http
+from pixloop.serving.predictor import Predictor
 from pixloop.serving.server import _listen, serve
 
 Make = Callable[..., bytes]
@@ -54,6 +57,62 @@ def test_answers_over_http(url: str, make_picture: Make) -> None:
     assert predictions[0].decision is Decision.ACCEPT
     assert sum(predictions[0].probabilities.values()) == pytest.approx(1)
     assert predict_over_http(f"{url}/invocations", []) == []
+
+
+def test_a_detector_answers_over_http(detector_bundle: Bundle, make_scene: Make) -> None:
+    pictures = [make_scene(((0, 204, 0), (i, 10, i + 40, 50))) for i in range(0, 80, 2)]
+    expected = Predictor.open(detector_bundle).predict(pictures)
+    with running(str(detector_bundle.path)) as (address, _), Client(address) as client:
+        detections = client.predict([*pictures, make_scene()])  # more than one request holds
+        assert detections[-1] == Detection((), 128, 96)
+        for got, known in zip(detections[:-1], expected, strict=True):
+            (box,), (known_box,) = got.boxes, known.boxes
+            assert (got.width, got.height) == (128, 96)
+            assert (box.label, box.decision) == ("green", Decision.REFER)
+            assert box.score == pytest.approx(known_box.score, abs=1e-6)
+            assert box.xyxy == pytest.approx(known_box.xyxy, abs=0.01)
+        with pytest.raises(ImageError):
+            client.predict([b"nonsense"])
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        {"boxes": None, "width": 1, "height": 1},
+        {"boxes": [{"label": "a"}], "width": 1, "height": 1},
+        {"boxes": [{"label": "a", "score": 1, "xyxy": [1, 2], "decision": "accept"}]},
+        {"boxes": []},
+        {"label": "a"},
+        None,
+    ],
+)
+def test_what_is_no_answer_of_pixloops_is_said_so(prediction: object) -> None:
+    body = json.dumps({"predictions": [prediction]}).encode()
+    with answering(body) as address, pytest.raises(ServingError, match="as a pixloop server does"):
+        predict_over_http(address, [b"any"])
+
+
+@contextmanager
+def answering(body: bytes) -> Iterator[str]:
+    """The address of a server that always answers the same."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 def test_the_client_tells_a_bad_picture_from_a_bad_server(url: str, make_picture: Make) -> None:
@@ -142,8 +201,12 @@ def test_what_is_no_bundle_is_not_served(tmp_path: Path) -> None:
     assert "queue" in ended.stderr
 
 
-def test_a_server_knows_no_torch(bundle: Bundle, make_picture: Make, tmp_path: Path) -> None:
-    (tmp_path / "picture.png").write_bytes(make_picture("blue"))
+@pytest.mark.parametrize("task", ["classification", "detection"])
+def test_a_server_knows_no_torch(
+    bundle: Bundle, detector_bundle: Bundle, make_scene: Make, tmp_path: Path, task: str
+) -> None:
+    bundle = bundle if task == "classification" else detector_bundle
+    (tmp_path / "picture.png").write_bytes(make_scene(((0, 0, 255), (0, 0, 128, 96))))
     script = """
 import json, os, signal, sys, threading, urllib.request
 from pathlib import Path
@@ -154,7 +217,9 @@ def ask(url):
     picture = Path(sys.argv[2]).read_bytes()
     request = urllib.request.Request(url + "/invocations", picture, {"Content-Type": "image/png"})
     answer = json.load(urllib.request.urlopen(request))
-    print(json.dumps([answer["predictions"][0]["label"], sorted(sys.modules)]))
+    first = answer["predictions"][0]
+    first = first["boxes"][0] if "boxes" in first else first
+    print(json.dumps([first["label"], sorted(sys.modules)]))
     os.kill(os.getpid(), signal.SIGTERM)
 
 serve(Path(sys.argv[1]), None, ServingConfig(port=0),
@@ -167,6 +232,7 @@ serve(Path(sys.argv[1]), None, ServingConfig(port=0),
     label, modules = json.loads(ended.stdout)
     assert label == "blue"
     heavy = {"torch", "torchvision", "timm", "lightning", "mlflow", "pyarrow", "typer", "rich"}
+    heavy |= {"supervision", "cv2", "scipy", "matplotlib"}
     assert not heavy & set(modules)
     assert not [name for name in modules if name.startswith(("pixloop.training", "pixloop.export"))]
     # One engine only, and not OpenVINO's converter, which brings a telemetry client along.

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from pixloop.config import TrainingConfig
 from pixloop.errors import TrainingError
 from pixloop.imaging import Preprocessing, normalise
-from pixloop.training.classifier import Classifier, warm_cosine
+from pixloop.training.classifier import Classifier
+from pixloop.training.learner import warm_cosine
 
 TINY = Preprocessing(image_size=16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
 

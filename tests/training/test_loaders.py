@@ -71,3 +71,58 @@ def test_a_limit_takes_pictures_from_all_over(dataset):
     labels = [batch[1] for batch in plain_loader(split, TINY, batch_size=3, workers=0, limit=7)]
     assert len(torch.cat(labels)) <= 7
     assert set(torch.cat(labels).tolist()) == {0, 1, 2}
+
+
+LETTERBOX = Preprocessing(image_size=64, resize="letterbox")
+
+
+def load_boxes(scenes, workers, augmentations=("flip", "shift")):
+    loader = training_loader(
+        Dataset.open(scenes).split("train"),
+        LETTERBOX,
+        "detection",
+        augmentations=augmentations,
+        batch_size=4,
+        seed=1,
+        workers=workers,
+    )
+    loader.sampler.set_epoch(3)
+    return list(loader)
+
+
+def test_workers_change_no_box(scenes):
+    for (pictures, targets), (others, other_targets) in zip(
+        load_boxes(scenes, 0), load_boxes(scenes, 1), strict=True
+    ):
+        assert torch.equal(pictures, others)
+        for target, other in zip(targets, other_targets, strict=True):
+            assert target.keys() == other.keys() == {"boxes", "labels"}
+            assert all(torch.equal(target[key], other[key]) for key in target)
+
+
+def test_boxes_are_where_the_network_sees_their_objects(scenes):
+    count = 0
+    for pictures, targets in load_boxes(scenes, 0, ["flip"]):
+        assert pictures.shape[1:] == (64, 64, 3)
+        for picture, target in zip(pictures, targets, strict=True):
+            for (left, top, right, bottom), label in zip(
+                target["boxes"].round().int().tolist(), target["labels"].tolist(), strict=True
+            ):
+                inside = picture[top + 1 : bottom - 1, left + 1 : right - 1].float().mean()
+                assert inside < 60 if label == 1 else inside > 200
+                count += 1
+    assert count == 18
+
+
+def test_plain_boxes_are_those_of_the_picture(scenes):
+    split = Dataset.open(scenes).split("validation")
+    loader = plain_loader(split, LETTERBOX, "detection", batch_size=3, workers=0, limit=100)
+    targets = [target for _, batch in loader for target in batch]
+    assert [len(t["boxes"]) for t in targets] == [2, 1, 0, 3]
+    for target, objects in zip(targets, split.objects, strict=True):
+        assert target["boxes"].dtype == torch.float32
+        # 80 × 64 pixels become 64 × 51.
+        expected = torch.tensor(objects.boxes * ([0.8, 51 / 64] * 2))
+        assert torch.allclose(target["boxes"], expected.float())
+        assert target["labels"].tolist() == (objects.labels + 1).tolist()
+        assert target["iscrowd"].tolist() == [0] * len(objects)

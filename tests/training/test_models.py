@@ -10,7 +10,7 @@ from pixloop.config import ModelConfig
 from pixloop.errors import TrainingError
 from pixloop.files import pack
 from pixloop.imaging import Preprocessing
-from pixloop.training import models
+from pixloop.training import classifiers
 from pixloop.training.models import TrainedModel, build_model, load_model, save_model
 
 TINY = ModelConfig(name="test_resnet", pretrained=False, image_size=32)
@@ -127,7 +127,7 @@ def test_without_the_hub_it_starts_by_chance_and_says_so(monkeypatch, caplog):
 def test_without_the_hub_the_cache_is_used(monkeypatch, tmp_path):
     save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "w.safetensors")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(models, "find_published", lambda name: tmp_path / "w.safetensors")
+    monkeypatch.setattr(classifiers, "find_published", lambda name: tmp_path / "w.safetensors")
     built = build_model(TINY.model_copy(update={"pretrained": True}), 2, None)
     assert built.pretrained
     assert built.weights_origin == "hub cache test_resnet"

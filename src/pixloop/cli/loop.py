@@ -4,16 +4,21 @@ import math
 import shlex
 import webbrowser
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 
-from pixloop import demo as demo_room
+from pixloop.bundle import Task
 from pixloop.cli.output import JsonOption, ProjectOption, err, out, percent, print_json
+from pixloop.demo import DEMOS, run_demo
 from pixloop.pipeline.display import display
 from pixloop.project import Project
 from pixloop.run_summary import RunSummary
+
+DemoName = Literal["digits", "shapes"]
+_DEMOS = "; ".join(f"{name}: {demo.about}" for name, demo in DEMOS.items())
+_DEMO_FOLDERS = {"digits": "pixloop-demo", "shapes": "pixloop-shapes"}
 
 SetOption = Annotated[
     list[str] | None,
@@ -22,16 +27,23 @@ SetOption = Annotated[
 
 
 def demo(
-    folder: Annotated[str, typer.Option("--dir", help="Where the project goes.")] = "pixloop-demo",
+    name: Annotated[
+        DemoName, typer.Argument(help="What it learns: " + _DEMOS + ".")
+    ] = "digits",
+    folder: Annotated[
+        str | None,
+        typer.Option("--dir", help="Where the project goes.", show_default="pixloop-demo"),
+    ] = None,
     set_: SetOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Run the whole loop on handwritten digits, and leave the project behind.
+    """Run the whole loop on pictures that need no network, and leave the project behind.
 
-    Example: `pixloop demo --dir digits`
+    Example: `pixloop demo shapes`
     """
+    folder = folder or _DEMO_FOLDERS[name]
     with display() as listener:
-        result = demo_room.run_demo(folder, set_ or (), listener)
+        result = run_demo(name, folder, set_ or (), listener)
     if json:
         print_json(result)
         return
@@ -134,10 +146,7 @@ def _print_summary(summary: RunSummary) -> None:
     out.print(f"  data        {len(summary.classes)} classes; pictures: {pictures}")
     for finding in summary.findings:
         out.print(f"              [yellow]{escape(finding)}[/]")
-    out.print(
-        f"  quality     accuracy [bold]{percent(metrics['accuracy'])}[/], "
-        f"macro F1 {metrics['f1_macro']:.3f} on the test pictures"
-    )
+    out.print(f"  quality     {_quality(summary.task, metrics)} on the test pictures")
     if threshold["score"] is None:
         sure = _why_none(threshold)
     else:
@@ -148,6 +157,17 @@ def _print_summary(summary: RunSummary) -> None:
     out.print(f"  accepts     {sure}")
     out.print(f"  graph       {summary.chosen_graph}, the fastest that agrees with the model")
     out.print(f"  report      {escape(summary.report)}")
+
+
+def _quality(task: Task, metrics: dict[str, float]) -> str:
+    if task == "detection":
+        return (
+            f"AP50 [bold]{metrics['map_50']:.3f}[/], AP50:95 {metrics['map']:.3f}, "
+            f"macro F1 {metrics['f1_macro']:.3f}"
+        )
+    return (
+        f"accuracy [bold]{percent(metrics['accuracy'])}[/], macro F1 {metrics['f1_macro']:.3f}"
+    )
 
 
 def _why_none(threshold: dict[str, Any]) -> str:

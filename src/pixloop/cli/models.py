@@ -6,13 +6,20 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pixloop.cli.output import JsonOption, ProjectOption, out, percent, print_json
+from pixloop.cli.output import JsonOption, ProjectOption, out, print_json
 from pixloop.project import Project
 from pixloop.registry import ModelVersion
 
 app = typer.Typer(help="The versions of this project's model.", no_args_is_help=True)
 
 VersionArgument = Annotated[str, typer.Argument(help="A number, 'latest' or 'champion'.")]
+
+
+#: The metrics in the list of versions, by task.
+_SHOWN = {
+    "classification": {"accuracy": "accuracy", "f1_macro": "macro F1"},
+    "detection": {"map_50": "AP50", "map": "AP50:95", "f1_macro": "macro F1"},
+}
 
 
 @app.command("list")
@@ -29,14 +36,14 @@ def list_(project: ProjectOption = ".", json: JsonOption = False) -> None:
     if not versions:
         out.print("No versions yet. 'pixloop run' makes one.")
         return
-    table = Table("version", "status", "accuracy", "macro F1", "graph", "created", box=None)
+    shown = _SHOWN[opened.config.task]
+    table = Table("version", "status", *shown.values(), "graph", "created", box=None)
     for version in versions:
         status = f"{version.status}, champion" if version.champion else version.status
         table.add_row(
             version.version,
             status,
-            percent(version.metrics.get("accuracy")),
-            f"{version.metrics.get('f1_macro', 0):.3f}",
+            *(_number(version.metrics.get(name)) for name in shown),
             version.chosen_graph,
             version.created.removesuffix("+00:00") + "Z",
         )
@@ -104,6 +111,10 @@ def compare(
     for name, pair in comparison.metrics.items():
         table.add_row(name, f"{pair.a:.4f}", f"{pair.b:.4f}", f"{pair.difference:+.4f}")
     out.print(table)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _print_version(version: ModelVersion, json: bool) -> None:

@@ -1,5 +1,7 @@
 """The commands ``serve`` and ``predict``."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +11,7 @@ from rich.markup import escape
 from pixloop.cli.output import JsonOption, ProjectOption, err, out, percent, print_json
 from pixloop.errors import DataError
 from pixloop.project import PicturePrediction, Project
+from pixloop.records import Decision, DetectedBox
 
 VersionOption = Annotated[
     str | None,
@@ -41,15 +44,21 @@ def predict(
         str | None, typer.Option("--url", help="Ask the server at this address instead.")
     ] = None,
     version: VersionOption = None,
+    draw: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder: write each picture there with its boxes, or its class, drawn over it."
+        ),
+    ] = None,
     project: ProjectOption = ".",
     json: JsonOption = False,
 ) -> None:
     """Predict pictures, here or with a running server.
 
-    Example: `pixloop predict *.jpg`
+    Example: `pixloop predict *.jpg --draw drawn`
     """
     answers = []
-    for answer in Project.open(project).predict(pictures, url, version):
+    for answer in Project.open(project).predict(pictures, url, version, draw):
         answers.append(answer)
         if not json:
             _print_answer(answer)
@@ -66,7 +75,20 @@ def _print_answer(answer: PicturePrediction) -> None:
     if answer.error is not None:
         err.print(f"[red]{escape(answer.path)}: {escape(answer.error)}[/]")
         return
+    if answer.boxes is not None:
+        out.print(f"{escape(answer.path)}  {_count_boxes(answer.boxes)}")
+        return
     out.print(
         f"{escape(answer.path)}  [bold]{escape(answer.label or '')}[/]  "
         f"{percent(answer.score)}  {answer.decision}"
     )
+
+
+def _count_boxes(boxes: Sequence[DetectedBox]) -> str:
+    """How many boxes of each class, the most frequent first, and how many a person should see."""
+    if not boxes:
+        return "nothing found"
+    counts = Counter(box.label for box in boxes).most_common()
+    found = ", ".join(f"[bold]{number} × {escape(label)}[/]" for label, number in counts)
+    referred = sum(box.decision is Decision.REFER for box in boxes)
+    return f"{found}  ({referred} referred)" if referred else found

@@ -1,6 +1,7 @@
 """Augmentations by name: what is done to training pictures so that they look like the real world.
 
-Another augmentation is one more entry in ``AUGMENTATIONS``.
+Another augmentation is one more entry in ``AUGMENTATIONS``. Of a picture with boxes, what moves
+pixels moves the boxes too.
 """
 
 import difflib
@@ -16,17 +17,44 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations as A  # noqa: N812  (its documented short name)
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from pixloop.data.crops import grow_around, random_part, touches
+from pixloop.data.shards import Labels, Objects
 from pixloop.errors import ConfigError
-from pixloop.imaging import Preprocessing, RgbArray, resize_image
+from pixloop.imaging import (
+    Boxes,
+    Preprocessing,
+    RgbArray,
+    fit_boxes,
+    fit_image,
+    mean_colour,
+    pad_image,
+    resize_image,
+)
 
 # Pictures are small here: OpenCV's threads cost more than they bring, and do not survive the fork
 # of a data loader's workers.
 cv2.setNumThreads(0)
 
-_REFLECT = cv2.BORDER_REFLECT_101
-_CROP_AREA = (0.4, 1.0)  # share of the picture
-_CROP_ASPECT = (3 / 4, 4 / 3)
+# A box of which less remains in the picture is not looked for any more.
+_MIN_VISIBILITY = 0.25
+_MIN_SIDE_PX = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """What augmentations work on.
+
+    Attributes:
+        size: the input's side in pixels.
+        border: albumentations' arguments for what comes in from outside the picture.
+        boxes: whether there are boxes, which are to move too.
+    """
+
+    size: int
+    border: Mapping[str, Any]
+    boxes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,64 +63,73 @@ class Augmentation:
 
     Attributes:
         description: what it does, in a line.
-        transforms: from the input's side in pixels to albumentations transforms.
+        transforms: from the canvas to albumentations transforms.
         crops: whether the picture is cut at random before it is resized.
     """
 
     description: str
-    transforms: Callable[[int], Sequence[Any]]
+    transforms: Callable[[Canvas], Sequence[Any]]
     crops: bool = False
 
 
-def _flip(size: int) -> list[Any]:
+def _flip(canvas: Canvas) -> list[Any]:
     return [A.HorizontalFlip(p=0.5)]
 
 
-def _vflip(size: int) -> list[Any]:
+def _vflip(canvas: Canvas) -> list[Any]:
     return [A.VerticalFlip(p=0.5)]
 
 
-def _rotate(size: int) -> list[Any]:
-    return [A.Rotate(limit=15, border_mode=_REFLECT, p=0.7)]
+def _rotate(canvas: Canvas) -> list[Any]:
+    # The box around a turned box would be too large for most things that are in one.
+    return [A.Rotate(limit=15, rotate_method="ellipse", p=0.7, **canvas.border)]
 
 
-def _shift(size: int) -> list[Any]:
+def _shift(canvas: Canvas) -> list[Any]:
+    # A detector must know things in more sizes.
+    scale = (0.8, 1.25) if canvas.boxes else (0.9, 1.1)
     return [
-        A.Affine(translate_percent=(-0.08, 0.08), scale=(0.9, 1.1), border_mode=_REFLECT, p=0.7)
+        A.Affine(
+            translate_percent=(-0.08, 0.08),
+            scale=scale,
+            keep_ratio=canvas.boxes,
+            p=0.7,
+            **canvas.border,
+        )
     ]
 
 
-def _perspective(size: int) -> list[Any]:
-    return [A.Perspective(scale=(0.02, 0.08), border_mode=_REFLECT, p=0.5)]
+def _perspective(canvas: Canvas) -> list[Any]:
+    return [A.Perspective(scale=(0.02, 0.08), p=0.5, **canvas.border)]
 
 
-def _crop(size: int) -> list[Any]:
+def _crop(canvas: Canvas) -> list[Any]:
     return []
 
 
-def _color(size: int) -> list[Any]:
+def _color(canvas: Canvas) -> list[Any]:
     return [
         A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.5),
         A.HueSaturationValue(hue_shift_limit=8, sat_shift_limit=25, val_shift_limit=0, p=0.5),
     ]
 
 
-def _brightness(size: int) -> list[Any]:
+def _brightness(canvas: Canvas) -> list[Any]:
     return [A.RandomBrightnessContrast(brightness_limit=0.35, contrast_limit=0.35, p=0.7)]
 
 
-def _grayscale(size: int) -> list[Any]:
+def _grayscale(canvas: Canvas) -> list[Any]:
     return [A.ToGray(p=0.15)]
 
 
-def _noise(size: int) -> list[Any]:
+def _noise(canvas: Canvas) -> list[Any]:
     # One noise field a picture would be three times the work for no visible difference.
     return [A.GaussNoise(std_range=(0.02, 0.08), p=0.3)]
 
 
-def _blur(size: int) -> list[Any]:
+def _blur(canvas: Canvas) -> list[Any]:
     # The kernel grows with the picture: three pixels are much of a digit and little of a photo.
-    largest = max(3, size // 40 * 2 + 1)
+    largest = max(3, canvas.size // 40 * 2 + 1)
     return [
         A.OneOf(
             [A.GaussianBlur(blur_limit=(3, largest)), A.MotionBlur(blur_limit=(3, largest))], p=0.2
@@ -100,13 +137,20 @@ def _blur(size: int) -> list[Any]:
     ]
 
 
-def _compression(size: int) -> list[Any]:
+def _compression(canvas: Canvas) -> list[Any]:
     return [A.ImageCompression(quality_range=(30, 90), p=0.3)]
 
 
-def _occlusion(size: int) -> list[Any]:
+class _CoverUp(A.CoarseDropout):  # type: ignore[misc]  # albumentations has no types here
+    """Leaves boxes as they are: what is covered is there all the same."""
+
+    def apply_to_bboxes(self, bboxes: Boxes, **params: Any) -> Boxes:
+        return bboxes
+
+
+def _occlusion(canvas: Canvas) -> list[Any]:
     return [
-        A.CoarseDropout(
+        _CoverUp(
             num_holes_range=(1, 3),
             hole_height_range=(0.08, 0.25),
             hole_width_range=(0.08, 0.25),
@@ -116,14 +160,14 @@ def _occlusion(size: int) -> list[Any]:
     ]
 
 
-def _fog(size: int) -> list[Any]:
+def _fog(canvas: Canvas) -> list[Any]:
     # Pale and flat. A drawn fog (albumentations' RandomFog) is fifty times slower.
     return [
         A.RandomBrightnessContrast(brightness_limit=(0.1, 0.3), contrast_limit=(-0.6, -0.3), p=0.15)
     ]
 
 
-def _shadow(size: int) -> list[Any]:
+def _shadow(canvas: Canvas) -> list[Any]:
     return [A.RandomShadow(shadow_roi=(0, 0, 1, 1), num_shadows_limit=(1, 2), p=0.3)]
 
 
@@ -132,7 +176,7 @@ AUGMENTATIONS: Mapping[str, Augmentation] = MappingProxyType(
         "flip": Augmentation("mirror left and right", _flip),
         "vflip": Augmentation("mirror top and bottom", _vflip),
         "rotate": Augmentation("turn by up to 15 degrees", _rotate),
-        "shift": Augmentation("move and scale by up to a tenth", _shift),
+        "shift": Augmentation("move and scale by up to a tenth (boxes: a quarter)", _shift),
         "perspective": Augmentation("look from a slightly different angle", _perspective),
         "crop": Augmentation("take a random part of the whole picture", _crop, crops=True),
         "color": Augmentation("vary brightness, contrast, hue and saturation a little", _color),
@@ -158,9 +202,9 @@ class Augmenter:
             ConfigError: there is no augmentation of a name; the message has the nearest.
         """
         chosen = [_find(name) for name in names]
-        size = preprocessing.image_size
+        canvas = Canvas(preprocessing.image_size, {"border_mode": cv2.BORDER_REFLECT_101})
         self._crops = any(augmentation.crops for augmentation in chosen)
-        self._compose = A.Compose([t for a in chosen for t in a.transforms(size)])
+        self._compose = A.Compose([t for a in chosen for t in a.transforms(canvas)])
         self._resize = preprocessing
         self._squash = preprocessing.model_copy(update={"resize": "squash"})
 
@@ -177,12 +221,74 @@ class Augmenter:
         """
         if self._crops:
             # Cutting comes before resizing, so that nothing is enlarged that was just shrunk.
-            small = resize_image(_random_part(rgb, seed), self._squash)
+            left, top, right, bottom = random_part(rgb, seed)
+            small = resize_image(rgb[top:bottom, left:right], self._squash)
         else:
             small = resize_image(rgb, self._resize)
         self._compose.set_random_seed(seed)
         augmented: RgbArray = self._compose(image=small)["image"]
         return augmented
+
+
+class BoxAugmenter:
+    """Turns an upright picture and its boxes into an augmented pair of the network's size."""
+
+    def __init__(self, names: Iterable[str], preprocessing: Preprocessing) -> None:
+        """Prepare the augmentations ``names``, which are applied in their given order.
+
+        Raises:
+            ConfigError: there is no augmentation of a name; the message has the nearest.
+        """
+        chosen = [_find(name) for name in names]
+        # A mirrored border would show things that no box is around.
+        border = {"border_mode": cv2.BORDER_CONSTANT, "fill": mean_colour(preprocessing)}
+        canvas = Canvas(preprocessing.image_size, border, boxes=True)
+        self._crops = any(augmentation.crops for augmentation in chosen)
+        self._preprocessing = preprocessing
+        self._compose = A.Compose(
+            # With nothing that moves boxes, albumentations would warn.
+            [*(t for a in chosen for t in a.transforms(canvas)), A.NoOp()],
+            bbox_params=A.BboxParams(
+                "pascal_voc",
+                min_visibility=_MIN_VISIBILITY,
+                min_width=_MIN_SIDE_PX,
+                min_height=_MIN_SIDE_PX,
+                clip=True,
+                filter_invalid_bboxes=True,
+            ),
+        )
+
+    def __call__(
+        self, rgb: RgbArray, objects: Objects, seed: int
+    ) -> tuple[RgbArray, NDArray[np.float32], Labels]:
+        """Augment one picture and its boxes.
+
+        Args:
+            rgb: shape (height, width, 3), ``uint8``.
+            objects: what is in it. Crowds are dropped.
+            seed: 0 ≤ seed < 2³²; the same seed gives the same result in any process.
+
+        Returns:
+            The picture, shape (size, size, 3), ``uint8``; boxes, shape (M, 4), ``float32``, xyxy
+            in its pixels, x1 < x2, y1 < y2; labels, shape (M,). Boxes of which less than a
+            quarter remains are gone. Where no augmentation happens to apply, the picture is what
+            ``imaging.resize_image`` gives.
+        """
+        boxes, labels = objects.boxes[~objects.crowd], objects.labels[~objects.crowd]
+        if self._crops:
+            part = grow_around(random_part(rgb, seed), boxes)
+            left, top, right, bottom = part
+            rgb = rgb[top:bottom, left:right]
+            inside = touches(boxes, part)
+            boxes, labels = boxes[inside] - [left, top, left, top], labels[inside]
+        # The filling of a letterbox comes last, so that it is where the server has it.
+        fitted = fit_image(rgb, self._preprocessing)
+        boxes = fit_boxes(boxes, rgb.shape[1], rgb.shape[0], self._preprocessing)
+        self._compose.set_random_seed(seed)
+        augmented = self._compose(image=fitted, bboxes=np.column_stack([boxes, labels]))
+        kept = np.asarray(augmented["bboxes"], np.float64).reshape(-1, 5)
+        padded = pad_image(augmented["image"], self._preprocessing)
+        return padded, kept[:, :4].astype(np.float32), kept[:, 4].astype(np.int64)
 
 
 def _find(name: str) -> Augmentation:
@@ -194,16 +300,3 @@ def _find(name: str) -> Augmentation:
         raise ConfigError(
             f"training.augmentations: there is no augmentation {name!r}. {hint}"
         ) from None
-
-
-def _random_part(rgb: RgbArray, seed: int) -> RgbArray:
-    """A random rectangle of the picture, after Inception's crop (Szegedy et al. 2015)."""
-    random = np.random.default_rng((seed, 1))
-    height, width = rgb.shape[:2]
-    area = random.uniform(*_CROP_AREA) * height * width
-    aspect = np.exp(random.uniform(*np.log(_CROP_ASPECT)))
-    part_width = min(width, max(1, round(np.sqrt(area * aspect))))
-    part_height = min(height, max(1, round(np.sqrt(area / aspect))))
-    left = int(random.integers(width - part_width + 1))
-    top = int(random.integers(height - part_height + 1))
-    return rgb[top : top + part_height, left : left + part_width]

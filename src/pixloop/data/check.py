@@ -16,8 +16,9 @@ from PIL import Image, ImageOps
 from pixloop.errors import ImageError, ImageTooLarge
 from pixloop.imaging import MAX_PIXELS, RgbArray, open_image, to_rgb
 
-#: Changes whenever ``inspect`` would say something else about the same bytes.
-VERSION = 1
+#: Changes whenever ``inspect`` would say something else about the same bytes, or the index would
+#: keep something else of it.
+VERSION = 2
 #: A larger file is not even read: it would not fit in a shard of the data set.
 MAX_FILE_BYTES = 200_000_000
 #: A picture with a shorter side is called tiny.

@@ -19,7 +19,6 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -27,24 +26,42 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pixloop.data.shards import ShardWriter
+from pixloop.bundle import Task
+from pixloop.data.shards import (
+    OBJECT_COLUMNS,
+    ROW_COLUMNS,
+    Labels,
+    Objects,
+    Row,
+    ShardWriter,
+    read_objects,
+    read_row,
+)
 from pixloop.errors import DataError
 from pixloop.files import write_text
+
+__all__ = [
+    "SPLITS",
+    "Dataset",
+    "DatasetInfo",
+    "DatasetWriter",
+    "Labels",
+    "Objects",
+    "Row",
+    "Split",
+    "SplitName",
+]
 
 SplitName = Literal["train", "validation", "calibration", "test"]
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "calibration", "test")
 MANIFEST = "dataset.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 SHARD_BYTES = 250_000_000  # the promise is 256 MB; the rest is for Parquet's own words
 _CACHED_GROUPS = 4
-_ROW_COLUMNS = ["image", "label", "width", "height", "sha256"]
-
-Labels = NDArray[np.int64]
 
 
 class _Part(BaseModel):
@@ -63,34 +80,16 @@ class DatasetInfo(_Part):
     """The content of dataset.json."""
 
     format_version: int = FORMAT_VERSION
-    task: Literal["classification"] = "classification"
+    task: Task = "classification"
     classes: tuple[str, ...]  #: sorted; a row's label is an index into them
-    counts: dict[SplitName, dict[str, int]]  #: pictures of each split and class, zeros included
+    #: Of each split and class, zeros included: pictures, in detection boxes that are no crowd.
+    counts: dict[SplitName, dict[str, int]]
+    pictures: dict[SplitName, int] = {}  #: of each split; none in files of format 1
     channel_mean: tuple[float, float, float] | None = None  #: RGB in 0..1, of the training pictures
     channel_std: tuple[float, float, float] | None = None
-    sha256: str  #: over every picture's SHA-256, class and split, in the order of the rows
-    shards: tuple[Shard, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One picture of the data set.
-
-    Attributes:
-        image: the encoded picture, upright.
-        path: its file, relative to the source that it came from.
-        label: index into the data set's classes.
-        width: in pixels.
-        height: in pixels.
-        sha256: of the file as it came, 64 hexadecimal digits.
-    """
-
-    image: bytes
-    path: str
-    label: int
-    width: int
-    height: int
+    #: Over every picture's SHA-256, class or objects, and split, in the order of the rows.
     sha256: str
+    shards: tuple[Shard, ...]
 
 
 class Dataset:
@@ -131,7 +130,8 @@ class Dataset:
         if name not in SPLITS:
             raise DataError(f"there is no split {name!r}; there are {', '.join(SPLITS)}.")
         shards = [shard for shard in self.info.shards if shard.split == name]
-        return Split([self.folder / s.file for s in shards], [s.rows for s in shards])
+        files, rows = [self.folder / s.file for s in shards], [s.rows for s in shards]
+        return Split(files, rows, self.info.task)
 
 
 class Split:
@@ -141,8 +141,9 @@ class Split:
     worker processes. Threads may share one.
     """
 
-    def __init__(self, files: list[Path], rows: list[int]) -> None:
+    def __init__(self, files: list[Path], rows: list[int], task: Task = "classification") -> None:
         self._files = files
+        self._columns = ROW_COLUMNS[task]
         self._ends = list(accumulate(rows))  # row i is in the first shard whose end is above i
         self._close()
 
@@ -151,9 +152,15 @@ class Split:
 
     @cached_property
     def labels(self) -> Labels:
-        """Every row's label, shape (N,); reads no picture."""
+        """Every row's label, shape (N,), in classification; reads no picture."""
         columns = [pq.read_table(file, columns=["label"])["label"] for file in self._files]
         return np.concatenate([np.zeros(0, np.int64), *(c.to_numpy() for c in columns)])
+
+    @cached_property
+    def objects(self) -> list[Objects]:
+        """Every row's objects, in detection; reads no picture."""
+        tables = (pq.read_table(file, columns=OBJECT_COLUMNS) for file in self._files)
+        return [objects for table in tables for objects in read_objects(table)]
 
     def read(self, index: int) -> Row:
         """The row at ``index``, 0 ≤ index < len(self).
@@ -169,14 +176,14 @@ class Split:
             within = index - (self._ends[shard - 1] if shard else 0)
             group = bisect_right(group_ends, within)
             table = self._group(file, shard, group)
-        return _row(table, within - (group_ends[group - 1] if group else 0))
+        return read_row(table, within - (group_ends[group - 1] if group else 0))
 
     def __iter__(self) -> Iterator[Row]:
         for path in self._files:
             with pq.ParquetFile(path, memory_map=True) as file:
                 for group in range(file.num_row_groups):
-                    table = file.read_row_group(group, _ROW_COLUMNS, use_threads=False)
-                    yield from (_row(table, i) for i in range(table.num_rows))
+                    table = file.read_row_group(group, self._columns, use_threads=False)
+                    yield from (read_row(table, i) for i in range(table.num_rows))
 
     def _open(self, shard: int) -> tuple[Any, list[int]]:
         if shard not in self._open_files:
@@ -189,7 +196,7 @@ class Split:
         key = shard, group
         if key not in self._groups:
             # Threads of Arrow would not survive the fork of a data loader's workers.
-            self._groups[key] = file.read_row_group(group, _ROW_COLUMNS, use_threads=False)
+            self._groups[key] = file.read_row_group(group, self._columns, use_threads=False)
             if len(self._groups) > _CACHED_GROUPS:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(key)
@@ -201,7 +208,7 @@ class Split:
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_files": self._files, "_ends": self._ends}
+        return {"_files": self._files, "_ends": self._ends, "_columns": self._columns}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -215,13 +222,17 @@ class DatasetWriter:
     split at most.
     """
 
-    def __init__(self, folder: Path, classes: tuple[str, ...]) -> None:
+    def __init__(
+        self, folder: Path, classes: tuple[str, ...], task: Task = "classification"
+    ) -> None:
         self._folder = folder
         self._classes = classes
+        self._task = task
         self._digest = hashlib.sha256()
         self._counts: dict[SplitName, dict[str, int]] = {
             split: dict.fromkeys(classes, 0) for split in SPLITS
         }
+        self._pictures: dict[SplitName, int] = dict.fromkeys(SPLITS, 0)
         self._shards: list[Shard] = []
         self._open: dict[SplitName, ShardWriter] = {}
         (folder / MANIFEST).unlink(missing_ok=True)
@@ -230,7 +241,7 @@ class DatasetWriter:
 
     def add(self, split: SplitName, row: Row, source: str = "") -> None:
         """Add a picture; ``source`` says where its label was read."""
-        label = self._classes[row.label]
+        label = self._count(split, row)
         writer = self._open.get(split)
         if writer is not None and writer.bytes + len(row.image) > SHARD_BYTES:
             self._close(split)
@@ -238,10 +249,25 @@ class DatasetWriter:
         if writer is None:
             number = sum(shard.split == split for shard in self._shards)
             file = f"{split}/{number:05d}.parquet"
-            writer = self._open[split] = ShardWriter(self._folder / file, file, self._classes)
-        writer.add(_record(row, split, source))
-        self._counts[split][label] += 1
+            path = self._folder / file
+            writer = self._open[split] = ShardWriter(path, file, self._classes, self._task)
+        writer.add(row, split, source)
         self._digest.update(f"{row.sha256}\0{label}\0{split}\n".encode())
+
+    def _count(self, split: SplitName, row: Row) -> str:
+        """Count the row's label or objects, and return them in words, for the data set's hash."""
+        self._pictures[split] += 1
+        counts = self._counts[split]
+        if self._task == "classification":
+            counts[self._classes[row.label]] += 1
+            return self._classes[row.label]
+        if row.objects is None:
+            raise ValueError(f"{row.path} has no objects, and the data set is one of boxes")
+        labels = [self._classes[i] for i in row.objects.labels.tolist()]
+        crowd = row.objects.crowd.tolist()
+        for label, many in zip(labels, crowd, strict=True):
+            counts[label] += not many
+        return json.dumps([labels, row.objects.boxes.tolist(), crowd])
 
     def finish(
         self,
@@ -253,8 +279,10 @@ class DatasetWriter:
             if split in self._open:
                 self._close(split)
         info = DatasetInfo(
+            task=self._task,
             classes=self._classes,
             counts=self._counts,
+            pictures=self._pictures,
             channel_mean=channel_mean,
             channel_std=channel_std,
             sha256=self._digest.hexdigest(),
@@ -267,27 +295,3 @@ class DatasetWriter:
         writer = self._open.pop(split)
         writer.close()
         self._shards.append(Shard(split=split, file=writer.file, rows=writer.rows))
-
-
-def _record(row: Row, split: SplitName, source: str) -> dict[str, Any]:
-    return {
-        "image": {"bytes": row.image, "path": row.path},
-        "label": row.label,
-        "width": row.width,
-        "height": row.height,
-        "sha256": row.sha256,
-        "split": split,
-        "source": source,
-    }
-
-
-def _row(table: Any, i: int) -> Row:
-    image = table["image"][i]
-    return Row(
-        image=image["bytes"].as_py(),
-        path=image["path"].as_py(),
-        label=table["label"][i].as_py(),
-        width=table["width"][i].as_py(),
-        height=table["height"][i].as_py(),
-        sha256=table["sha256"][i].as_py(),
-    )

@@ -1,16 +1,19 @@
 """The data report: every finding, what it means, and what was done about it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from pixloop.bundle import Task
 from pixloop.data.dataset import SPLITS, DatasetInfo
 from pixloop.data.index import Index
 from pixloop.files import atomic_path, write_json
 
 REPORT = "data_report.json"
 QUARANTINE = "quarantine.jsonl"
+BOX_QUARANTINE = "quarantine_boxes.jsonl"
 _EXAMPLES = 20
 
 Severity = Literal["info", "warning", "error"]
@@ -29,12 +32,40 @@ KINDS: dict[str, Kind] = {
     "class_not_in_train": Kind(
         "error", "pictures of classes without a training picture", "left out"
     ),
+    "box_class_not_in_train": Kind(
+        "error", "boxes of classes without a training picture", "left out"
+    ),
     "missing_file": Kind("warning", "files that are named and missing", "left out"),
     "empty": Kind("warning", "empty files", "left out"),
     "not_a_picture": Kind("warning", "files that are no pictures", "left out"),
     "corrupt": Kind("warning", "corrupt or truncated pictures", "left out"),
     "too_large": Kind("warning", "pictures larger than allowed", "left out"),
     "unlabelled": Kind("warning", "pictures without a label", "left out"),
+    "unknown_class": Kind("warning", "labels that data.classes does not list", "left out"),
+    "class_not_found": Kind("warning", "listed classes that no label names", "left out"),
+    "similar_classes": Kind("warning", "classes that look like a misspelling", "kept"),
+    "respelt_class": Kind("info", "labels spelt unlike in data.classes", "counted as listed"),
+    "unnamed_class": Kind("warning", "boxes without the name of a class", "left out"),
+    "invalid_box": Kind("warning", "boxes with reversed or meaningless edges", "left out"),
+    "empty_box": Kind("warning", "boxes without an area", "left out"),
+    "outside_box": Kind("warning", "boxes outside their picture", "left out"),
+    "clipped_box": Kind("warning", "boxes partly outside their picture", "clipped"),
+    "clipped_edge": Kind("info", "boxes up to a pixel outside their picture", "clipped"),
+    "duplicate_box": Kind("warning", "boxes drawn twice", "one of each kept"),
+    "conflicting_boxes": Kind(
+        "warning", "boxes of several classes in the same place", "kept; have a look"
+    ),
+    "no_box_left": Kind("warning", "pictures whose boxes are all wrong", "left out"),
+    "size_mismatch": Kind(
+        "warning", "pictures of another size than their labels say", "kept; have a look"
+    ),
+    "size_missing": Kind("info", "pictures whose labels do not tell their size", "kept"),
+    "box_frame_unclear": Kind(
+        "warning",
+        "turned pictures whose labels do not tell which way up they were",
+        "boxes taken as the picture is shown; else set data.box_frame",
+    ),
+    "no_objects": Kind("info", "pictures in which nothing is", "kept"),
     "conflicting_labels": Kind("warning", "equal pictures under several labels", "all left out"),
     "in_train_and_test": Kind("warning", "training pictures that are in test too", "kept in test"),
     "duplicate": Kind("warning", "exact duplicates", "one of each kept"),
@@ -59,22 +90,25 @@ KINDS: dict[str, Kind] = {
 _FINDINGS = (
     "SELECT reason AS kind, name, detail FROM samples WHERE reason IS NOT NULL"
     " UNION ALL SELECT kind, name, detail FROM notes"
+    " UNION ALL SELECT b.reason, name, 'box ' || number || ' ''' || b.label || ''': ' || b.detail"
+    " FROM boxes b JOIN samples s ON s.id = b.sample WHERE b.reason IS NOT NULL"
 )
 
 
-def write_report(index: Index, folder: Path) -> dict[str, Any]:
-    """Write data_report.json and quarantine.jsonl into ``folder``, and return the report."""
-    with atomic_path(folder / QUARANTINE) as target, target.open("w", encoding="utf-8") as file:
-        for path, reason, detail, source in index.db.execute(
-            "SELECT name, reason, detail, source FROM samples WHERE reason IS NOT NULL"
-            " ORDER BY name, source, id"
-        ):
-            line = {"path": path, "reason": reason, "detail": detail, "source": source}
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+def write_report(index: Index, folder: Path, task: Task) -> dict[str, Any]:
+    """Write data_report.json and quarantine.jsonl into ``folder``, and return the report.
+
+    In detection, quarantine_boxes.jsonl lists the boxes that were left out of pictures.
+    """
+    _write_lines(folder / QUARANTINE, _left_out_pictures(index))
+    (folder / BOX_QUARANTINE).unlink(missing_ok=True)
+    if task == "detection":
+        _write_lines(folder / BOX_QUARANTINE, _left_out_boxes(index))
+    classes = "kept" if task == "classification" else "kept_boxes WHERE NOT crowd"
     report = {
         "pictures": index.count(),
         "kept": _number(index, "SELECT COUNT(*) FROM kept"),
-        "classes": _counts(index, "label"),
+        "classes": _counts(index, "label", classes),
         "splits": dict.fromkeys(SPLITS, 0) | _counts(index, "split"),
         "formats": _counts(index, "format"),
         "findings": list(_findings(index)),
@@ -86,8 +120,14 @@ def write_report(index: Index, folder: Path) -> dict[str, Any]:
 def summary(info: DatasetInfo, report: dict[str, Any]) -> list[str]:
     """A few lines for a terminal: what the data set holds, and every finding."""
     splits = ", ".join(f"{count} {split}" for split, count in report["splits"].items())
-    lines = [f"{report['kept']} pictures in {len(info.classes)} classes: {splits}"]
-    return lines + finding_lines(report)
+    holds = f"{report['kept']} pictures in {len(info.classes)} classes"
+    if info.task == "detection":
+        boxes, classes = sum(report["classes"].values()), len(info.classes)
+        holds = (
+            f"{report['kept']:,} pictures with {boxes:,} boxes"
+            f" of {classes} {'class' if classes == 1 else 'classes'}"
+        )
+    return [f"{holds}: {splits}", *finding_lines(report)]
 
 
 def finding_lines(report: dict[str, Any], least: Severity = "info") -> list[str]:
@@ -133,6 +173,38 @@ def _number(index: Index, query: str, *parameters: Any) -> int:
     return int(index.db.execute(query, parameters).fetchone()[0])
 
 
-def _counts(index: Index, column: str) -> dict[str, int]:
-    query = f"SELECT {column}, COUNT(*) FROM kept GROUP BY {column} ORDER BY {column}"  # noqa: S608
+def _counts(index: Index, column: str, table: str = "kept") -> dict[str, int]:
+    query = f"SELECT {column}, COUNT(*) FROM {table} GROUP BY {column} ORDER BY {column}"  # noqa: S608
     return dict(index.db.execute(query).fetchall())
+
+
+def _left_out_pictures(index: Index) -> Iterator[dict[str, Any]]:
+    for path, reason, detail, source in index.db.execute(
+        "SELECT name, reason, detail, source FROM samples WHERE reason IS NOT NULL"
+        " ORDER BY name, source, id"
+    ):
+        yield {"path": path, "reason": reason, "detail": detail, "source": source}
+
+
+def _left_out_boxes(index: Index) -> Iterator[dict[str, Any]]:
+    """Boxes with the edges that their source gave them; an edge that is no number is null."""
+    for path, number, label, *edges, crowd, reason, detail, source in index.db.execute(
+        "SELECT name, number, b.label, x1, y1, x2, y2, crowd, b.reason, b.detail, source"
+        " FROM boxes b JOIN samples s ON s.id = b.sample WHERE b.reason IS NOT NULL"
+        " ORDER BY name, source, s.id, number"
+    ):
+        yield {
+            "path": path,
+            "box": number,
+            "label": label,
+            "xyxy": [edge if edge is not None and isfinite(edge) else None for edge in edges],
+            "crowd": bool(crowd),
+            "reason": reason,
+            "detail": detail,
+            "source": source,
+        }
+
+
+def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    with atomic_path(path) as target, target.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

@@ -4,37 +4,52 @@ What was learned of a file is kept until its size, its time or the inspection ch
 run that was killed goes on where it was. Labels are read anew each time; that is cheap.
 """
 
+import itertools
 import json
 import sqlite3
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from pixloop.data.check import Inspection
+from pixloop.records import Box
 
+_SETTINGS = "CREATE TABLE IF NOT EXISTS settings (value TEXT)"
 _FILES = """
-CREATE TABLE IF NOT EXISTS settings (value TEXT);
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT, usable INTEGER,
-    width INTEGER, height INTEGER, format TEXT, mode TEXT, upright INTEGER,
+    width INTEGER, height INTEGER, format TEXT, mode TEXT, orientation INTEGER,
     dhash BLOB, thumbnail BLOB, colours BLOB, findings TEXT);
 CREATE INDEX IF NOT EXISTS files_sha256 ON files (sha256);
 """
 # given: train or test, as the source says. key: what decides the split, a group's smallest SHA-256.
-# reason: why it is left out.
+# reason: why it is left out. In detection, label says in words what is in the picture, and answer
+# tells one labelling of a picture from another. Once settled, a box that is kept is in pixels of
+# the upright picture. shows: which classes a kept picture shows.
 _SAMPLES = """
 DROP VIEW IF EXISTS kept;
+DROP VIEW IF EXISTS kept_boxes;
 DROP TABLE IF EXISTS samples;
+DROP TABLE IF EXISTS boxes;
 DROP TABLE IF EXISTS notes;
 CREATE TABLE samples (
-    id INTEGER PRIMARY KEY, name TEXT, path TEXT, label TEXT, given TEXT, source TEXT,
+    id INTEGER PRIMARY KEY, name TEXT, path TEXT, label TEXT, answer TEXT, given TEXT, source TEXT,
+    frame_width REAL, frame_height REAL, box_count INTEGER,
     reason TEXT, detail TEXT, key TEXT, split TEXT);
+CREATE TABLE boxes (
+    id INTEGER PRIMARY KEY, sample INTEGER, number INTEGER, label TEXT,
+    x1 REAL, y1 REAL, x2 REAL, y2 REAL, crowd INTEGER, reason TEXT, detail TEXT);
 CREATE TABLE notes (kind TEXT, name TEXT, detail TEXT);
 CREATE VIEW kept AS SELECT * FROM samples JOIN files USING (path) WHERE reason IS NULL;
+CREATE VIEW kept_boxes AS
+    SELECT b.*, s.name, s.key, s.split FROM boxes b JOIN samples s ON s.id = b.sample
+    WHERE b.reason IS NULL AND s.reason IS NULL;
+CREATE TEMP TABLE shows (sample INTEGER, label TEXT);
 CREATE TEMP TABLE pending (path TEXT, size INTEGER, mtime_ns INTEGER);
 CREATE TEMP TABLE decided (id INTEGER PRIMARY KEY, detail TEXT);
 """
+_BATCH = 1000
 _COLOURS = struct.Struct("<6d")
 
 
@@ -46,6 +61,8 @@ class Entry(NamedTuple):
     label: str | None
     given: str  #: train or test
     source: str
+    boxes: tuple[Box, ...] | None = None
+    size: tuple[float, float] | None = None  #: of the frame that the boxes are in
 
 
 class FileState(NamedTuple):
@@ -80,12 +97,12 @@ class Index:
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
-            db.executescript(_FILES)
+            db.execute(_SETTINGS)
             if db.execute("SELECT value FROM settings").fetchall() != [(settings,)]:
-                db.execute("DELETE FROM files")
+                db.execute("DROP TABLE IF EXISTS files")
                 db.execute("DELETE FROM settings")
                 db.execute("INSERT INTO settings VALUES (?)", (settings,))
-            db.executescript(_SAMPLES)
+            db.executescript(_FILES + _SAMPLES)
             db.commit()
         except sqlite3.DatabaseError:
             db.close()
@@ -99,10 +116,25 @@ class Index:
 
     def add_samples(self, entries: Iterable[Entry]) -> None:
         """Add what a format has read."""
-        columns = "name, path, label, given, source"
-        self.db.executemany(f"INSERT INTO samples ({columns}) VALUES (?, ?, ?, ?, ?)", entries)  # noqa: S608
-        for column in ("path", "key"):
-            self.db.execute(f"CREATE INDEX samples_{column} ON samples ({column})")
+        numbered = enumerate(entries)
+        while batch := list(itertools.islice(numbered, _BATCH)):
+            self.db.executemany(
+                "INSERT INTO samples"
+                " (id, name, path, label, given, source, frame_width, frame_height, box_count)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (_sample_row(id_, entry) for id_, entry in batch),
+            )
+            self.db.executemany(
+                "INSERT INTO boxes (sample, number, label, x1, y1, x2, y2, crowd)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (id_, number, box.label, *box.xyxy, int(box.crowd))
+                    for id_, entry in batch
+                    for number, box in enumerate(entry.boxes or (), start=1)
+                ),
+            )
+        for table, column in (("samples", "path"), ("samples", "key"), ("boxes", "sample")):
+            self.db.execute(f"CREATE INDEX {table}_{column} ON {table} ({column})")
         self.db.commit()
 
     def count(self) -> int:
@@ -112,7 +144,7 @@ class Index:
     def files(self) -> Iterator[tuple[str, FileState | None, str | None]]:
         """Each file that a sample names: path, state when inspected, SHA-256 if turned upright."""
         for path, size, mtime_ns, turned in self.db.execute(
-            "SELECT DISTINCT s.path, f.size, f.mtime_ns, IIF(f.upright, f.sha256, NULL)"
+            "SELECT DISTINCT s.path, f.size, f.mtime_ns, IIF(f.orientation != 1, f.sha256, NULL)"
             " FROM samples s LEFT JOIN files f USING (path)"
         ):
             yield path, None if size is None else FileState(path, size, mtime_ns), turned
@@ -152,6 +184,14 @@ class Index:
             (kind,),
         )
 
+    def exclude_boxes(self, kind: str, detail: str, where: str, *parameters: Any) -> None:
+        """Leave out, for the reason ``kind``, the kept boxes that a condition selects."""
+        self.db.execute(
+            "UPDATE boxes SET reason = ?, detail = ?"  # noqa: S608
+            f" WHERE id IN (SELECT id FROM kept_boxes WHERE {where})",
+            (kind, detail, *parameters),
+        )
+
     def note(self, kind: str, select: str, *parameters: Any) -> None:
         """Note a finding about each selected name and detail."""
         self.db.execute(
@@ -173,6 +213,11 @@ class Index:
         return (r, g, b), (deviations[0], deviations[1], deviations[2])
 
 
+def _sample_row(id_: int, entry: Entry) -> Sequence[Any]:
+    count = None if entry.boxes is None else len(entry.boxes)
+    return (id_, *entry[:5], *(entry.size or (None, None)), count)
+
+
 def _file_row(state: FileState, inspection: Inspection) -> tuple[Any, ...]:
     findings = json.dumps([[f.kind, f.detail] for f in inspection.findings])
     facts = inspection.facts
@@ -186,7 +231,7 @@ def _file_row(state: FileState, inspection: Inspection) -> tuple[Any, ...]:
         facts.height,
         facts.format,
         facts.mode,
-        int(facts.orientation != 1),
+        facts.orientation,
         facts.dhash.to_bytes(8, "little"),
         facts.thumbnail,
         _COLOURS.pack(*facts.mean, *facts.square),

@@ -6,74 +6,105 @@ and a run that was killed goes on with what it has not yet inspected.
 
 import hashlib
 import os
-import unicodedata
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from stat import S_ISREG
 
+import numpy as np
+
+from pixloop.bundle import Task
 from pixloop.config import DataConfig
 from pixloop.data import check
-from pixloop.data.dataset import MANIFEST, SPLITS, DatasetInfo, DatasetWriter, Row, SplitName
+from pixloop.data.class_names import tidy
+from pixloop.data.dataset import (
+    MANIFEST,
+    SPLITS,
+    DatasetInfo,
+    DatasetWriter,
+    Objects,
+    Row,
+    SplitName,
+)
 from pixloop.data.findings import finding_lines, write_report
 from pixloop.data.formats import read_samples
 from pixloop.data.index import Entry, FileState, Index
 from pixloop.data.inspection import cores, inspect_files
-from pixloop.data.rules import apply_rules
+from pixloop.data.rules import apply_rules, kept_classes
 from pixloop.errors import DataError
 from pixloop.progress import progress, track
+from pixloop.records import Box
+
+#: How many classes there must be to learn something.
+_LEAST_CLASSES: dict[Task, int] = {"classification": 2, "detection": 1}
 
 
 def prepare(
-    config: DataConfig, train: Path, test: Path | None, output: Path, work: Path
+    config: DataConfig,
+    train: Path,
+    test: Path | None,
+    output: Path,
+    work: Path,
+    task: Task = "classification",
 ) -> DatasetInfo:
     """Make a data set of the labelled pictures at ``train`` and ``test``.
 
     Args:
-        config: the format, the shares, the largest picture, and whether warnings are errors.
+        config: the format, the classes, the shares, the largest picture, and whether warnings are
+            errors.
         train: a folder or label file; it may hold test pictures too.
         test: a folder or label file all of whose pictures are for the test, or None.
         output: the data set's folder. It is complete when dataset.json is there.
         work: a folder that outlives a kill; the next run with it resumes.
+        task: whether pictures have a class each, or boxes.
 
     Raises:
-        DataError: there are no labels, fewer than two classes have a usable picture, or
-            ``config.strict`` is set and there are warnings. The data report is written anyway.
+        DataError: there are no labels, too few classes have a usable picture (two are needed, in
+            detection one), or ``config.strict`` is set and there are warnings. The data report is
+            written anyway.
     """
     output.mkdir(parents=True, exist_ok=True)
     (output / MANIFEST).unlink(missing_ok=True)
     index = Index.open(work / "index.sqlite", f"{check.VERSION} {config.max_pixels}")
     try:
-        index.add_samples(track(_entries(config, train, test), "listing pictures"))
+        index.add_samples(track(_entries(config, train, test, task), "listing pictures"))
         _inspect(index, config, work / "upright")
-        apply_rules(index, config, work)
-        report = write_report(index, output)
+        apply_rules(index, config, task, work)
+        report = write_report(index, output, task)
         warnings = finding_lines(report, least="warning")
-        if len(report["classes"]) < 2:
-            raise DataError(_nothing_to_learn(list(report["classes"]), train, warnings))
+        if len(report["classes"]) < _LEAST_CLASSES[task]:
+            raise DataError(_nothing_to_learn(list(report["classes"]), train, warnings, task))
         if config.strict and warnings:
             raise DataError(
                 "\n".join(["The data has warnings, and data.strict is set:", *warnings])
             )
-        return _write(index, output, work / "upright")
+        return _write(index, output, work / "upright", task)
     finally:
         index.close()
 
 
-def _entries(config: DataConfig, train: Path, test: Path | None) -> Iterator[Entry]:
+def _entries(config: DataConfig, train: Path, test: Path | None, task: Task) -> Iterator[Entry]:
     roots = (
         [("", train, None)] if test is None else [("train/", train, None), ("test/", test, "test")]
     )
     for prefix, root, given in roots:
         folder = root if root.is_dir() else root.parent
-        for sample in read_samples(root, config.format):
-            label = unicodedata.normalize("NFC", sample.label).strip() if sample.label else None
+        for sample in read_samples(root, config.format, task):
+            label = _storable(tidy(sample.label or "")) or None
+            boxed = task == "detection" and sample.boxes is not None
             yield Entry(
                 _storable(prefix + _name(sample.path, folder)),
                 _storable(os.path.abspath(sample.path)),  # noqa: PTH100 (resolves no links)
-                _storable(label) if label else None,
+                label if task == "classification" else None,
                 given or sample.split or "train",
                 _storable(sample.source),
+                tuple(map(_tidy_box, sample.boxes or ())) if boxed else None,
+                sample.size,
             )
+
+
+def _tidy_box(box: Box) -> Box:
+    return replace(box, label=_storable(tidy(box.label)))
 
 
 def _storable(text: str) -> str:
@@ -121,20 +152,21 @@ def _changed(index: Index, upright: Path) -> Iterator[FileState]:
             yield now
 
 
-def _nothing_to_learn(classes: list[str], train: Path, warnings: list[str]) -> str:
+def _nothing_to_learn(classes: list[str], train: Path, warnings: list[str], task: Task) -> str:
     found = f"only the class {classes[0]!r}" if classes else "no class"
     first = f"{train} has {found} with usable pictures; a classifier needs at least two classes."
+    if task == "detection":
+        first = f"{train} has no usable box; a detector needs boxes of at least one class."
     return "\n".join([first, *warnings])
 
 
-def _write(index: Index, output: Path, upright: Path) -> DatasetInfo:
-    classes = [label for (label,) in index.db.execute("SELECT DISTINCT label FROM kept")]
-    writer = DatasetWriter(output, tuple(sorted(classes)))
-    labels = {name: number for number, name in enumerate(sorted(classes))}
+def _write(index: Index, output: Path, upright: Path, task: Task) -> DatasetInfo:
+    classes = kept_classes(index)
+    writer = DatasetWriter(output, tuple(classes), task)
     total = index.db.execute("SELECT COUNT(*) FROM kept").fetchone()[0]
     with progress("writing the data set", total) as advance:
         for split in SPLITS:
-            for row, source in _rows(index, split, labels, upright):
+            for row, source in _rows(index, split, upright, classes, task):
                 writer.add(split, row, source)
                 advance()
     mean, std = index.colours() or (None, None)
@@ -142,21 +174,39 @@ def _write(index: Index, output: Path, upright: Path) -> DatasetInfo:
 
 
 def _rows(
-    index: Index, split: SplitName, labels: dict[str, int], upright: Path
+    index: Index, split: SplitName, upright: Path, classes: list[str], task: Task
 ) -> Iterator[tuple[Row, str]]:
     """The rows of a split in the order of their hashes, which mixes the classes."""
+    labels = {name: number for number, name in enumerate(classes)}
     rows = index.db.execute(
-        "SELECT name, path, label, source, sha256, width, height, upright FROM kept"
+        "SELECT id, name, path, label, source, sha256, width, height, orientation FROM kept"
         " WHERE split = ? ORDER BY sha256",
         (split,),
     )
-    for name, path, label, source, sha256, width, height, turned in rows:
+    for sample, name, path, label, source, sha256, width, height, orientation in rows:
         try:
             image = Path(path).read_bytes()
         except OSError as e:
             raise DataError(f"{path} is gone since it was checked. Run again.") from e
         if hashlib.sha256(image).hexdigest() != sha256:
             raise DataError(f"{path} has changed since it was checked. Run again.")
-        if turned:
+        if orientation != 1:
             image = (upright / sha256).read_bytes()
-        yield Row(image, name, labels[label], width, height, sha256), source
+        if task == "classification":
+            yield Row(image, name, labels[label], width, height, sha256), source
+        else:
+            objects = _objects(index, sample, labels)
+            yield Row(image, name, -1, width, height, sha256, objects), source
+
+
+def _objects(index: Index, sample: int, labels: dict[str, int]) -> Objects:
+    rows = index.db.execute(
+        "SELECT label, x1, y1, x2, y2, crowd FROM boxes WHERE sample = ? AND reason IS NULL"
+        " ORDER BY number",
+        (sample,),
+    ).fetchall()
+    return Objects(
+        boxes=np.array([edges for _, *edges, _ in rows], np.float64).reshape(-1, 4),
+        labels=np.array([labels[label] for label, *_ in rows], np.int64),
+        crowd=np.array([crowd for *_, crowd in rows], np.bool_),
+    )

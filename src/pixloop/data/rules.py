@@ -3,12 +3,15 @@
 In this order:
 
 1. what cannot be read is left out, and what has no label;
-2. the same picture under two labels is left out, every copy of it;
-3. a picture given for train and for test stays in test;
-4. of equal pictures, one is kept;
-5. near-duplicates share one side: test where one of them is given for it;
-6. the splits are chosen by content, and small classes reach every split as far as they go;
-7. a class without a training picture is left out.
+2. labels of other classes than those listed are left out (see ``class_names``);
+3. boxes are brought into their pictures, or left out (see ``box_rules``);
+4. the same picture under two labels, or with two sets of boxes, is left out, every copy of it;
+5. a picture given for train and for test stays in test;
+6. of equal pictures, one is kept;
+7. near-duplicates share one side: test where one of them is given for it;
+8. the splits are chosen by content, and small classes reach every split as far as they go;
+9. a class without a training picture is left out. In detection its boxes are, and their pictures
+   stay: they hold, or lack, the other classes.
 
 Each rule is a few statements of SQL over the index, so that memory does not grow with the data.
 """
@@ -17,26 +20,38 @@ from pathlib import Path
 
 import numpy as np
 
+from pixloop.bundle import Task
 from pixloop.config import DataConfig
+from pixloop.data.box_rules import settle_boxes
+from pixloop.data.class_names import settle_classes
 from pixloop.data.dataset import SplitName
 from pixloop.data.duplicates import group_near_duplicates
 from pixloop.data.index import Index
 from pixloop.data.split import Shares, choose_split, fill_splits
 
 
-def apply_rules(index: Index, config: DataConfig, work: Path) -> None:
+def apply_rules(index: Index, config: DataConfig, task: Task, work: Path) -> None:
     """Decide about every sample in the index; ``work`` is a folder for a temporary file."""
     index.db.execute("BEGIN")
-    _leave_out_unreadable(index)
-    _leave_out_contradictions(index)
+    _leave_out_unreadable(index, task)
+    settle_classes(index, config.classes, task)
+    if task == "detection":
+        settle_boxes(index, config.box_frame)
+    _leave_out_contradictions(index, task)
     _leave_out_repetitions(index)
     _group(index, work)
-    _choose_splits(index, config)
+    _list_shown(index, task)
+    _choose_splits(index, config, task)
     _note_thin_classes(index)
     index.db.commit()
 
 
-def _leave_out_unreadable(index: Index) -> None:
+def kept_classes(index: Index) -> list[str]:
+    """The classes of what is kept, sorted."""
+    return sorted(label for (label,) in index.db.execute("SELECT DISTINCT label FROM shown"))
+
+
+def _leave_out_unreadable(index: Index, task: Task) -> None:
     index.exclude(
         "missing_file",
         "SELECT s.id, 'named by ' || s.source FROM samples s LEFT JOIN files f USING (path)"
@@ -50,10 +65,21 @@ def _leave_out_unreadable(index: Index) -> None:
             f"SELECT id, {first.format(1)} FROM kept WHERE NOT usable AND {first.format(0)} = ?",  # noqa: S608
             kind,
         )
-    index.exclude("unlabelled", "SELECT id, source FROM kept WHERE label IS NULL")
+    answer = "label" if task == "classification" else "box_count"
+    index.exclude("unlabelled", f"SELECT id, source FROM kept WHERE {answer} IS NULL")  # noqa: S608
 
 
-def _leave_out_contradictions(index: Index) -> None:
+def _leave_out_contradictions(index: Index, task: Task) -> None:
+    if task == "detection":
+        index.exclude(
+            "conflicting_labels",
+            "SELECT id, 'other boxes in ' || names FROM kept JOIN ("
+            "  SELECT sha256, group_concat(name, ' and ') AS names"
+            "  FROM (SELECT sha256, MIN(name) AS name FROM kept GROUP BY sha256, answer"
+            "        ORDER BY sha256, MIN(name))"
+            "  GROUP BY sha256 HAVING COUNT(*) > 1) USING (sha256)",
+        )
+        return
     index.exclude(
         "conflicting_labels",
         "SELECT id, 'labelled ' || labels FROM kept JOIN ("
@@ -84,7 +110,7 @@ def _leave_out_repetitions(index: Index) -> None:
             " WHERE json_extract(f.value, '$[0]') = ?",
             kind,
         )
-    index.note("rotated", "SELECT name, 'turned upright' FROM kept WHERE upright")
+    index.note("rotated", "SELECT name, 'turned upright' FROM kept WHERE orientation != 1")
 
 
 def _group(index: Index, work: Path) -> None:
@@ -135,7 +161,22 @@ def _note_groups(index: Index) -> None:
     index.note("near_duplicate_sides", like + _GROUPS + "WHERE sides > 1 AND given = 'train'")
 
 
-def _choose_splits(index: Index, config: DataConfig) -> None:
+def _list_shown(index: Index, task: Task) -> None:
+    """Make the view ``shown``: a row for every kept picture and class that it shows."""
+    index.db.execute(
+        "INSERT INTO shows SELECT id, label FROM kept"
+        if task == "classification"
+        else "INSERT INTO shows SELECT DISTINCT sample, label FROM kept_boxes WHERE NOT crowd"
+    )
+    index.db.execute("CREATE INDEX temp.shows_label ON shows (label)")
+    index.db.execute("CREATE INDEX temp.shows_sample ON shows (sample)")
+    index.db.execute(
+        "CREATE TEMP VIEW shown AS SELECT s.label, p.name, p.key, p.split"
+        " FROM shows s JOIN samples p ON p.id = s.sample WHERE p.reason IS NULL"
+    )
+
+
+def _choose_splits(index: Index, config: DataConfig, task: Task) -> None:
     db = index.db
     has_test = db.execute("SELECT 1 FROM kept WHERE given = 'test' LIMIT 1").fetchone()
     shares = Shares(
@@ -147,27 +188,54 @@ def _choose_splits(index: Index, config: DataConfig) -> None:
         "UPDATE samples SET split = 'test' WHERE reason IS NULL"
         " AND key IN (SELECT key FROM kept WHERE given = 'test')"
     )
-    for (label,) in db.execute("SELECT DISTINCT label FROM kept ORDER BY label").fetchall():
-        _fill(index, label, shares.wanted(), movable_test=not has_test)
-    index.exclude(
-        "class_not_in_train",
-        "SELECT id, 'class ''' || label || ''' has no training picture' FROM kept"
-        " WHERE label NOT IN (SELECT label FROM kept WHERE split = 'train')",
-    )
+    for label in kept_classes(index):
+        _fill(index, label, shares.wanted(), movable_test=not has_test, task=task)
+    _leave_out_untrained(index, task)
 
 
-def _fill(index: Index, label: str, wanted: tuple[SplitName, ...], movable_test: bool) -> None:
-    """Let a small class reach every wanted split; near-duplicates of other classes stay put."""
+def _leave_out_untrained(index: Index, task: Task) -> None:
+    untrained = "label NOT IN (SELECT label FROM shown WHERE split = 'train')"
+    if task == "classification":
+        index.exclude(
+            "class_not_in_train",
+            "SELECT id, 'class ''' || label || ''' has no training picture' FROM kept"  # noqa: S608
+            f" WHERE {untrained}",
+        )
+    else:
+        index.exclude_boxes("box_class_not_in_train", "no training picture shows it", untrained)
+        index.db.execute(f"DELETE FROM shows WHERE {untrained}")  # noqa: S608
+
+
+#: Keys of pictures of a class that may go to another split. Near-duplicates of other classes stay
+#: put. In detection those stay that are the only ones of another class in their split, as long as
+#: the class has a training picture: without one it would be lost.
+_MOVABLE: dict[Task, str] = {
+    "classification": (
+        "SELECT key, MIN(split) FROM shown"
+        " WHERE key IN (SELECT key FROM shown WHERE label = :label)"
+        " GROUP BY key HAVING COUNT(DISTINCT label) = 1"
+    ),
+    "detection": (
+        "SELECT DISTINCT key, split FROM shown s"
+        " WHERE label = :label AND NOT (:trained AND EXISTS ("
+        "  SELECT 1 FROM shown o WHERE o.key = s.key AND o.label != s.label AND NOT EXISTS ("
+        "    SELECT 1 FROM shown r"
+        "    WHERE r.label = o.label AND r.split = o.split AND r.key != o.key)))"
+    ),
+}
+
+
+def _fill(
+    index: Index, label: str, wanted: tuple[SplitName, ...], movable_test: bool, task: Task
+) -> None:
+    """Let a small class reach every wanted split."""
     db = index.db
-    query = "SELECT split, COUNT(*) FROM kept WHERE label = ? GROUP BY split"
+    query = "SELECT split, COUNT(*) FROM shown WHERE label = ? GROUP BY split"
     counts = dict(db.execute(query, (label,)).fetchall())
     if all(counts.get(split) for split in wanted):
         return
-    members = db.execute(
-        "SELECT key, MIN(split) FROM kept WHERE key IN (SELECT key FROM kept WHERE label = ?)"
-        " GROUP BY key HAVING COUNT(DISTINCT label) = 1",
-        (label,),
-    ).fetchall()
+    parameters = {"label": label, "trained": bool(counts.get("train"))}
+    members = db.execute(_MOVABLE[task], parameters).fetchall()
     movable = {key: split for key, split in members if movable_test or split != "test"}
     missing = tuple(s for s in wanted if s in movable.values() or not counts.get(s))
     for key, split in fill_splits(movable, missing).items():
@@ -175,21 +243,27 @@ def _fill(index: Index, label: str, wanted: tuple[SplitName, ...], movable_test:
         index.note(
             "moved_to_fill",
             "SELECT name, 'class ''' || label || ''' has few pictures: moved to ' || split"
-            " FROM kept WHERE key = ?",
+            " FROM shown WHERE key = ? AND label = ?",
             key,
+            label,
         )
 
 
 def _note_thin_classes(index: Index) -> None:
     index.note(
         "single_picture",
-        "SELECT label, 'one picture: ' || MIN(name) FROM kept GROUP BY label HAVING COUNT(*) = 1",
+        "SELECT label, 'one picture: ' || MIN(name) FROM shown GROUP BY label HAVING COUNT(*) = 1",
     )
     for split in ("test", "validation", "calibration"):
         index.note(
             f"class_not_in_{split}",
-            "SELECT label, 'no ' || ? || ' picture' FROM kept GROUP BY label"
+            "SELECT label, 'no ' || ? || ' picture' FROM shown GROUP BY label"
             " HAVING SUM(split = ?) = 0",
             split,
             split,
         )
+    index.note(
+        "no_objects",
+        "SELECT name, 'no boxes' FROM kept WHERE box_count IS NOT NULL"
+        " AND id NOT IN (SELECT sample FROM kept_boxes)",
+    )

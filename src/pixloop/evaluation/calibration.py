@@ -4,6 +4,7 @@ Guo et al. 2017, "On Calibration of Modern Neural Networks": one number, the tem
 the logits so that among answers given with 90 % about 90 % are right. It changes no answer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,11 +21,11 @@ MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """One bin of a reliability diagram: pictures whose score lies in (low, high]."""
+    """One bin of a reliability diagram: answers whose score lies in (low, high]."""
 
     low: float
     high: float
-    pictures: int
+    pictures: int  #: how many answers; in detection, boxes
     confidence: float  #: the mean score
     accuracy: float  #: the share that is right
 
@@ -89,16 +90,21 @@ def reliability(
     table = np.asarray(probabilities, dtype=np.float64)
     if len(table) == 0:
         return []
-    scores, right = table.max(axis=1), table.argmax(axis=1) == np.asarray(targets)
+    return score_reliability(table.max(axis=1), table.argmax(axis=1) == np.asarray(targets), bins)
+
+
+def score_reliability(scores: ArrayLike, right: ArrayLike, bins: int = 15) -> list[ReliabilityBin]:
+    """The same of scores (N,), 0 to 1, that come with whether the answer is right (N,)."""
+    score, correct = np.asarray(scores, dtype=np.float64), np.asarray(right, dtype=np.bool_)
     # (low, high]: a score of exactly 1 belongs to the last bin.
-    place = np.clip(np.ceil(scores * bins).astype(np.int64) - 1, 0, bins - 1)
+    place = np.clip(np.ceil(score * bins).astype(np.int64) - 1, 0, bins - 1)
     return [
         ReliabilityBin(
             low=b / bins,
             high=(b + 1) / bins,
             pictures=int((place == b).sum()),
-            confidence=float(scores[place == b].mean()),
-            accuracy=float(right[place == b].mean()),
+            confidence=float(score[place == b].mean()),
+            accuracy=float(correct[place == b].mean()),
         )
         for b in np.unique(place)
     ]
@@ -115,9 +121,13 @@ def expected_calibration_error(
     >>> round(expected_calibration_error([[0.8, 0.2]] * 4, [0, 0, 0, 1]), 3)
     0.05
     """
-    found = reliability(probabilities, targets, bins)
-    total = sum(b.pictures for b in found)
-    return sum(b.pictures / total * abs(b.accuracy - b.confidence) for b in found)
+    return calibration_error(reliability(probabilities, targets, bins))
+
+
+def calibration_error(bins: Sequence[ReliabilityBin]) -> float:
+    """The expected calibration error of a reliability diagram; 0 without any bin."""
+    total = sum(b.pictures for b in bins)
+    return sum(b.pictures / total * abs(b.accuracy - b.confidence) for b in bins)
 
 
 def _log_softmax(logits: ArrayLike, temperature: float) -> NDArray[np.float64]:

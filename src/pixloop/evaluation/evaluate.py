@@ -16,16 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pixloop.bundle import ARCHIVE, CERTIFICATE, MANIFEST, Bundle
+from pixloop.bundle import ARCHIVE, CERTIFICATE, MANIFEST, Bundle, Manifest
 from pixloop.config import Config
 from pixloop.data.dataset import Dataset
 from pixloop.errors import BundleError
-from pixloop.evaluation.model_quality import model_quality
-from pixloop.evaluation.predictions import Predictions, predict_split, write_predictions
-from pixloop.evaluation.report import Evidence, write_report
-from pixloop.evaluation.summary import summarise
-from pixloop.files import write_json
-from pixloop.serving.predictor import Predictor
+from pixloop.evaluation.page import Evidence
+from pixloop.evaluation.scoring import CLASSIFICATION, DETECTION, Answers, Scoring
+from pixloop.files import write_json, write_text
 
 EVALUATION, PREDICTIONS, REPORT = "evaluation.json", "predictions.parquet", "report.html"
 
@@ -38,9 +35,14 @@ class Evaluation:
     content: Mapping[str, Any]
 
     @property
-    def metrics(self) -> Mapping[str, float]:
-        """accuracy, f1_macro, precision_macro, recall_macro, ece_before, ece_after, log_loss."""
-        metrics: Mapping[str, float] = self.content["pixloop"]["metrics"]
+    def metrics(self) -> Mapping[str, float | None]:
+        """Their names and values; one that does not exist, such as map_small, is None.
+
+        Classification: accuracy, f1_macro, precision_macro, recall_macro, ece_before, ece_after,
+        log_loss. Detection: map, map_50, map_75, map_small, map_medium, map_large, mean_iou,
+        precision_macro, recall_macro, f1_macro, ece_before, ece_after.
+        """
+        metrics: Mapping[str, float | None] = self.content["pixloop"]["metrics"]
         return metrics
 
 
@@ -63,37 +65,17 @@ def evaluate(
         training: training.json, for the report's history.
 
     Raises:
-        BundleError: a bundle is missing or damaged, or knows other classes than the data set.
-        DataError: there is no data set, it has no test pictures, or one cannot be read.
+        BundleError: a bundle is missing or damaged, or is for another task or other classes than
+            the data set.
+        DataError: there is no data set, it has no test pictures, one cannot be read, or in
+            detection none shows an object.
     """
     data = Dataset.open(dataset)
     with open_bundle(bundle) as opened:
-        if set(opened.manifest.classes) != set(data.info.classes):
-            raise BundleError(
-                f"{bundle} knows the classes {', '.join(opened.manifest.classes)}; the data set "
-                f"{dataset} has {', '.join(data.info.classes)}. Train on this data set."
-            )
-        evidence = Evidence(
-            manifest=opened.manifest,
-            dataset=data,
-            predictions=_score(opened, data, "scoring test pictures"),
-            certificate=_read_json(opened.path / CERTIFICATE),
-            data_report=_read_json(dataset / "data_report.json"),
-            training=_read_json(training),
-        )
-    summary = summarise(
-        evidence.manifest, evidence.predictions, config.gate, _score_champion(champion, data)
-    )
-    found = evidence.predictions
-    content = {
-        **model_quality(found.targets, found.predicted, found.classes),
-        "pixloop": summary,
-    }
-    write_predictions(output / PREDICTIONS, found)
-    write_report(output / REPORT, summary, evidence)
-    # Last, so that an evaluation.json always has the other two beside it.
-    write_json(output / EVALUATION, content)
-    return Evaluation(output, content)
+        _check(opened.manifest, data, bundle)
+        if opened.manifest.task == "detection":
+            return _evaluate(DETECTION, opened, data, config, output, champion, training)
+        return _evaluate(CLASSIFICATION, opened, data, config, output, champion, training)
 
 
 @contextmanager
@@ -121,16 +103,59 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
         yield bundle
 
 
-def _score(bundle: Bundle, data: Dataset, description: str) -> Predictions:
-    predictor = Predictor.open(bundle)
-    return predict_split(predictor, data.split("test"), data.info.classes, description)
+def _check(manifest: Manifest, data: Dataset, bundle: Path) -> None:
+    if manifest.task != data.info.task:
+        raise BundleError(
+            f"{bundle} is a model for {manifest.task}; the data set {data.folder} is one for "
+            f"{data.info.task}. Train on this data set."
+        )
+    if set(manifest.classes) != set(data.info.classes):
+        raise BundleError(
+            f"{bundle} knows the classes {', '.join(manifest.classes)}; the data set "
+            f"{data.folder} has {', '.join(data.info.classes)}. Train on this data set."
+        )
 
 
-def _score_champion(champion: Path | None, data: Dataset) -> Predictions | None:
+def _evaluate(
+    scoring: Scoring[Answers],
+    bundle: Bundle,
+    data: Dataset,
+    config: Config,
+    output: Path,
+    champion: Path | None,
+    training: Path | None,
+) -> Evaluation:
+    """Score, compare and write, whatever the task."""
+    evidence = Evidence(
+        manifest=bundle.manifest,
+        dataset=data,
+        answers=scoring.answer(bundle, data, "scoring test pictures"),
+        certificate=_read_json(bundle.path / CERTIFICATE),
+        data_report=_read_json(data.folder / "data_report.json"),
+        training=_read_json(training),
+    )
+    theirs = _score_champion(scoring, champion, data)
+    summary = scoring.summarise(bundle.manifest, evidence.answers, config.gate, theirs)
+    content = {**scoring.quality(evidence.answers, summary), "pixloop": summary}
+    scoring.write_answers(output / PREDICTIONS, evidence.answers)
+    write_text(output / REPORT, scoring.render_report(summary, evidence))
+    # Last, so that an evaluation.json always has the other two beside it.
+    write_json(output / EVALUATION, content)
+    return Evaluation(output, content)
+
+
+def _score_champion(
+    scoring: Scoring[Answers], champion: Path | None, data: Dataset
+) -> Answers | None:
     if champion is None:
         return None
     with open_bundle(champion) as bundle:
-        return _score(bundle, data, "scoring the champion")
+        if bundle.manifest.task != data.info.task:
+            raise BundleError(
+                f"the champion {champion} is a model for {bundle.manifest.task}, which cannot be "
+                f"compared with one for {data.info.task}. Set registry.model to another name."
+            )
+        return scoring.answer(bundle, data, "scoring the champion")
 
 
 def _read_json(path: Path | None) -> Any:

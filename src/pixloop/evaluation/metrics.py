@@ -84,8 +84,10 @@ def precision_recall_f(confusion: Counts, beta: float) -> tuple[Values, Values, 
     )
 
 
-def wilson_interval(right: int, total: int) -> tuple[float, float]:
+def wilson_interval(right: float, total: int) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927), sound for few and for perfect counts too.
+
+    Where ``right`` is a sum of shares rather than a count, the interval is wider than it need be.
 
     >>> low, high = wilson_interval(95, 100)
     >>> round(low, 3), round(high, 3)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pixloop.evaluation.metrics import Counts, confusion_matrix, precision_recall_f
 
 #: Like Model Monitor: deviations over five random draws of 80 %, from 200 pictures on.
-_DRAWS, _DRAW_SHARE, _DRAW_MINIMUM = 5, 0.8, 200
+DRAWS, DRAW_SHARE, DRAW_MINIMUM = 5, 0.8, 200
 
 
 def model_quality(
@@ -70,12 +70,12 @@ def _deviations(
     targets: NDArray[np.int64], predicted: NDArray[np.int64], classes: int
 ) -> dict[str, float]:
     """Each metric's standard deviation over the draws; empty for too few pictures."""
-    if len(targets) < _DRAW_MINIMUM:
+    if len(targets) < DRAW_MINIMUM:
         return {}
     rng = np.random.default_rng(0)
-    size = int(len(targets) * _DRAW_SHARE)
+    size = int(len(targets) * DRAW_SHARE)
     draws = []
-    for _ in range(_DRAWS):
+    for _ in range(DRAWS):
         chosen = rng.choice(len(targets), size, replace=False)
         draws.append(_weighted(confusion_matrix(targets[chosen], predicted[chosen], classes)))
     return {name: float(np.std([draw[name] for draw in draws])) for name in draws[0]}

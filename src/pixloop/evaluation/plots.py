@@ -18,13 +18,14 @@ from pixloop.evaluation.thresholds import Curve
 _WIDTH, _HEIGHT = 360, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 14, 28, 36
 _MOST_POINTS = 160
+_LEAST_SPREAD = 1e-12  # values closer than this are drawn as one
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
-    """Maps data to drawing units."""
+class Frame:
+    """Maps data to drawing units: the ranges of both axes."""
 
     x: tuple[float, float]
     y: tuple[float, float]
@@ -40,14 +41,17 @@ class _Frame:
         )
 
     def line(self, points: Iterable[Point], css: str) -> Markup:
+        """A line through data points."""
         places = " ".join(f"{x},{y}" for x, y in map(self.place, points))
         return Markup('<polyline class="{}" points="{}"/>').format(css, places)
 
     def area(self, points: Iterable[Point], css: str) -> Markup:
+        """What data points enclose."""
         places = " ".join(f"{x},{y}" for x, y in map(self.place, points))
         return Markup('<polygon class="{}" points="{}"/>').format(css, places)
 
     def dot(self, point: Point, radius: float, css: str, title: str) -> Markup:
+        """A dot that says its ``title`` when it is pointed at."""
         x, y = self.place(point)
         return Markup(
             '<circle class="{}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>'
@@ -61,24 +65,24 @@ class _Frame:
         for value, label in y_ticks.items():
             (x0, y), (x1, _) = self.place((self.x[0], value)), self.place((self.x[1], value))
             parts.append(Markup('<path class="grid" d="M{} {}H{}"/>').format(x0, y, x1))
-            parts.append(_text(x0 - 6, y + 4, label, "end"))
+            parts.append(text(x0 - 6, y + 4, label, "end"))
         for value, label in x_ticks.items():
             x, y = self.place((value, self.y[0]))
-            parts.append(_text(x, y + 15, label, "middle"))
-        parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_name, "middle", "name"))
+            parts.append(text(x, y + 15, label, "middle"))
+        parts.append(text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_name, "middle", "name"))
         # Above the axis, where it reads without a turn of the head.
-        parts.append(_text(0, 12, y_name, "start", "name"))
+        parts.append(text(0, 12, y_name, "start", "name"))
         return Markup("").join(parts)
 
 
 def reliability_diagram(
-    before: Sequence[ReliabilityBin], after: Sequence[ReliabilityBin]
+    before: Sequence[ReliabilityBin], after: Sequence[ReliabilityBin], what: str = "pictures"
 ) -> Markup:
-    """Score against the share that is right, before and after temperature scaling."""
-    frame = _Frame((0, 1), (0, 1))
+    """Score against the share that is right, before and after scaling; ``what`` is counted."""
+    frame = Frame((0, 1), (0, 1))
     largest = max((b.pictures for b in (*before, *after)), default=1)
     parts = [
-        frame.axes(_PERCENT_TICKS, _PERCENT_TICKS, "score", "share that is right"),
+        frame.axes(PERCENT_TICKS, PERCENT_TICKS, "score", "share that is right"),
         frame.line([(0, 0), (1, 1)], "ideal"),
     ]
     for bins, css, when in ((before, "before", "before"), (after, "after", "calibrated")):
@@ -88,47 +92,64 @@ def reliability_diagram(
                 (b.confidence, b.accuracy),
                 2.5 + 4 * (b.pictures / largest) ** 0.5,
                 f"dot {css}",
-                f"{when}: score {b.confidence:.1%}, right {b.accuracy:.1%}, {b.pictures} pictures",
+                f"{when}: score {b.confidence:.1%}, right {b.accuracy:.1%}, {b.pictures} {what}",
             )
             for b in bins
         ]
-    return _svg(
+    return draw(
         parts,
         "Reliability diagram",
-        "Each dot is a group of pictures: how sure the model was, and how many were right.",
+        f"Each dot is a group of {what}: how sure the model was, and how many were right.",
     )
 
 
-def risk_curve(curve: Curve, pictures: int, max_error: float, chosen: Point | None) -> Markup:
-    """The share of accepted pictures against the error among them, over all thresholds.
+@dataclass(frozen=True, slots=True)
+class RiskPoint:
+    """What a threshold accepts, and the error among it."""
+
+    accepted: float  #: the share that is accepted
+    error: float
+    interval: tuple[float, float]  #: of the error
+
+
+def risk_points(curve: Curve, pictures: int) -> list[RiskPoint]:
+    """A classifier's, from the threshold on that accepts a twentieth of the pictures."""
+    picks = thin(np.flatnonzero(curve.accepted >= max(1, pictures // 20)))
+    return [
+        RiskPoint(int(a) / max(pictures, 1), int(w) / max(int(a), 1), wilson_interval(w, a))
+        for w, a in zip(curve.wrong[picks], curve.accepted[picks], strict=True)
+    ]
+
+
+def risk_curve(
+    points: Sequence[RiskPoint], max_error: float, chosen: Point | None, what: str = "pictures"
+) -> Markup:
+    """The accepted share against the error among what is accepted, over all thresholds.
 
     Args:
-        curve: of the test pictures.
-        pictures: how many there are.
+        points: of the test pictures, from the strictest threshold on.
         max_error: the promised largest error.
         chosen: accepted share and error at the bundle's threshold, where it accepts anything.
+        what: is accepted.
     """
-    picks = _thin(np.flatnonzero(curve.accepted >= max(1, pictures // 20)))
-    accepted, wrong = curve.accepted[picks], curve.wrong[picks]
-    shares, errors = accepted / max(pictures, 1), wrong / np.maximum(accepted, 1)
-    bands = [wilson_interval(int(w), int(a)) for w, a in zip(wrong, accepted, strict=True)]
-    highest = max([*errors.tolist(), max_error, chosen[1] if chosen else 0.0]) * 1.25
-    frame = _Frame((0, 1), (0, highest))
-    low = [(s, band[0]) for s, band in zip(shares, bands, strict=True)]
-    high = [(s, band[1]) for s, band in zip(shares, bands, strict=True)]
+    line = [(p.accepted, p.error) for p in points]
+    low = [(p.accepted, p.interval[0]) for p in points]
+    high = [(p.accepted, p.interval[1]) for p in points]
+    highest = max([*(p.error for p in points), max_error, chosen[1] if chosen else 0.0]) * 1.25
+    frame = Frame((0, 1), (0, highest))
     parts = [
         frame.axes(
-            _PERCENT_TICKS,
-            _percent_ticks(highest),
+            PERCENT_TICKS,
+            percent_ticks(highest),
             "accepted without a person",
             "wrong among them",
         ),
         frame.area([*low, *reversed(high)], "band"),
         frame.line([(0, max_error), (1, max_error)], "promise"),
-        frame.line(zip(shares, errors, strict=True), "line after"),
+        frame.line(line, "line after"),
     ]
     x, y = frame.place((0, max_error))
-    parts.append(_text(x + 4, y - 5, f"promised: at most {max_error * 100:g} %", "start", "note"))
+    parts.append(text(x + 4, y - 5, f"promised: at most {max_error * 100:g} %", "start", "note"))
     if chosen:
         parts.append(
             frame.dot(
@@ -138,10 +159,10 @@ def risk_curve(curve: Curve, pictures: int, max_error: float, chosen: Point | No
                 f"the threshold: accepts {chosen[0]:.1%}, wrong {chosen[1]:.2%}",
             )
         )
-    return _svg(
+    return draw(
         parts,
         "Accepted share against error",
-        "The more pictures are accepted without a person, the more of them are wrong.",
+        f"The more {what} are accepted without a person, the more of them are wrong.",
     )
 
 
@@ -155,27 +176,29 @@ def history_plot(
     last = max(x for x, _ in points)
     first = min(x for x, _ in points)
     highest, lowest = max(y for _, y in points), min(y for _, y in points)
-    spread = max(highest - lowest, highest * 1e-3) or 0.1
+    spread = max(highest - lowest, highest * 1e-3)
+    if spread < _LEAST_SPREAD:
+        spread = 0.1
     floor = 0.0 if from_zero else max(0.0, lowest - spread * 0.3)
-    frame = _Frame((first, max(last, first + 1)), (floor, highest + spread * 0.06))
+    frame = Frame((first, max(last, first + 1)), (floor, highest + spread * 0.06))
     epochs = range(int(first), int(last) + 1, math.ceil((last - first) / 8) or 1)
     x_ticks = {float(epoch): str(epoch) for epoch in epochs}
-    parts = [frame.axes(x_ticks, _ticks(floor, frame.y[1]), "epoch", "")]
+    parts = [frame.axes(x_ticks, round_ticks(floor, frame.y[1]), "epoch", "")]
     for (label, line), css in zip(series.items(), ("after", "before", "third"), strict=False):
         parts.append(frame.line(line, f"line {css}"))
         parts += [
             frame.dot((x, y), 2.5, f"dot {css}", f"{label}, epoch {x:g}: {y:.4g}") for x, y in line
         ]
-    return _svg(parts, name, f"{', '.join(series)} over {last:g} epochs")
+    return draw(parts, name, f"{', '.join(series)} over {last:g} epochs")
 
 
-_PERCENT_TICKS = {0.0: "0", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 1.0: "100 %"}
+PERCENT_TICKS = {0.0: "0", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 1.0: "100 %"}
 
 
-def _ticks(lowest: float, highest: float) -> dict[float, str]:
+def round_ticks(lowest: float, highest: float) -> dict[float, str]:
     """Round numbers between two others, three to seven of them.
 
-    >>> list(_ticks(0, 0.11))
+    >>> list(round_ticks(0, 0.11))
     [0.0, 0.02, 0.04, 0.06, 0.08, 0.1]
     """
     power = 10.0 ** math.floor(math.log10(highest - lowest))
@@ -185,24 +208,27 @@ def _ticks(lowest: float, highest: float) -> dict[float, str]:
     return {float(f"{i * step:.12g}"): f"{i * step:.6g}" for i in steps}
 
 
-def _percent_ticks(highest: float) -> dict[float, str]:
-    return {v: f"{v * 100:g} %" if v else "0" for v in _ticks(0, highest)}
+def percent_ticks(highest: float) -> dict[float, str]:
+    """Round shares from 0 on, in per cent."""
+    return {v: f"{v * 100:g} %" if v else "0" for v in round_ticks(0, highest)}
 
 
-def _thin(indices: NDArray[np.int64]) -> NDArray[np.int64]:
+def thin(indices: NDArray[np.int64]) -> NDArray[np.int64]:
     """At most ``_MOST_POINTS`` of them, the last always among them."""
     if len(indices) <= _MOST_POINTS:
         return indices
     return np.take(indices, np.linspace(0, len(indices) - 1, _MOST_POINTS).astype(np.int64))
 
 
-def _text(x: float, y: float, text: str, anchor: str, css: str = "tick") -> Markup:
+def text(x: float, y: float, words: str, anchor: str, css: str = "tick") -> Markup:
+    """Words at a place in drawing units; the anchor is ``start``, ``middle`` or ``end``."""
     return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(
-        css, round(x, 1), round(y, 1), anchor, text
+        css, round(x, 1), round(y, 1), anchor, words
     )
 
 
-def _svg(parts: Iterable[Markup], title: str, description: str) -> Markup:
+def draw(parts: Iterable[Markup], title: str, description: str) -> Markup:
+    """The parts as one drawing, with words for those who do not see it."""
     return Markup(
         '<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}. {}">{}</svg>'
     ).format(_WIDTH, _HEIGHT, title, description, Markup("").join(parts))

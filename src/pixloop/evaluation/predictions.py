@@ -16,7 +16,7 @@ from pixloop.errors import DataError, ImageError
 from pixloop.files import atomic_path
 from pixloop.progress import progress
 from pixloop.records import Decision
-from pixloop.serving.predictor import Predictor, decide, softmax
+from pixloop.serving.predictor import Classifier, decide, softmax
 
 _BATCH = 64
 
@@ -59,7 +59,7 @@ class Predictions:
 
 
 def predict_split(
-    predictor: Predictor, split: Split, labels: tuple[str, ...], description: str
+    predictor: Classifier, split: Split, labels: tuple[str, ...], description: str
 ) -> Predictions:
     """Answer every picture of a split, holding one batch of pictures in memory.
 
@@ -131,7 +131,7 @@ def _batches(split: Split) -> Iterator[list[Row]]:
         yield batch
 
 
-def _logits(predictor: Predictor, rows: list[Row]) -> NDArray[np.float32]:
+def _logits(predictor: Classifier, rows: list[Row]) -> NDArray[np.float32]:
     try:
         return predictor.logits([row.image for row in rows])
     except ImageError:

@@ -46,7 +46,7 @@ def summarise(
         "classes": _classes(predictions, metrics),
         "threshold": _threshold(manifest.threshold, predictions),
         "comparison": comparison,
-        "gate": _judge(gate, comparison),
+        "gate": judge(gate, comparison),
     }
 
 
@@ -96,23 +96,30 @@ def _threshold(threshold: Threshold, predictions: Predictions) -> Json:
 def _compare(
     metric: str, challenger: Predictions, metrics: Metrics, champion: Predictions | None
 ) -> Json:
-    """Both models on the same pictures. Without a champion its value is 0."""
     value = float(getattr(metrics, metric))
     if champion is None:
-        return {"champion": False, "metric": metric, "value": value, "difference": value}
-    theirs = float(getattr(metrics_of(champion), metric))
+        return compare_values(metric, value)
     return {
-        "champion": True,
-        "metric": metric,
-        "value": value,
-        "champion_value": theirs,
-        "difference": value - theirs,
+        **compare_values(metric, value, float(getattr(metrics_of(champion), metric))),
         "gained": int((challenger.correct & ~champion.correct).sum()),
         "lost": int((champion.correct & ~challenger.correct).sum()),
     }
 
 
-def _judge(gate: GateConfig, comparison: Json) -> Json:
+def compare_values(metric: str, value: float, champion: float | None = None) -> Json:
+    """Both models on the same pictures. Without a champion its value is 0."""
+    if champion is None:
+        return {"champion": False, "metric": metric, "value": value, "difference": value}
+    return {
+        "champion": True,
+        "metric": metric,
+        "value": value,
+        "champion_value": champion,
+        "difference": value - champion,
+    }
+
+
+def judge(gate: GateConfig, comparison: Json) -> Json:
     """Whether the gate holds, and each condition that fails, in words."""
     value, difference = comparison["value"], comparison["difference"]
     failures = []

@@ -8,6 +8,7 @@ that share the error: the paper's algorithm 1), so that looking at many threshol
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,13 +88,17 @@ def choose_threshold(
 
 def _last_that_passes(curve: Curve, pictures: int, max_error: float, risk: float) -> int | None:
     """The position of the lowest threshold that passes, or None."""
-    starts = _starts(pictures, max_error, risk)
+    starts = sequence_starts(pictures, max_error, risk)
     if not starts:
         return None
     passes = binom.cdf(curve.wrong, curve.accepted, max_error) <= risk / len(starts)
+    return last_in_sequences(passes, [int(np.searchsorted(curve.accepted, s)) for s in starts])
+
+
+def last_in_sequences(passes: NDArray[np.bool_], starts: Iterable[int]) -> int | None:
+    """The furthest position that some sequence reaches before its first failure, or None."""
     best = None
-    for start in starts:
-        first = int(np.searchsorted(curve.accepted, start))
+    for first in starts:
         failures = np.flatnonzero(~passes[first:])
         end = first + int(failures[0]) if len(failures) else len(passes)
         if end > first:
@@ -101,7 +106,7 @@ def _last_that_passes(curve: Curve, pictures: int, max_error: float, risk: float
     return best
 
 
-def _starts(pictures: int, max_error: float, risk: float) -> list[int]:
+def sequence_starts(pictures: int, max_error: float, risk: float) -> list[int]:
     """How many pictures the first candidate of each sequence accepts.
 
     They follow from the number of pictures alone, for what is tested must not depend on what is

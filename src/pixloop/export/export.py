@@ -2,10 +2,9 @@
 
 Calibration asks the chosen graph through the predictor that will serve it, so it comes between
 the two halves here: ``write_graphs`` gives a draft that can predict, ``seal`` finishes it with
-the temperature and the threshold that were found.
+what was found.
 """
 
-import hashlib
 import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -13,17 +12,18 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 from torch import nn
 
 from pixloop.bundle import (
     ARCHIVE,
     CERTIFICATE,
     MANIFEST,
+    BoxScores,
     Bundle,
     Graph,
     GraphFormat,
     Manifest,
+    Task,
     Threshold,
     now,
     write_bundle,
@@ -32,26 +32,21 @@ from pixloop.config import Config
 from pixloop.data.dataset import Dataset, Split
 from pixloop.errors import BundleError, ExportError
 from pixloop.export import onnx, openvino, torchscript
+from pixloop.export.box_conditions import BOX_BATCH_SIZES, box_batches
+from pixloop.export.box_parity import BoxReference, compare_boxes
+from pixloop.export.certificate import Certificate, GraphParity, choose, refuse
+from pixloop.export.detector_graph import DetectorGraph
 from pixloop.export.latency import describe_machine
-from pixloop.export.parity import (
-    BATCH_SIZES,
-    Certificate,
-    GraphParity,
-    Reference,
-    StoredPicture,
-    choose,
-    compare,
-    input_batches,
-    one_torch_thread,
-    refuse,
-)
-from pixloop.files import atomic_path, pack, write_text
-from pixloop.imaging import Preprocessing, decode_image, open_image, to_input
+from pixloop.export.parity import BATCH_SIZES, Reference, compare, input_batches
+from pixloop.export.stored_pictures import spread_evenly, store_pictures
+from pixloop.files import pack, write_text
+from pixloop.imaging import Preprocessing
+from pixloop.serving.detector import Detector
 from pixloop.serving.engines import Engine, open_engine
-from pixloop.serving.predictor import Predictor
+from pixloop.serving.predictor import Classifier, make_predictor
 from pixloop.training.models import TrainedModel, load_model
 
-Writer = Callable[[nn.Module, Preprocessing, Path], Graph]
+Writer = Callable[[nn.Module, Preprocessing, Path, Task], Graph]
 
 #: In the order of writing: OpenVINO's reads what ONNX's wrote.
 WRITERS: Mapping[GraphFormat, Writer] = {
@@ -59,8 +54,8 @@ WRITERS: Mapping[GraphFormat, Writer] = {
     "onnx": onnx.write,
     "openvino": openvino.write,
 }
-_COMPARED = 500  # test pictures; more would not change a verdict, only take time
-_STORED, _STORED_BYTES = 8, 200_000
+#: Test pictures; more would not change a verdict, only take time.
+_COMPARED: Mapping[Task, int] = {"classification": 500, "detection": 200}
 _LIBRARIES = ("pixloop", "torch", "timm", "onnx", "onnxruntime", "openvino", "numpy", "pillow")
 
 
@@ -70,8 +65,9 @@ class Draft:
 
     Attributes:
         folder: the bundle to be.
-        manifest: complete but for the temperature (1 until then) and the threshold (which refers
-            everything until then).
+        manifest: complete but for the temperature (1 until then), the meaning of a detector's
+            scores (taken as they are until then) and the threshold (which refers everything until
+            then).
         certificate: how the graphs compare with the trained model.
     """
 
@@ -79,11 +75,11 @@ class Draft:
     manifest: Manifest
     certificate: Certificate
 
-    def predictor(self) -> Predictor:
-        """Predicts with the chosen graph. Its logits are what calibration needs."""
+    def predictor(self) -> Classifier | Detector:
+        """Predicts with the chosen graph. What it says is what calibration needs."""
         chosen = self.manifest.chosen_graph
         graph = next(g for g in self.manifest.graphs if g.format == chosen)
-        return Predictor(self.manifest, open_graph(self.folder, graph))
+        return make_predictor(self.manifest, open_graph(self.folder, graph, self.manifest.task))
 
 
 def write_graphs(config: Config, model: Path, dataset: Path, output: Path) -> Draft:
@@ -109,29 +105,45 @@ def write_graphs(config: Config, model: Path, dataset: Path, output: Path) -> Dr
     if not len(test):
         raise ExportError(f"{dataset} has no test pictures to certify graphs with.")
     _clear(output)
-    network = trained.network.cpu().float().eval()
-    results, graphs = _certify(config, network, trained.preprocessing, test, output)
+    trained.network.cpu().float().eval()
+    results, graphs = _certify(config, trained, test, output)
+    detects = trained.task == "detection"
     certificate = Certificate(
         reference=f"{trained.name} in torch, float32",
-        batch_sizes=BATCH_SIZES,
+        batch_sizes=BOX_BATCH_SIZES if detects else BATCH_SIZES,
         max_accuracy_loss=config.export.max_accuracy_loss,
         max_probability_difference=config.export.max_probability_difference,
+        min_box_iou=config.export.min_box_iou if detects else None,
         graphs=tuple(results),
         chosen_graph=choose(results),
         machine=describe_machine(),
         versions=_versions(),
-        pictures=tuple(_store(test, network, trained.preprocessing, output)),
+        pictures=tuple(store_pictures(test, trained, output)),
     )
     write_text(output / CERTIFICATE, certificate.model_dump_json(indent=2) + "\n")
     return Draft(output, _manifest(config, trained, data, graphs, certificate), certificate)
 
 
-def seal(draft: Draft, temperature: float, threshold: Threshold) -> Bundle:
-    """Finish a draft: write ``bundle.json``, then pack it all as ``model.tar.gz`` beside it."""
+def seal(
+    draft: Draft,
+    threshold: Threshold,
+    *,
+    temperature: float = 1.0,
+    box_scores: BoxScores | None = None,
+) -> Bundle:
+    """Finish a draft: write ``bundle.json``, then pack it all as ``model.tar.gz`` beside it.
+
+    Args:
+        draft: what ``write_graphs`` gave.
+        threshold: from which score on predictions are accepted.
+        temperature: of a classifier's probabilities.
+        box_scores: what a detector's scores mean.
+    """
     manifest = Manifest.model_validate(
         {
             **draft.manifest.model_dump(),
             "temperature": temperature,
+            "box_scores": box_scores and box_scores.model_dump(),
             "threshold": threshold.model_dump(),
             "created": now(),
         }
@@ -141,35 +153,29 @@ def seal(draft: Draft, temperature: float, threshold: Threshold) -> Bundle:
     return bundle
 
 
-def open_graph(folder: Path, graph: Graph) -> Engine:
+def open_graph(folder: Path, graph: Graph, task: Task = "classification") -> Engine:
     """The engine of any graph, TorchScript's too, which serving has none for."""
     if graph.format == "torchscript":
         return torchscript.TorchScriptEngine(folder / graph.file)
-    return open_engine(folder / graph.file, graph.format)
+    return open_engine(folder / graph.file, graph.format, task)
 
 
 def _certify(
-    config: Config,
-    network: nn.Module,
-    preprocessing: Preprocessing,
-    test: Split,
-    output: Path,
+    config: Config, trained: TrainedModel, test: Split, output: Path
 ) -> tuple[list[GraphParity], list[Graph]]:
     """Every format's result, and the graphs that agree; the files of the others are removed."""
     graphs: list[Graph] = []
     engines: dict[GraphFormat, Engine] = {}
     refused: list[GraphParity] = []
+    network = graph_network(trained)
     for format_ in (f for f in WRITERS if f in config.export.formats):
         try:
-            graph = WRITERS[format_](network, preprocessing, output)
-            engines[format_] = open_graph(output, graph)
+            graph = WRITERS[format_](network, trained.preprocessing, output, trained.task)
+            engines[format_] = open_graph(output, graph, trained.task)
             graphs.append(graph)
         except (ExportError, BundleError) as e:
             refused.append(refuse(format_, str(e)))
-    pictures = _evenly(_COMPARED, len(test))
-    batches = input_batches(lambda i: test.read(i).image, pictures, preprocessing)
-    results = compare(Reference(network), engines, batches, config.export)
-    results += refused
+    results = _compare(config, trained, engines, test) + refused
     agreeing = {result.format for result in results if result.verdict == "agrees"}
     for graph in graphs:
         if graph.format not in agreeing:
@@ -177,31 +183,26 @@ def _certify(
     return results, [graph for graph in graphs if graph.format in agreeing]
 
 
-def _evenly(count: int, total: int) -> list[int]:
-    """At most ``count`` of ``total`` indices, evenly spread, so that every class has its part."""
-    return [int(i) for i in np.linspace(0, total - 1, min(count, total)).round()]
+def graph_network(trained: TrainedModel) -> nn.Module:
+    """What is written as a graph: the network, or the rewriting of a detector."""
+    if trained.task == "classification":
+        return trained.network
+    return DetectorGraph(trained.network, trained.preprocessing.image_size).eval()
 
 
-def _store(
-    test: Split, network: nn.Module, preprocessing: Preprocessing, output: Path
-) -> list[StoredPicture]:
-    """A few pictures with the answers that they must get wherever the bundle is deployed."""
-    reference, stored = Reference(network), []
-    for index in _evenly(_STORED, len(test)):
-        row = test.read(index)
-        sha256 = hashlib.sha256(row.image).hexdigest()
-        file = None
-        if len(row.image) <= _STORED_BYTES:
-            suffix = (open_image(row.image).format or "bin").lower()
-            file = f"certificate/{sha256[:12]}.{suffix}"
-            with atomic_path(output / file) as temporary:
-                temporary.write_bytes(row.image)
-        with one_torch_thread():
-            logits = reference(to_input(decode_image(row.image), preprocessing)[None])[0]
-        stored.append(
-            StoredPicture(sha256=sha256, path=row.path, file=file, logits=tuple(logits.tolist()))
-        )
-    return stored
+def _compare(
+    config: Config, trained: TrainedModel, engines: Mapping[GraphFormat, Engine], test: Split
+) -> list[GraphParity]:
+    pictures = spread_evenly(_COMPARED[trained.task], len(test))
+
+    def read(index: int) -> bytes:
+        return test.read(index).image
+
+    if trained.task == "classification":
+        batches = input_batches(read, pictures, trained.preprocessing)
+        return compare(Reference(trained.network), engines, batches, config.export)
+    conditions = box_batches(read, pictures, trained.preprocessing)
+    return compare_boxes(BoxReference(trained.network), engines, conditions, config.export)
 
 
 def _manifest(
@@ -221,6 +222,7 @@ def _manifest(
     )
     return Manifest(
         name=config.name,
+        task=trained.task,
         created=now(),
         classes=trained.classes,
         preprocessing=trained.preprocessing,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from pixloop.bundle import Graph
+from pixloop.bundle import Graph, Task
 from pixloop.errors import ExportError
 from pixloop.export import onnx
 from pixloop.imaging import Preprocessing
@@ -14,7 +14,12 @@ from pixloop.serving.engines import import_openvino
 FILE = "graphs/model.xml"
 
 
-def write(network: nn.Module, preprocessing: Preprocessing, folder: Path) -> Graph:
+def write(
+    network: nn.Module,
+    preprocessing: Preprocessing,
+    folder: Path,
+    task: Task = "classification",
+) -> Graph:
     """Write ``folder/graphs/model.xml`` and its ``model.bin``.
 
     The ONNX graph of the folder is read where there is one, else it is made on the side.
@@ -22,9 +27,10 @@ def write(network: nn.Module, preprocessing: Preprocessing, folder: Path) -> Gra
     more, takes longer, and sends telemetry.
 
     Args:
-        network: in eval mode, float32, on the CPU.
+        network: in eval mode, float32, on the CPU; of a detector its ``DetectorGraph``.
         preprocessing: gives the size of the input.
         folder: the bundle's.
+        task: tells the names of the outputs.
 
     Raises:
         ExportError: the network cannot be written as ONNX, or OpenVINO cannot read that.
@@ -34,7 +40,8 @@ def write(network: nn.Module, preprocessing: Preprocessing, folder: Path) -> Gra
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".openvino.") as temporary:
         source = folder / onnx.FILE
         if not source.is_file():
-            source = Path(temporary) / onnx.write(network, preprocessing, Path(temporary)).file
+            made = onnx.write(network, preprocessing, Path(temporary), task)
+            source = Path(temporary) / made.file
         try:
             openvino = import_openvino()
             model = openvino.Core().read_model(str(source))

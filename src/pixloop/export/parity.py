@@ -1,4 +1,4 @@
-"""The parity certificate: whether a graph answers as the trained model does, and how fast.
+"""Whether a classifier's graph answers as the trained model does.
 
 Every graph is held against the trained network (eval mode, float32) on the same test pictures, in
 batches of 1, 3 and 17: a graph with a fixed batch, or a padded or reordered one, fails there.
@@ -7,65 +7,22 @@ batches of 1, 3 and 17: a graph with a fixed batch, or a padded or reordered one
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from pixloop.bundle import GraphFormat
 from pixloop.config import ExportConfig
 from pixloop.errors import ExportError, ServingError
-from pixloop.export.latency import Machine, measure
+from pixloop.export.certificate import GraphParity, refuse, time_graphs
 from pixloop.imaging import InputArray, Preprocessing, decode_image, to_input
 from pixloop.progress import progress
-from pixloop.serving.engines import Engine, Logits
+from pixloop.serving.engines import Engine, Logits, Outputs
 from pixloop.serving.predictor import softmax
 
 BATCH_SIZES = (17, 3, 1)
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class GraphParity(_Part):
-    """How one graph compares. What could not be measured is None."""
-
-    format: GraphFormat
-    verdict: Literal["agrees", "refused"]
-    reason: str  #: in words
-    pictures: int = 0  #: how many were compared
-    top1_agreement: float | None = None  #: share of pictures with the trained model's top class
-    largest_probability_difference: float | None = None  #: over pictures and classes
-    mean_probability_difference: float | None = None
-    latency_ms: float | None = None  #: median of a lone picture, without decoding
-    pictures_per_s: float | None = None  #: in batches of 8, without decoding
-
-
-class StoredPicture(_Part):
-    """A picture and what the trained model answers, to check a deployment by."""
-
-    sha256: str  #: of the encoded picture
-    path: str  #: in the data set
-    file: str | None  #: in the bundle; None where it is too large to be carried along
-    logits: tuple[float, ...]
-
-
-class Certificate(_Part):
-    """The content of certificate.json."""
-
-    reference: str  #: what the graphs were held against
-    batch_sizes: tuple[int, ...]
-    max_accuracy_loss: float
-    max_probability_difference: float
-    graphs: tuple[GraphParity, ...]
-    chosen_graph: GraphFormat
-    machine: Machine
-    versions: dict[str, str]
-    pictures: tuple[StoredPicture, ...]
 
 
 @dataclass(slots=True)
@@ -99,8 +56,8 @@ class Reference:
     def __init__(self, network: nn.Module) -> None:
         self._network = network
 
-    def __call__(self, images: InputArray) -> Logits:
-        """Logits (N, K) of ``images`` (N, 3, size, size).
+    def __call__(self, images: InputArray) -> Outputs:
+        """The logits (N, K) of ``images`` (N, 3, size, size), alone in a tuple.
 
         Raises:
             ExportError: the network answers with something that is not finite.
@@ -112,7 +69,7 @@ class Reference:
                 "the trained model answers with NaN or infinity. Train it again, with a lower "
                 "training.learning_rate."
             )
-        return logits
+        return (logits,)
 
 
 def compare(
@@ -133,46 +90,13 @@ def compare(
     size = 0
     with one_torch_thread(), progress("comparing graphs") as advance:
         for images in batches:
-            size, expected = images.shape[-1], reference(images)
+            size, (expected,) = images.shape[-1], reference(images)
             for format_, engine in engines.items():
                 if tallies[format_].failure is None:
                     _ask(engine, images, expected, tallies[format_])
             advance(len(images))
     results = [_judge(format_, tally, limits) for format_, tally in tallies.items()]
-    agreeing = {r.format: engines[r.format] for r in results if r.verdict == "agrees"}
-    speeds = measure(agreeing, size)
-    return [
-        result.model_copy(
-            update={
-                "latency_ms": speeds[result.format].latency_ms,
-                "pictures_per_s": speeds[result.format].pictures_per_s,
-            }
-        )
-        if result.format in speeds
-        else result
-        for result in results
-    ]
-
-
-def choose(results: Sequence[GraphParity]) -> GraphFormat:
-    """The graph with the lowest latency among those that agree.
-
-    TorchScript is chosen only where nothing else agrees: the server has no torch to run it.
-
-    Raises:
-        ExportError: no graph agrees; the message says why for each.
-    """
-    agreeing = [result for result in results if result.verdict == "agrees"]
-    if not agreeing:
-        reasons = "; ".join(f"{result.format}: {result.reason}" for result in results)
-        raise ExportError(f"no exported graph agrees with the trained model. {reasons}.")
-    served = [result for result in agreeing if result.format != "torchscript"]
-    return min(served or agreeing, key=lambda result: result.latency_ms or float("inf")).format
-
-
-def refuse(format_: GraphFormat, reason: str) -> GraphParity:
-    """The entry of a graph that could not even be compared."""
-    return GraphParity(format=format_, verdict="refused", reason=reason)
+    return time_graphs(results, engines, size)
 
 
 @contextmanager
@@ -192,7 +116,8 @@ def one_torch_thread() -> Iterator[None]:
 
 def _ask(engine: Engine, images: InputArray, expected: Logits, tally: _Tally) -> None:
     try:
-        tally.add(expected, engine(images))
+        (logits,) = engine(images)
+        tally.add(expected, logits)
     except ServingError as e:
         tally.failure = str(e)
 

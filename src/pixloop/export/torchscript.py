@@ -9,26 +9,33 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pixloop.bundle import Graph
+from pixloop.bundle import Graph, Task
 from pixloop.errors import BundleError, ExportError, ServingError
 from pixloop.files import atomic_path
 from pixloop.imaging import InputArray, Preprocessing
-from pixloop.serving.engines import Logits
+from pixloop.serving.engines import Outputs
 
 FILE = "graphs/model.pt"
 
 
-def write(network: nn.Module, preprocessing: Preprocessing, folder: Path) -> Graph:
+def write(
+    network: nn.Module,
+    preprocessing: Preprocessing,
+    folder: Path,
+    task: Task = "classification",
+) -> Graph:
     """Trace the network and write ``folder/graphs/model.pt``.
 
     Args:
-        network: in eval mode, float32, on the CPU.
+        network: in eval mode, float32, on the CPU; of a detector its ``DetectorGraph``.
         preprocessing: gives the size of the input.
         folder: the bundle's.
+        task: of no matter here; its outputs have no names.
 
     Raises:
         ExportError: the network cannot be traced.
     """
+    del task
     size = preprocessing.image_size
     with warnings.catch_warnings(), torch.no_grad(), atomic_path(folder / FILE) as temporary:
         # torch calls tracing deprecated; whoever runs libtorch still needs it. Parity, not the
@@ -58,11 +65,12 @@ class TorchScriptEngine:
         except (RuntimeError, ValueError, OSError) as e:
             raise BundleError(f"{path} cannot be loaded as a torchscript graph: {e}") from e
 
-    def __call__(self, images: InputArray) -> Logits:
-        """Logits (N, K) of ``images`` (N, 3, size, size)."""
+    def __call__(self, images: InputArray) -> Outputs:
+        """The outputs for ``images``, float32 (N, 3, size, size)."""
         try:
             with torch.inference_mode():
-                logits: Logits = self._module(torch.from_numpy(images)).numpy()
+                answer = self._module(torch.from_numpy(images))
         except RuntimeError as e:
             raise ServingError(f"TorchScript failed on input of shape {images.shape}: {e}") from e
-        return logits
+        outputs = answer if isinstance(answer, tuple) else (answer,)
+        return tuple(output.numpy() for output in outputs)

@@ -13,6 +13,8 @@ STEP_KEYS: Mapping[str, tuple[str, ...]] = {
     "Prepare": (
         "task",
         "data.format",
+        "data.classes",
+        "data.box_frame",
         "data.test_share",
         "data.validation_share",
         "data.calibration_share",
@@ -27,7 +29,7 @@ STEP_KEYS: Mapping[str, tuple[str, ...]] = {
         "model.resize",
         "training.",
     ),
-    "Export": ("name", "export.", "thresholds."),
+    "Export": ("task", "name", "export.", "thresholds."),
     "Evaluate": ("task", "gate."),
 }
 

@@ -18,13 +18,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 import pixloop
+from pixloop.data.formats.layout import LABEL_SUFFIXES
 from pixloop.files import sha256_file, sha256_folder, write_text
 from pixloop.pipeline.jobs import Job
 
 DONE = "done.json"
 #: Rooms whose code no step runs: a change there repeats nothing.
-_OUTSIDE_STEPS = ("cli", "project.py", "registry.py")
-_LABEL_SUFFIXES = (".csv", ".json", ".jsonl", ".manifest")
+_OUTSIDE_STEPS = ("cli", "demo.py", "drawing.py", "project.py", "registry.py")
 #: Says where a result comes from, and does not change it.
 _TOLD_ONLY = ("PIXLOOP_COMMIT",)
 
@@ -66,7 +66,7 @@ def outside_digest(path: Path) -> str:
 
     A label file stands for its whole folder: the pictures lie beside it.
     """
-    if path.is_file() and path.suffix.lower() in _LABEL_SUFFIXES:
+    if path.is_file() and path.suffix.lower() in LABEL_SUFFIXES:
         return f"{path.name} in {fingerprint(path.parent)}"
     return fingerprint(path)
 

@@ -14,6 +14,7 @@ arguments are those of CreateProcessingJob, CreateTrainingJob and CreateModelPac
 from collections.abc import Mapping
 from typing import Any
 
+from pixloop.bundle import Task
 from pixloop.config import Config, flatten
 from pixloop.pipeline.arguments import (
     DAY_S,
@@ -37,7 +38,10 @@ from pixloop.pipeline.arguments import (
 PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp", "application/x-image")
 _NO_ROLE = "arn:aws:iam::000000000000:role/pixloop"
 #: Where the training's log, "epoch 3/10 loss 0.31 F1 0.93", has what SageMaker plots.
-_METRICS = {"loss": r"\bloss ([0-9.]+)", "f1_macro": r"\bF1 ([0-9.]+)"}
+_METRICS: Mapping[Task, Mapping[str, str]] = {
+    "classification": {"loss": r"\bloss ([0-9.]+)", "f1_macro": r"\bF1 ([0-9.]+)"},
+    "detection": {"loss": r"\bloss ([0-9.]+)", "map_50": r"\bAP50 ([0-9.]+)"},
+}
 
 
 def build_definition(
@@ -122,7 +126,7 @@ def _train(config: Config, with_weights: bool) -> Json:
             "TrainingImage": parameter("ImageUri"),
             "TrainingInputMode": "File",
             "MetricDefinitions": [
-                {"Name": name, "Regex": regex} for name, regex in _METRICS.items()
+                {"Name": name, "Regex": regex} for name, regex in _METRICS[config.task].items()
             ],
         },
         "RoleArn": parameter("RoleArn"),

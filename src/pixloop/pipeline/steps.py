@@ -18,29 +18,21 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixloop.bundle import ARCHIVE, Threshold
-from pixloop.config import Config, flatten, parse_config
+from pixloop.bundle import ARCHIVE
+from pixloop.config import Config, flatten
+from pixloop.config_file import parse_config
 from pixloop.errors import PipelineError, PixloopError
 from pixloop.files import unpack, write_json
 from pixloop.pipeline.container import Container, die_with_parent, sole_file
-from pixloop.progress import progress
 
 if TYPE_CHECKING:
-    from pixloop.data.dataset import Split
     from pixloop.export.export import Draft
-    from pixloop.serving.engines import Logits
-    from pixloop.serving.predictor import Predictor
 
 SETTINGS = "settings.json"
 _TRAINING = "training.json"
-_BATCH = 64
-# On fewer pictures a fitted temperature is mostly chance: with 6, it took one model's calibration
-# error from 0.04 to 0.25.
-_LEAST_TO_CALIBRATE = 50
 
 
 def prepare(config: Config, settings: Mapping[str, Any], container: Container) -> None:
@@ -57,6 +49,7 @@ def prepare(config: Config, settings: Mapping[str, Any], container: Container) -
         (sole_file(test) or test).resolve() if separate else None,
         output,
         container.work,
+        config.task,
     )
     write_json(output / SETTINGS, settings)
 
@@ -79,7 +72,8 @@ def train(config: Config, settings: Mapping[str, Any], container: Container) -> 
 
 def export(config: Config, settings: Mapping[str, Any], container: Container) -> None:
     """A trained model → the bundle, calibrated, with its archive beside it."""
-    from pixloop.export.export import seal, write_graphs
+    from pixloop.export.export import write_graphs
+    from pixloop.pipeline.calibration import seal_calibrated
 
     dataset, output = _required(container, "dataset"), container.output("bundle")
     model = container.work / "model"
@@ -87,7 +81,7 @@ def export(config: Config, settings: Mapping[str, Any], container: Container) ->
     draft = write_graphs(config, model, dataset, output / "bundle")
     told = [_read_json(dataset / SETTINGS), _read_json(model / SETTINGS), settings]
     draft = _with_lineage(draft, {key: value for part in told for key, value in part.items()})
-    sealed = seal(draft, *_calibrate(config, draft, dataset))
+    sealed = seal_calibrated(config, draft, dataset)
     (sealed.path / ARCHIVE).replace(output / ARCHIVE)
     if (model / _TRAINING).exists():
         shutil.copyfile(model / _TRAINING, output / _TRAINING)
@@ -190,38 +184,6 @@ def _with_lineage(draft: "Draft", config: Mapping[str, Any]) -> "Draft":
         "seed": config.get("training.seed"),
     }
     return replace(draft, manifest=draft.manifest.model_copy(update={"lineage": lineage}))
-
-
-def _calibrate(config: Config, draft: "Draft", dataset: Path) -> "tuple[float, Threshold]":
-    """The temperature and the threshold, from pictures that neither trained nor test."""
-    from pixloop.data.dataset import Dataset
-    from pixloop.evaluation.calibration import fit_temperature
-    from pixloop.evaluation.thresholds import choose_threshold
-    from pixloop.serving.predictor import softmax
-
-    opened = Dataset.open(dataset)
-    # A small data set may have none to spare; those that chose the epoch are the next best.
-    pictures = opened.split("calibration") or opened.split("validation")
-    logits, targets = _predict(draft.predictor(), pictures), pictures.labels
-    enough = len(targets) >= _LEAST_TO_CALIBRATE
-    temperature = fit_temperature(logits, targets) if enough else 1.0
-    scores = softmax(logits, temperature).max(axis=1)
-    correct = logits.argmax(axis=1) == targets
-    promise = config.thresholds
-    return temperature, choose_threshold(scores, correct, promise.max_error, promise.confidence)
-
-
-def _predict(predictor: "Predictor", pictures: "Split") -> "Logits":
-    """The logits of every picture of a split, holding one batch of pictures in memory."""
-    import numpy as np
-
-    found = [np.empty((0, len(predictor.manifest.classes)), np.float32)]
-    rows = iter(pictures)
-    with progress("calibrating", len(pictures)) as advance:
-        while batch := list(islice(rows, _BATCH)):
-            found.append(predictor.logits([row.image for row in batch]))
-            advance(len(batch))
-    return np.concatenate(found)
 
 
 def _required(container: Container, name: str) -> Path:

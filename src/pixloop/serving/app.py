@@ -12,12 +12,12 @@ from starlette.routing import Route
 
 from pixloop.config import ServingConfig
 from pixloop.errors import ImageError, ImageTooLarge
-from pixloop.records import Prediction
-from pixloop.serving.codec import decode_request, encode_answer
+from pixloop.serving.codec import Answer, decode_request, encode_answer
+from pixloop.serving.detector import Detector
 from pixloop.serving.engines import usable_cores
 from pixloop.serving.openapi import openapi_document
 from pixloop.serving.page import PAGE_HEADERS, render_page
-from pixloop.serving.predictor import Predictor
+from pixloop.serving.predictor import Classifier
 from pixloop.serving.problems import (
     PICTURE_TOO_LARGE,
     PROBLEM_MEDIA_TYPE,
@@ -33,7 +33,9 @@ BODY_TIMEOUT_S = 30.0
 _DRAINED_BYTES = 100_000_000
 
 
-def build_app(predictor: Predictor, model_name: str, settings: ServingConfig) -> Starlette:
+def build_app(
+    predictor: Classifier | Detector, model_name: str, settings: ServingConfig
+) -> Starlette:
     """The ASGI application.
 
     Args:
@@ -41,8 +43,11 @@ def build_app(predictor: Predictor, model_name: str, settings: ServingConfig) ->
         model_name: what answers give as ``model``.
         settings: the limits; ``host`` and ``port`` are the server's own matter.
     """
-    document = openapi_document(model_name, predictor.manifest.classes, settings.max_body_bytes)
-    page = render_page(document)
+    manifest = predictor.manifest
+    document = openapi_document(
+        model_name, manifest.task, manifest.classes, settings.max_body_bytes
+    )
+    page = render_page(document, manifest.task)
     invocations = Invocations(predictor, model_name, settings)
 
     async def ping(request: Request) -> Response:
@@ -78,7 +83,9 @@ def build_app(predictor: Predictor, model_name: str, settings: ServingConfig) ->
 class Invocations:
     """``POST /invocations``, with bounds on how many wait, how large a body is, and how slow."""
 
-    def __init__(self, predictor: Predictor, model_name: str, settings: ServingConfig) -> None:
+    def __init__(
+        self, predictor: Classifier | Detector, model_name: str, settings: ServingConfig
+    ) -> None:
         self._predictor, self._model_name = predictor, model_name
         self._max_bytes = settings.max_body_bytes
         self._at_work = CapacityLimiter(usable_cores())
@@ -114,7 +121,7 @@ class Invocations:
 
 
 def answer_body(
-    predictor: Predictor, model_name: str, body: bytes, content_type: str
+    predictor: Classifier | Detector, model_name: str, body: bytes, content_type: str
 ) -> tuple[bytes, str]:
     """The whole work for one request: body and content type in, body and content type out.
 
@@ -122,7 +129,7 @@ def answer_body(
         RequestProblem: the request is not one that can be answered.
     """
     request = decode_request(body, content_type)
-    predictions: list[Prediction] = []
+    predictions: list[Answer] = []
     for place, answer in zip(request.places, predictor.predict_each(request.pictures), strict=True):
         if isinstance(answer, ImageError):
             too_large = isinstance(answer, ImageTooLarge)

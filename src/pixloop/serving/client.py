@@ -8,7 +8,8 @@ from typing import Any, Self
 import httpx
 
 from pixloop.errors import ImageError, ImageTooLarge, ServingError
-from pixloop.records import Decision, Prediction
+from pixloop.records import Decision, DetectedBox, Detection, Prediction
+from pixloop.serving.codec import Answer
 from pixloop.serving.problems import PICTURE_TOO_LARGE, UNREADABLE_PICTURE
 
 # One request holds at most this much, which is well below what servers take.
@@ -34,8 +35,8 @@ class Client:
     ) -> None:
         self._http.close()
 
-    def predict(self, pictures: Sequence[bytes]) -> list[Prediction]:
-        """A prediction for each encoded picture.
+    def predict(self, pictures: Sequence[bytes]) -> list[Answer]:
+        """An answer for each encoded picture: as the model does, predictions or detections.
 
         Raises:
             ImageError: the server cannot read a picture.
@@ -43,7 +44,7 @@ class Client:
         """
         return [prediction for batch in _batches(pictures) for prediction in self._ask(batch)]
 
-    def _ask(self, pictures: list[bytes]) -> list[Prediction]:
+    def _ask(self, pictures: list[bytes]) -> list[Answer]:
         body = {"instances": [{"b64": b64encode(picture).decode()} for picture in pictures]}
         try:
             response = self._http.post(self._url, json=body)
@@ -55,7 +56,7 @@ class Client:
         if response.status_code != 200:
             raise self._error(response)
         try:
-            predictions = [_prediction(each) for each in response.json()["predictions"]]
+            predictions = [_answer(each) for each in response.json()["predictions"]]
         except (ValueError, KeyError, TypeError) as e:
             raise ServingError(f"{self._url} does not answer as a pixloop server does.") from e
         if len(predictions) != len(pictures):
@@ -77,10 +78,8 @@ class Client:
         return ServingError(f"{self._url} answered {response.status_code}: {detail}")
 
 
-def predict_over_http(
-    url: str, pictures: Sequence[bytes], timeout_s: float = 60.0
-) -> list[Prediction]:
-    """Ask the server at ``url`` for a prediction of each encoded picture; see ``Client``."""
+def predict_over_http(url: str, pictures: Sequence[bytes], timeout_s: float = 60.0) -> list[Answer]:
+    """Ask the server at ``url`` about each encoded picture; see ``Client``."""
     with Client(url, timeout_s) as client:
         return client.predict(pictures)
 
@@ -96,6 +95,28 @@ def _batches(pictures: Sequence[bytes]) -> Iterator[list[bytes]]:
         size += len(picture)
     if batch:
         yield batch
+
+
+def _answer(answer: dict[str, Any]) -> Answer:
+    return _detection(answer) if "boxes" in answer else _prediction(answer)
+
+
+def _detection(answer: dict[str, Any]) -> Detection:
+    return Detection(
+        boxes=tuple(_box(each) for each in answer["boxes"]),
+        width=int(answer["width"]),
+        height=int(answer["height"]),
+    )
+
+
+def _box(answer: dict[str, Any]) -> DetectedBox:
+    x1, y1, x2, y2 = (float(edge) for edge in answer["xyxy"])
+    return DetectedBox(
+        label=answer["label"],
+        score=float(answer["score"]),
+        xyxy=(x1, y1, x2, y2),
+        decision=Decision(answer["decision"]),
+    )
 
 
 def _prediction(answer: dict[str, Any]) -> Prediction:

@@ -10,7 +10,10 @@ content type                            body
 ``application/jsonlines``               one such JSON object a line, answered by one line
 ======================================  ============================================================
 
-An answer is ``{"model": …, "predictions": [{"label", "score", "decision", "probabilities"}]}``.
+An answer is ``{"model": …, "predictions": […]}`` with a prediction for each picture:
+``{"label", "score", "decision", "probabilities"}`` where the model classifies, and
+``{"boxes": [{"label", "score", "xyxy": [x1, y1, x2, y2], "decision"}], "width", "height"}`` where
+it detects. Boxes are in pixels of the upright picture, whose size is given with them.
 """
 
 import binascii
@@ -20,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pixloop.records import Prediction
+from pixloop.records import Detection, Prediction
 from pixloop.serving.problems import RequestProblem
 
 JSON = "application/json"
@@ -37,6 +40,12 @@ PICTURE_TYPES = (
 )
 #: A request answers as a whole, so it may not hold the server for minutes.
 MAX_INSTANCES = 1024
+
+#: What a predictor says of a picture.
+Answer = Prediction | Detection
+
+#: A box has its share of an answer's length, and means nothing beyond these decimals.
+_COORDINATE_DECIMALS, _SCORE_DECIMALS = 2, 6
 
 _SAME_AS = {"image/jpg": "image/jpeg", "application/x-jsonlines": JSON_LINES}
 _BASE64_KEYS = ("b64", "image")
@@ -90,9 +99,7 @@ def decode_request(body: bytes, content_type: str = "") -> Request:
     return Request((body,), (Place(),))
 
 
-def encode_answer(
-    request: Request, predictions: Sequence[Prediction], model: str
-) -> tuple[bytes, str]:
+def encode_answer(request: Request, predictions: Sequence[Answer], model: str) -> tuple[bytes, str]:
     """The answer's body and its content type: JSON, or JSON lines where the request was.
 
     A line of the answer is what its line of the request would get as a request of its own.
@@ -106,20 +113,29 @@ def encode_answer(
     return b"\n".join(answers) + b"\n", JSON_LINES
 
 
-def _encode(predictions: Sequence[Prediction], model: str) -> bytes:
-    answer = {
-        "model": model,
-        "predictions": [
-            {
-                "label": prediction.label,
-                "score": prediction.score,
-                "decision": prediction.decision.value,
-                "probabilities": dict(prediction.probabilities),
-            }
-            for prediction in predictions
-        ],
-    }
+def _encode(predictions: Sequence[Answer], model: str) -> bytes:
+    answer = {"model": model, "predictions": [_plain(each) for each in predictions]}
     return json.dumps(answer, allow_nan=False).encode()
+
+
+def _plain(prediction: Answer) -> dict[str, Any]:
+    if isinstance(prediction, Prediction):
+        return {
+            "label": prediction.label,
+            "score": prediction.score,
+            "decision": prediction.decision.value,
+            "probabilities": dict(prediction.probabilities),
+        }
+    boxes = [
+        {
+            "label": box.label,
+            "score": round(box.score, _SCORE_DECIMALS),
+            "xyxy": [round(edge, _COORDINATE_DECIMALS) for edge in box.xyxy],
+            "decision": box.decision.value,
+        }
+        for box in prediction.boxes
+    ]
+    return {"boxes": boxes, "width": prediction.width, "height": prediction.height}
 
 
 def _decode_lines(body: bytes) -> Request:

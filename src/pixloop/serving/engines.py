@@ -7,34 +7,36 @@ where the CPU has it, which the parity certificate has not seen.
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pixloop.bundle import INPUT, OUTPUTS, Task
 from pixloop.errors import BundleError, ServingError
 from pixloop.imaging import InputArray
 
 Logits = NDArray[np.float32]
-#: float32 images (N, 3, size, size) → float32 logits (N, K). Any N ≥ 1; threads may share one.
-Engine = Callable[[InputArray], Logits]
+#: What a graph answers: an array for each of ``bundle.OUTPUTS`` of its task, in that order. Their
+#: shapes are those of ``bundle.Graph``; floats are float32, integers int64.
+Outputs = tuple[NDArray[Any], ...]
+#: float32 images (N, 3, size, size) → outputs. Any N ≥ 1; threads may share one.
+Engine = Callable[[InputArray], Outputs]
 
-#: What every graph calls its input and its output.
-INPUT, OUTPUT = "images", "logits"
 
-
-def open_engine(path: Path, format_: str, threads: int | None = None) -> Engine:
+def open_engine(path: Path, format_: str, task: Task, threads: int | None = None) -> Engine:
     """Load a graph.
 
     Args:
         path: the graph's file; OpenVINO's .bin lies beside its .xml.
         format_: ``openvino`` or ``onnx``.
+        task: what the graph was made for; tells the names of its outputs.
         threads: how many threads compute; without a number, one for each usable core.
 
     Raises:
-        BundleError: the file is no such graph, or the format needs torch.
+        BundleError: the file is no such graph, or not one of the task, or the format needs torch.
     """
     opener = _OPENERS.get(format_)
     if opener is None:
@@ -42,7 +44,7 @@ def open_engine(path: Path, format_: str, threads: int | None = None) -> Engine:
             f"{path}: a {format_} graph is not served; use one of {', '.join(_OPENERS)}."
         )
     try:
-        return opener(path, threads or usable_cores())
+        return opener(path, OUTPUTS[task], threads or usable_cores())
     except Exception as e:  # each engine has its own errors, some of them bare RuntimeErrors
         raise BundleError(f"{path} cannot be loaded as an {format_} graph: {e}") from e
 
@@ -57,17 +59,19 @@ def usable_cores() -> int:
 class OpenVinoEngine:
     """OpenVINO on the CPU, set up to answer a lone request fast."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, outputs: Sequence[str], threads: int) -> None:
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
         }
         self._model = import_openvino().Core().compile_model(str(path), "CPU", settings)
+        # By name, since nothing promises an order; a graph without one of them fails here.
+        self._outputs = [self._model.output(name) for name in outputs]
         self._of_thread = threading.local()
 
-    def __call__(self, images: InputArray) -> Logits:
-        """Logits (N, K) of ``images`` (N, 3, size, size)."""
+    def __call__(self, images: InputArray) -> Outputs:
+        """The outputs for ``images``, float32 (N, 3, size, size)."""
         request = getattr(self._of_thread, "request", None)
         if request is None:
             request = self._of_thread.request = self._model.create_infer_request()
@@ -75,14 +79,15 @@ class OpenVinoEngine:
             request.infer({0: images})
         except Exception as e:  # OpenVINO raises bare RuntimeErrors
             raise ServingError(f"OpenVINO failed on input of shape {images.shape}: {e}") from e
-        # The request owns its output and writes the next one over it.
-        return np.array(request.get_output_tensor(0).data, np.float32)
+        # The request owns its outputs and writes the next ones over them.
+        return tuple(_copied(request.get_tensor(output).data) for output in self._outputs)
 
 
 class OnnxEngine:
     """ONNX Runtime on the CPU."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, outputs: Sequence[str], threads: int) -> None:
+        self._outputs = list(outputs)
         # Imported here because a server uses one engine, and each costs a good part of its start.
         import onnxruntime
 
@@ -92,14 +97,21 @@ class OnnxEngine:
         self._session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
+        missing = set(outputs) - {output.name for output in self._session.get_outputs()}
+        if missing:
+            raise ValueError(f"it has no output called {', '.join(sorted(missing))}")
 
-    def __call__(self, images: InputArray) -> Logits:
-        """Logits (N, K) of ``images`` (N, 3, size, size)."""
+    def __call__(self, images: InputArray) -> Outputs:
+        """The outputs for ``images``, float32 (N, 3, size, size)."""
         try:
-            outputs = self._session.run([OUTPUT], {INPUT: images})
+            return tuple(self._session.run(self._outputs, {INPUT: images}))
         except Exception as e:  # ONNX Runtime's errors share no class but Exception
             raise ServingError(f"ONNX Runtime failed on input of shape {images.shape}: {e}") from e
-        return cast(Logits, outputs[0])
+
+
+def _copied(output: NDArray[Any]) -> NDArray[Any]:
+    """An output of OpenVINO's as the network gave it: OpenVINO may narrow integers to int32."""
+    return np.array(output, np.int64 if output.dtype.kind in "iu" else np.float32)
 
 
 def import_openvino() -> Any:
@@ -119,7 +131,7 @@ def import_openvino() -> Any:
     return openvino
 
 
-_OPENERS: dict[str, Callable[[Path, int], Engine]] = {
+_OPENERS: dict[str, Callable[[Path, Sequence[str], int], Engine]] = {
     "openvino": OpenVinoEngine,
     "onnx": OnnxEngine,
 }

@@ -4,11 +4,32 @@ from collections.abc import Sequence
 from typing import Any
 
 from pixloop import __version__
+from pixloop.bundle import Task
 from pixloop.serving.codec import JSON, JSON_LINES, MAX_INSTANCES, PICTURE_TYPES
 from pixloop.serving.problems import PROBLEM_MEDIA_TYPE
 
 Document = dict[str, Any]
 
+_SUMMARIES: dict[Task, tuple[str, str, str]] = {
+    "classification": (
+        "A picture classifier that knows when to ask.",
+        "Send a picture and get its class, a calibrated probability, and whether to accept the "
+        "answer or refer the picture to a person.",
+        "Classify pictures",
+    ),
+    "detection": (
+        "An object detector that knows when to ask.",
+        "Send a picture and get a box around everything that is found: its class, a calibrated "
+        "score, and whether to accept the box or refer it to a person.",
+        "Find objects in pictures",
+    ),
+}
+_SHARE = {"type": "number", "minimum": 0, "maximum": 1}
+_DECISION = {
+    "type": "string",
+    "enum": ["accept", "refer"],
+    "description": "accept: sure enough to use. refer: ask a person.",
+}
 _PROBLEMS = {
     "400": "The body is empty, or not valid JSON or base64.",
     "408": "The body did not arrive in time.",
@@ -20,22 +41,22 @@ _PROBLEMS = {
 }
 
 
-def openapi_document(model_name: str, classes: Sequence[str], max_body_bytes: int) -> Document:
+def openapi_document(
+    model_name: str, task: Task, classes: Sequence[str], max_body_bytes: int
+) -> Document:
     """The OpenAPI document of a server for one model."""
+    summary, description, operation = _SUMMARIES[task]
+    limits = f"A request may hold {max_body_bytes / 1e6:g} MB and {MAX_INSTANCES} pictures."
     return {
         "openapi": "3.1.0",
         "info": {
             "title": model_name,
             "version": __version__,
-            "summary": "A picture classifier that knows when to ask.",
-            "description": (
-                "Send a picture and get its class, a calibrated probability, and whether to "
-                "accept the answer or refer the picture to a person. A request may hold "
-                f"{max_body_bytes / 1e6:g} MB and {MAX_INSTANCES} pictures."
-            ),
+            "summary": summary,
+            "description": f"{description} {limits}",
         },
         "paths": {
-            "/invocations": {"post": _invocations()},
+            "/invocations": {"post": _invocations(operation)},
             "/ping": {
                 "get": {
                     "operationId": "ping",
@@ -44,21 +65,21 @@ def openapi_document(model_name: str, classes: Sequence[str], max_body_bytes: in
                 }
             },
         },
-        "components": {"schemas": _schemas(list(classes))},
+        "components": {"schemas": _schemas(task, list(classes))},
     }
 
 
-def _invocations() -> Document:
+def _invocations(summary: str) -> Document:
     picture = {"schema": {"type": "string", "format": "binary"}}
-    problem = {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    problem = {PROBLEM_MEDIA_TYPE: {"schema": _reference("Problem")}}
     return {
         "operationId": "predict",
-        "summary": "Classify pictures",
+        "summary": summary,
         "requestBody": {
             "required": True,
             "content": {
                 **dict.fromkeys(PICTURE_TYPES, picture),
-                JSON: {"schema": {"$ref": "#/components/schemas/Request"}},
+                JSON: {"schema": _reference("Request")},
                 JSON_LINES: {
                     "schema": {
                         "type": "string",
@@ -71,7 +92,7 @@ def _invocations() -> Document:
             "200": {
                 "description": "A prediction for each picture, in the order of the request.",
                 "content": {
-                    JSON: {"schema": {"$ref": "#/components/schemas/Answer"}},
+                    JSON: {"schema": _reference("Answer")},
                     JSON_LINES: {"schema": {"type": "string"}},
                 },
             },
@@ -83,68 +104,81 @@ def _invocations() -> Document:
     }
 
 
-def _schemas(classes: list[str]) -> Document:
-    base64 = {"type": "string", "contentEncoding": "base64"}
-    share = {"type": "number", "minimum": 0, "maximum": 1}
-    instance = {"type": "object", "required": ["b64"], "properties": {"b64": base64}}
+def _schemas(task: Task, classes: list[str]) -> Document:
+    answered = _detection_schemas if task == "detection" else _prediction_schemas
     return {
-        "Request": {
-            "oneOf": [
-                {"type": "object", "required": ["image"], "properties": {"image": base64}},
-                {
-                    "type": "object",
-                    "required": ["instances"],
-                    "properties": {
-                        "instances": {
-                            "type": "array",
-                            "items": instance,
-                            "minItems": 1,
-                            "maxItems": MAX_INSTANCES,
-                        }
-                    },
-                },
-            ]
-        },
-        "Answer": {
-            "type": "object",
-            "required": ["model", "predictions"],
-            "properties": {
-                "model": {"type": "string"},
-                "predictions": {
-                    "type": "array",
-                    "items": {"$ref": "#/components/schemas/Prediction"},
-                },
-            },
-        },
-        "Prediction": {
-            "type": "object",
-            "required": ["label", "score", "decision", "probabilities"],
-            "properties": {
-                "label": {"type": "string", "enum": classes},
-                "score": {**share, "description": "The label's calibrated probability."},
-                "decision": {
-                    "type": "string",
-                    "enum": ["accept", "refer"],
-                    "description": "accept: sure enough to use. refer: ask a person.",
-                },
-                "probabilities": {
-                    "type": "object",
-                    "properties": dict.fromkeys(classes, share),
-                    "required": classes,
-                },
-            },
-        },
-        "Problem": {
-            "type": "object",
-            "description": "RFC 9457",
-            "required": ["type", "title", "status", "detail"],
-            "properties": {
-                "type": {"type": "string", "format": "uri-reference"},
-                "title": {"type": "string"},
-                "status": {"type": "integer"},
-                "detail": {"type": "string"},
-                "pointer": {"type": "string", "description": "Where in the JSON, as a pointer."},
-                "line": {"type": "integer", "description": "Which line of JSON lines, from 1."},
-            },
-        },
+        "Request": _request_schema(),
+        "Answer": _object(
+            model={"type": "string"},
+            predictions={"type": "array", "items": _reference("Prediction")},
+        ),
+        **answered({"type": "string", "enum": classes}),
+        "Problem": _problem_schema(),
     }
+
+
+def _request_schema() -> Document:
+    base64 = {"type": "string", "contentEncoding": "base64"}
+    instances = {
+        "type": "array",
+        "items": _object(b64=base64),
+        "minItems": 1,
+        "maxItems": MAX_INSTANCES,
+    }
+    return {"oneOf": [_object(image=base64), _object(instances=instances)]}
+
+
+def _prediction_schemas(label: Document) -> Document:
+    return {
+        "Prediction": _object(
+            label=label,
+            score={**_SHARE, "description": "The label's calibrated probability."},
+            decision=_DECISION,
+            probabilities=_object(**dict.fromkeys(label["enum"], _SHARE)),
+        )
+    }
+
+
+def _detection_schemas(label: Document) -> Document:
+    edges = {
+        "type": "array",
+        "items": {"type": "number", "minimum": 0},
+        "minItems": 4,
+        "maxItems": 4,
+        "description": "Left, top, right and bottom edge in pixels of the upright picture.",
+    }
+    size = {"type": "integer", "minimum": 1, "description": "Of the upright picture, in pixels."}
+    boxes = {
+        "type": "array",
+        "items": _reference("Box"),
+        "description": "What was found, the surest first; empty where nothing was.",
+    }
+    score = {**_SHARE, "description": "How sure it is: the share of right ones among such boxes."}
+    return {
+        "Prediction": _object(boxes=boxes, width=size, height=size),
+        "Box": _object(label=label, score=score, xyxy=edges, decision=_DECISION),
+    }
+
+
+def _problem_schema() -> Document:
+    required = _object(
+        type={"type": "string", "format": "uri-reference"},
+        title={"type": "string"},
+        status={"type": "integer"},
+        detail={"type": "string"},
+    )
+    optional = {
+        "pointer": {"type": "string", "description": "Where in the JSON, as a pointer."},
+        "line": {"type": "integer", "description": "Which line of JSON lines, from 1."},
+    }
+    properties = {**required["properties"], **optional}
+    return {**required, "description": "RFC 9457", "properties": properties}
+
+
+def _object(**properties: Document) -> Document:
+    """An object that must have all of these."""
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _reference(name: str) -> Document:
+    return {"$ref": f"#/components/schemas/{name}"}

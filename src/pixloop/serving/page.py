@@ -1,10 +1,13 @@
 """The page at ``/docs``: the OpenAPI document as one HTML file that loads nothing else."""
 
 import json
+import re
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
+
+from pixloop.bundle import Task
 
 #: The page runs its own script and style and speaks to its own server, and to nothing else.
 PAGE_HEADERS = {
@@ -15,15 +18,29 @@ PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
+#: A list of numbers, to which JSON gives a line each.
+_NUMBERS = re.compile(r"\[([\d\s.,]+)\]")
 _TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def render_page(document: dict[str, Any]) -> str:
+_MEANINGS: dict[Task, str] = {
+    "classification": "`score` is a calibrated probability. `decision` is `accept` where it is "
+    "sure enough, and `refer` where a person should look.",
+    "detection": "`xyxy` are left, top, right and bottom edge, in pixels of the upright picture, "
+    "whose `width` and `height` come with them. `score` is calibrated. `decision` is `accept` "
+    "where it is sure enough, and `refer` where a person should look. Where nothing is found, "
+    "`boxes` is empty.",
+}
+
+
+def render_page(document: dict[str, Any], task: Task) -> str:
     """The page for an OpenAPI document, as ``openapi_document`` makes it."""
     info, operation = document["info"], document["paths"]["/invocations"]["post"]
-    prediction = document["components"]["schemas"]["Prediction"]["properties"]
-    classes = prediction["label"]["enum"]
+    schemas = document["components"]["schemas"]
+    labelled = schemas["Box" if task == "detection" else "Prediction"]
+    classes = labelled["properties"]["label"]["enum"]
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        task=task,
         title=escape(info["title"]),
         summary=escape(info["summary"]),
         description=escape(info["description"]),
@@ -40,8 +57,9 @@ def render_page(document: dict[str, Any]) -> str:
             f"<tr><td>{escape(status)}</td><td>{_inline(each['description'])}</td></tr>"
             for status, each in operation["responses"].items()
         ),
-        classes=", ".join(escape(name) for name in classes),
-        example=escape(json.dumps(_example(info["title"], classes), indent=2, ensure_ascii=False)),
+        classes=", ".join(f"<span>{escape(name)}</span>" for name in classes),
+        example=escape(_example(info["title"], task, classes)),
+        meaning=_inline(_MEANINGS[task]),
     )
 
 
@@ -58,18 +76,28 @@ def _inline(text: str) -> str:
     return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(parts))
 
 
-def _example(model: str, classes: list[str]) -> dict[str, Any]:
-    """An answer that is sure of the first class."""
+def _example(model: str, task: Task, classes: list[str]) -> str:
+    predict = _found if task == "detection" else _sure
+    answer = {"model": model, "predictions": [predict(classes)]}
+    text = json.dumps(answer, indent=2, ensure_ascii=False)
+    return _NUMBERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text)
+
+
+def _sure(classes: list[str]) -> dict[str, Any]:
+    """A prediction that is sure of the first class."""
     rest = 0.03 / max(len(classes) - 1, 1)
     probabilities = {name: 0.97 if i == 0 else round(rest, 4) for i, name in enumerate(classes[:6])}
     return {
-        "model": model,
-        "predictions": [
-            {
-                "label": classes[0],
-                "score": 0.97,
-                "decision": "accept",
-                "probabilities": probabilities,
-            }
-        ],
+        "label": classes[0],
+        "score": 0.97,
+        "decision": "accept",
+        "probabilities": probabilities,
     }
+
+
+def _found(classes: list[str]) -> dict[str, Any]:
+    """A detection of two boxes, one of them doubtful."""
+    sure = {"score": 0.97, "xyxy": [38.5, 20.25, 176.0, 151.5], "decision": "accept"}
+    unsure = {"score": 0.41, "xyxy": [301.0, 96.75, 340.5, 140.0], "decision": "refer"}
+    boxes = [{"label": classes[0], **sure}, {"label": classes[-1], **unsure}]
+    return {"boxes": boxes, "width": 640, "height": 480}

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pixloop.files import atomic_path
-from pixloop.training.classifier import Classifier
+from pixloop.training.learner import Learner
 
 LAST = "last.ckpt"
 
@@ -38,15 +38,20 @@ class Epoch(BaseModel):
     epoch: int  #: from 1 on; 0 is the head alone
     train_loss: float | None = None  #: mean over its steps
     learning_rate: float | None = None  #: after its last step
-    validation: dict[str, float] = {}  #: as ``scores.score`` names them; empty without pictures
+    validation: dict[str, float] = {}  #: by name, as in ``scores``; empty without pictures
 
     def better_than(self, other: "Epoch | None") -> bool:
-        """Higher macro F1, or as high with a lower loss; without validation, later is better."""
+        """Higher macro F1 (a detector: AP50), or as high and better by a finer measure.
+
+        Without validation, later is better.
+        """
         if other is None or not self.validation:
             return True
         return self._rank() > other._rank()
 
     def _rank(self) -> tuple[float, float]:
+        if "map_50" in self.validation:
+            return self.validation["map_50"], self.validation["map"]
         return self.validation["f1_macro"], -self.validation["loss"]
 
 
@@ -120,7 +125,7 @@ class EpochKeeper(Checkpoint):  # type: ignore[misc]  # Lightning is Any to mypy
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Called by Lightning, after validation."""
-        assert isinstance(pl_module, Classifier)  # noqa: S101  (``train`` gives no other)
+        assert isinstance(pl_module, Learner)  # noqa: S101  (``train`` gives no other)
         epoch = Epoch(
             epoch=trainer.current_epoch + 1,
             train_loss=pl_module.train_loss,

@@ -1,94 +1,42 @@
 # ruff: noqa: D102  (the hooks are described by Lightning)
-"""The network as Lightning trains it: loss, optimizer, schedule, validation."""
+"""A classifier as Lightning trains it: its loss and its validation."""
 
-import math
 from typing import Any
 
-import lightning.pytorch as pl
-import timm.optim
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from pixloop.config import TrainingConfig
-from pixloop.errors import TrainingError
-from pixloop.imaging import Preprocessing
+from pixloop.training.learner import Learner
 from pixloop.training.loaders import Batch
 from pixloop.training.scores import score
 
-_WARM_UP = 0.1
 
-
-class Classifier(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to mypy
-    """A network, with all that it takes to train it.
+class Classifier(Learner):
+    """A network that gives logits (N, K), with all that it takes to train it.
 
     Attributes:
-        network: float32 (N, 3, size, size) → logits (N, K).
-        train_loss: the mean loss of the epoch that is running or was last.
-        scores: of the last validation, as ``scores.score`` names them; empty before the first.
         logits: of the last validation, float32 (N, K).
         targets: of the last validation, int64 (N,).
-        keeps_statistics: whether batch normalisation goes on using the running statistics that
-            came with the weights, instead of each batch's own.
     """
 
-    def __init__(
-        self, network: nn.Module, preprocessing: Preprocessing, config: TrainingConfig, steps: int
-    ) -> None:
-        """``steps``: how many batches there are in all epochs together."""
-        super().__init__()
-        self.keeps_statistics = False
-        self.network = network.to(memory_format=torch.channels_last)
-        self._config, self._steps = config, steps
-        mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
-        self.register_buffer("_mean", (mean * 255.0).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("_scale", (1.0 / (std * 255.0)).view(1, 3, 1, 1), persistent=False)
-        self.scores: dict[str, float] = {}
+    def __init__(self, *args: Any) -> None:
+        """Args are those of ``Learner``."""
+        super().__init__(*args)
         self.logits, self.targets = torch.empty(0, 0), torch.empty(0, dtype=torch.int64)
-        self._losses: list[Tensor] = []
         self._validation: list[tuple[Tensor, Tensor]] = []
-
-    @property
-    def train_loss(self) -> float:
-        """The mean loss of the steps of this epoch so far; NaN before the first."""
-        return float(torch.stack(self._losses).mean()) if self._losses else math.nan
-
-    def normalise(self, pictures: Tensor) -> Tensor:
-        """uint8 (N, size, size, 3) → the network's input, as ``imaging.normalise`` gives it."""
-        # Seen as channels-first, memory of this order is what torch calls channels-last.
-        normalised: Tensor = (pictures.permute(0, 3, 1, 2) - self._mean) * self._scale
-        return normalised
 
     def forward(self, pictures: Tensor) -> Tensor:
         """uint8 (N, size, size, 3) → logits (N, K)."""
         logits: Tensor = self.network(self.normalise(pictures))
         return logits
 
-    def on_train_epoch_start(self) -> None:
-        self._losses = []
-        if self.keeps_statistics:
-            for layer in self.network.modules():
-                if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                    layer.eval()
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        # Dropout and its like follow from the seed and the step, so that a resumed run repeats it.
-        torch.manual_seed(self._config.seed * 1_000_003 + self.global_step)
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         pictures, targets = batch
         loss = functional.cross_entropy(
             self(pictures).float(), targets, label_smoothing=self._config.label_smoothing
         )
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"The loss became {loss.item()} in epoch {self.current_epoch + 1}, step"
-                f" {batch_idx + 1}. Try a tenth of the learning rate"
-                f" (training.learning_rate={self._config.learning_rate / 10:g}), or"
-                " training.precision=float32."
-            )
-        self._losses.append(loss.detach())
-        return loss
+        return self.note_loss(loss, batch_idx)
 
     def on_validation_epoch_start(self) -> None:
         self._validation = []
@@ -103,43 +51,3 @@ class Classifier(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any 
         logits, targets = zip(*self._validation, strict=True)
         self.logits, self.targets = torch.cat(logits), torch.cat(targets)
         self.scores = score(self.logits, self.targets)
-
-    def configure_optimizers(self) -> Any:
-        config = self._config
-        try:
-            optimizer = timm.optim.create_optimizer_v2(
-                self.network,
-                opt=config.optimizer,
-                lr=config.learning_rate,
-                weight_decay=config.weight_decay,
-            )
-        except Exception as e:  # timm asserts, and optimizers check their own arguments
-            raise TrainingError(
-                f"training.optimizer: {config.optimizer!r} cannot be used: {e}."
-                f" timm has {', '.join(timm.optim.list_optimizers())}."
-            ) from e
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
-
-    def _rate(self, step: int) -> float:
-        """The learning rate at a step, as a share of the highest."""
-        if self._config.schedule == "constant":
-            return 1.0
-        return warm_cosine(step, self._steps)
-
-
-def warm_cosine(step: int, steps: int) -> float:
-    """A linear rise over the first tenth of the steps, then half a cosine down to zero.
-
-    Loshchilov and Hutter 2017, without restarts.
-
-    >>> [round(warm_cosine(step, 100), 2) for step in (0, 9, 10, 55, 100)]
-    [0.1, 1.0, 1.0, 0.5, 0.0]
-    """
-    warm_up = max(1, round(steps * _WARM_UP))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm_up) / max(1, steps - warm_up))))

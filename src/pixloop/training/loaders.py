@@ -5,22 +5,30 @@ and already channels-last when the network's device normalises them.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
-from pixloop.data.augment import Augmenter
+from pixloop.bundle import Task
+from pixloop.data.augment import Augmenter, BoxAugmenter
 from pixloop.data.dataset import Split
-from pixloop.imaging import Preprocessing, RgbArray, decode_image, resize_image
+from pixloop.imaging import Preprocessing, RgbArray, decode_image, fit_boxes, resize_image
 
 #: A row and the seed of its augmentation; without a seed the picture stays as it is.
 Item = tuple[int, int | None]
 #: Pictures, uint8 (N, size, size, 3), and labels, int64 (N,).
 Batch = tuple[Tensor, Tensor]
+#: What is in one picture: boxes float32 (M, 4) xyxy in pixels of the input, labels int64 (M,) from
+#: 1 on (0 is torchvision's background), and, where nothing is augmented, iscrowd int64 (M,).
+Target = dict[str, Tensor]
+#: Pictures, uint8 (N, size, size, 3), and what is in each.
+BoxBatch = tuple[Tensor, list[Target]]
 
 
 class EpochBatches(Sampler[list[Item]]):
@@ -70,18 +78,44 @@ class Pictures(TorchDataset[Batch]):
         return self._augment(rgb, seed), found.label
 
 
+class BoxPictures(TorchDataset[BoxBatch]):
+    """As ``Pictures``, with what is where in them. Crowds are not learned."""
+
+    def __init__(self, split: Split, preprocessing: Preprocessing, augment: Sequence[str]) -> None:
+        self._split, self._preprocessing = split, preprocessing
+        self._augment = BoxAugmenter(augment, preprocessing)
+
+    def __getitem__(self, items: Sequence[Item]) -> BoxBatch:
+        pictures, targets = zip(*(self._read(*item) for item in items), strict=True)
+        return torch.from_numpy(np.stack(pictures)), list(targets)
+
+    def _read(self, row: int, seed: int | None) -> tuple[RgbArray, Target]:
+        found = self._split.read(row)
+        assert found.objects is not None  # noqa: S101  (a data set of boxes has no other rows)
+        rgb = decode_image(found.image)
+        if seed is None:
+            size = found.width, found.height
+            boxes = fit_boxes(found.objects.boxes, *size, self._preprocessing)
+            target = _target(boxes, found.objects.labels)
+            target["iscrowd"] = torch.from_numpy(found.objects.crowd.astype(np.int64))
+            return resize_image(rgb, self._preprocessing), target
+        rgb, moved, labels = self._augment(rgb, found.objects, seed)
+        return rgb, _target(moved, labels)
+
+
 def training_loader(
     split: Split,
     preprocessing: Preprocessing,
+    task: Task = "classification",
     *,
     augmentations: Sequence[str],
     batch_size: int,
     seed: int,
     workers: int,
-) -> "DataLoader[Batch]":
+) -> "DataLoader[Any]":
     """Augmented pictures, in a new order each epoch."""
     return DataLoader(
-        Pictures(split, preprocessing, augmentations),
+        _PICTURES[task](split, preprocessing, augmentations),
         sampler=EpochBatches(len(split), batch_size, seed),
         batch_size=None,  # the sampler's items are whole batches
         num_workers=workers,
@@ -91,8 +125,14 @@ def training_loader(
 
 
 def plain_loader(
-    split: Split, preprocessing: Preprocessing, batch_size: int, workers: int, limit: int
-) -> "DataLoader[Batch]":
+    split: Split,
+    preprocessing: Preprocessing,
+    task: Task = "classification",
+    *,
+    batch_size: int,
+    workers: int,
+    limit: int,
+) -> "DataLoader[Any]":
     """Pictures as serving sees them, in order; at most ``limit``, evenly spread."""
     step = -(-len(split) // limit)
     rows = range(0, len(split), step)
@@ -101,7 +141,7 @@ def plain_loader(
         for start in range(0, len(rows), batch_size)
     ]
     return DataLoader(
-        Pictures(split, preprocessing, ()),
+        _PICTURES[task](split, preprocessing, ()),
         sampler=batches,
         batch_size=None,
         num_workers=workers,
@@ -118,3 +158,15 @@ def suitable_workers(on_gpu: bool) -> int:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(8, cores or 1) if on_gpu else 0
+
+
+_PICTURES: Mapping[Task, Callable[[Split, Preprocessing, Sequence[str]], TorchDataset[Any]]] = {
+    "classification": Pictures,
+    "detection": BoxPictures,
+}
+
+
+def _target(boxes: NDArray[np.floating], labels: NDArray[np.int64]) -> Target:
+    """Labels from 0 on become torchvision's."""
+    boxes = np.ascontiguousarray(boxes, np.float32).reshape(-1, 4)
+    return {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(labels + 1)}

@@ -1,55 +1,139 @@
-"""Networks: built by their timm name, saved and loaded with all that is needed to use them.
+"""Networks by name: built, saved, and loaded with all that is needed to use them.
 
 ::
 
     model/
       weights.safetensors
-      model.json              the timm name, classes, preprocessing and lineage; written last
+      model.json              the task, name, classes, preprocessing and lineage; written last
+
+A classifier is any of timm's models. Detectors are those of ``DETECTORS``.
 """
 
 import difflib
-import logging
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import timm
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from timm.data import resolve_model_data_config
 from torch import nn
+from torchvision.models import (
+    MobileNet_V2_Weights,
+    MobileNet_V3_Large_Weights,
+    ResNet50_Weights,
+)
+from torchvision.models.detection import (
+    FasterRCNN_MobileNet_V3_Large_320_FPN_Weights,
+    FasterRCNN_MobileNet_V3_Large_FPN_Weights,
+    FasterRCNN_ResNet50_FPN_V2_Weights,
+    FasterRCNN_ResNet50_FPN_Weights,
+    RetinaNet_ResNet50_FPN_V2_Weights,
+    RetinaNet_ResNet50_FPN_Weights,
+    SSDLite320_MobileNet_V3_Large_Weights,
+)
 
+from pixloop.bundle import Task
 from pixloop.config import ModelConfig
 from pixloop.errors import TrainingError
 from pixloop.files import atomic_path, unpack, write_text
 from pixloop.imaging import Preprocessing
-from pixloop.training.weights import find_published, hub_reachable, load_weights
+from pixloop.training.built_model import BuiltModel
+from pixloop.training.classifiers import build_classifier, create_classifier
+from pixloop.training.detector_weights import (
+    filled_statistics,
+    load_file_weights,
+    load_published_weights,
+)
+from pixloop.training.detectors import (
+    DetectorFamily,
+    fasterrcnn_mobilenet_v2_fpn,
+    retinanet_mobilenet_v2_fpn,
+    torchvision_detector,
+)
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"
 ARCHIVE = "model.tar.gz"
 
-_log = logging.getLogger(__name__)
+_RESNET50 = ResNet50_Weights.IMAGENET1K_V1.url
+_MOBILENET_V3 = MobileNet_V3_Large_Weights.IMAGENET1K_V1.url
+_MOBILENET_V2 = MobileNet_V2_Weights.IMAGENET1K_V1.url
 
-
-@dataclass(frozen=True)
-class BuiltModel:
-    """A network that is ready to be trained.
-
-    Attributes:
-        network: float32 (N, 3, size, size) → logits (N, num_classes); in training mode.
-        preprocessing: how a picture becomes its input.
-        weights_origin: where its first weights come from, in words.
-        pretrained: whether they were trained before.
-    """
-
-    network: nn.Module
-    preprocessing: Preprocessing
-    weights_origin: str
-    pretrained: bool
+#: Every detector that ``model.name`` may be. A new one is one more entry, and a builder.
+DETECTORS: Mapping[str, DetectorFamily] = MappingProxyType(
+    {
+        "fasterrcnn_mobilenet_v3_large_fpn": DetectorFamily(
+            "Faster R-CNN on MobileNetV3: a good start",
+            torchvision_detector("fasterrcnn_mobilenet_v3_large_fpn"),
+            "mobilenet_v3_large",
+            _MOBILENET_V3,
+            FasterRCNN_MobileNet_V3_Large_FPN_Weights.COCO_V1.url,
+        ),
+        "fasterrcnn_mobilenet_v3_large_320_fpn": DetectorFamily(
+            "the same with fewer regions, and weights from pictures of 320 pixels",
+            torchvision_detector("fasterrcnn_mobilenet_v3_large_320_fpn"),
+            "mobilenet_v3_large",
+            _MOBILENET_V3,
+            FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.COCO_V1.url,
+        ),
+        "fasterrcnn_resnet50_fpn": DetectorFamily(
+            "Faster R-CNN on ResNet-50: accurate, for a GPU",
+            torchvision_detector("fasterrcnn_resnet50_fpn"),
+            "resnet50",
+            _RESNET50,
+            FasterRCNN_ResNet50_FPN_Weights.COCO_V1.url,
+            zero_epsilon=True,
+        ),
+        "fasterrcnn_resnet50_fpn_v2": DetectorFamily(
+            "the same with deeper heads: slower, and more accurate",
+            torchvision_detector("fasterrcnn_resnet50_fpn_v2"),
+            "resnet50",
+            _RESNET50,
+            FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1.url,
+        ),
+        "retinanet_resnet50_fpn": DetectorFamily(
+            "RetinaNet on ResNet-50: one stage, for a GPU",
+            torchvision_detector("retinanet_resnet50_fpn"),
+            "resnet50",
+            _RESNET50,
+            RetinaNet_ResNet50_FPN_Weights.COCO_V1.url,
+            zero_epsilon=True,
+        ),
+        "retinanet_resnet50_fpn_v2": DetectorFamily(
+            "the same with group normalisation in its heads: more accurate",
+            torchvision_detector("retinanet_resnet50_fpn_v2"),
+            "resnet50",
+            _RESNET50,
+            RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1.url,
+        ),
+        "ssdlite320_mobilenet_v3_large": DetectorFamily(
+            "SSDLite on MobileNetV3: light, but weak on small objects",
+            torchvision_detector("ssdlite320_mobilenet_v3_large"),
+            "mobilenet_v3_large",
+            _MOBILENET_V3,
+            SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.url,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+        ),
+        "fasterrcnn_mobilenet_v2_fpn": DetectorFamily(
+            "Faster R-CNN on MobileNetV2 with a narrow pyramid: trains on a CPU",
+            fasterrcnn_mobilenet_v2_fpn,
+            "mobilenet_v2",
+            _MOBILENET_V2,
+        ),
+        "retinanet_mobilenet_v2_fpn": DetectorFamily(
+            "RetinaNet on MobileNetV2 with a narrow pyramid and shallow heads: small and quick",
+            retinanet_mobilenet_v2_fpn,
+            "mobilenet_v2",
+            _MOBILENET_V2,
+        ),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -57,11 +141,13 @@ class TrainedModel:
     """A trained network and what belongs to it.
 
     Attributes:
-        network: float32 (N, 3, size, size) → logits (N, len(classes)).
-        name: of the timm model.
-        classes: in the order of the logits.
+        network: a classifier: float32 (N, 3, size, size) → logits (N, len(classes)); a detector:
+            as ``detectors`` describes it.
+        name: of the model: timm's, or one of ``DETECTORS``.
+        classes: in the order of the logits; a detector's labels are indices into them, plus 1.
         preprocessing: how a picture becomes its input.
         lineage: where it comes from: data set, configuration, seed, versions.
+        task: what it does.
     """
 
     network: nn.Module
@@ -69,41 +155,59 @@ class TrainedModel:
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     lineage: dict[str, Any] = field(default_factory=dict)
+    task: Task = "classification"
 
 
 class _Description(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    task: Task = "classification"
     name: str
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     lineage: dict[str, Any]
 
 
-def build_model(config: ModelConfig, num_classes: int, weights: Path | None) -> BuiltModel:
-    """Build a timm model for ``num_classes`` and give it its first weights.
+def build_model(
+    config: ModelConfig,
+    num_classes: int,
+    weights: Path | None,
+    task: Task = "classification",
+) -> BuiltModel:
+    """Build a model for ``num_classes`` and give it its first weights.
 
     Args:
         config: the model's name, size and origin.
-        num_classes: how many logits it gives.
+        num_classes: how many classes there are; a detector's background is not one of them.
         weights: a file to start from, before anything published. ``config.weights`` is not read:
             whoever calls has found the file.
+        task: what the model is for.
 
     Raises:
         TrainingError: there is no such model, the file does not fit it, or it cannot see pictures
             of ``config.image_size``.
     """
-    options = _options(config.name, config.image_size)
-    if weights is not None:
-        network = load_weights(config.name, weights, num_classes, options)
-        origin, pretrained = f"file {weights.name}", True
-    elif config.pretrained:
-        network, origin, pretrained = _build_published(config.name, num_classes, options)
-    else:
-        network = _create(config.name, num_classes, options)
-        origin, pretrained = "random initialisation", False
-    _check_size(network, config)
-    return BuiltModel(network.train(), _preprocessing(network, config), origin, pretrained)
+    if task == "classification":
+        return build_classifier(config, num_classes, weights)
+    return _build_detector(config, num_classes, weights)
+
+
+def find_detector(name: str) -> DetectorFamily:
+    """The detector ``name``.
+
+    Raises:
+        TrainingError: there is none; the message has the nearest.
+    """
+    if name in DETECTORS:
+        return DETECTORS[name]
+    known = ", ".join(DETECTORS)
+    if timm.is_model(name):
+        raise TrainingError(
+            f"model.name: {name!r} is a classifier; task: detection needs a detector: {known}."
+        )
+    near = difflib.get_close_matches(name, DETECTORS, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]}?" if near else f"There are {known}."
+    raise TrainingError(f"model.name: there is no detector {name!r}. {hint}")
 
 
 def save_model(folder: Path, model: TrainedModel) -> None:
@@ -112,6 +216,7 @@ def save_model(folder: Path, model: TrainedModel) -> None:
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file(tensors, temporary)
     description = _Description(
+        task=model.task,
         name=model.name,
         classes=model.classes,
         preprocessing=model.preprocessing,
@@ -135,8 +240,7 @@ def load_model(folder: Path) -> TrainedModel:
                 raise TrainingError(f"{folder / ARCHIVE} cannot be unpacked: {e}") from e
             return load_model(content)
     description = _read_description(folder / DESCRIPTION)
-    size = description.preprocessing.image_size
-    network = _create(description.name, len(description.classes), _options(description.name, size))
+    network = _create(description)
     try:
         network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
     except (OSError, SafetensorError, RuntimeError) as e:
@@ -150,6 +254,7 @@ def load_model(folder: Path) -> TrainedModel:
         description.classes,
         description.preprocessing,
         description.lineage,
+        description.task,
     )
 
 
@@ -162,70 +267,29 @@ def _read_description(file: Path) -> _Description:
         raise TrainingError(f"{file} is not what pixloop writes: {e}") from e
 
 
-def _options(name: str, image_size: int) -> dict[str, Any]:
-    """What ``timm.create_model`` must be told for a network of fixed input size."""
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}?" if near else "timm.list_models() lists them."
-        raise TrainingError(f"model.name: timm has no model {name!r}. {hint}")
-    published = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    fixed = getattr(published, "fixed_input_size", False)
-    return {"img_size": image_size} if fixed else {}
-
-
-def _create(name: str, num_classes: int, options: dict[str, Any]) -> nn.Module:
-    try:
-        network: nn.Module = timm.create_model(name, num_classes=num_classes, **options)
-    except Exception as e:  # every family checks its own sizes in its own way
-        raise TrainingError(f"model.name: {name} cannot be built with {options}: {e}") from e
-    return network
-
-
-def _build_published(
-    name: str, num_classes: int, options: dict[str, Any]
-) -> tuple[nn.Module, str, bool]:
-    """A network with its published weights, or by chance, with a warning, where there are none."""
-    cached = find_published(name)
-    if hub_reachable():
-        try:
-            network: Any = timm.create_model(
-                name, pretrained=True, num_classes=num_classes, **options
-            )
-        except Exception as e:  # the hub's, the network's and timm's errors have no common root
-            reason = " ".join(str(e).split())[:200]
-        else:
-            return network, f"hub {network.pretrained_cfg.get('hf_hub_id') or name}", True
-    elif cached is not None:
-        return load_weights(name, cached, num_classes, options), f"hub cache {name}", True
-    else:
-        reason = "the Hugging Face hub cannot be reached"
-    _log.warning(
-        f"No published weights for {name}: {reason}. Training starts from random weights, which"
-        " needs more pictures and epochs. Set model.weights to a file to start from, or"
-        " model.pretrained=false to mean it."
-    )
-    return _create(name, num_classes, options), f"random initialisation ({reason})", False
-
-
-def _check_size(network: nn.Module, config: ModelConfig) -> None:
-    size = config.image_size
-    try:
-        with torch.inference_mode():
-            network.eval()(torch.zeros(1, 3, size, size))
-    except Exception as e:  # every family fails in its own way
-        raise TrainingError(
-            f"model.image_size: {config.name} cannot see pictures of {size} × {size} pixels:"
-            f" {' '.join(str(e).split())[:200]}"
-        ) from e
-
-
-def _preprocessing(network: nn.Module, config: ModelConfig) -> Preprocessing:
-    data = resolve_model_data_config(network)
-    return Preprocessing(
+def _build_detector(config: ModelConfig, num_classes: int, weights: Path | None) -> BuiltModel:
+    family = find_detector(config.name)
+    network = family.build(num_classes + 1)  # and the background
+    origin, filled = "random initialisation", frozenset[str]()
+    if weights is not None:
+        origin, filled = load_file_weights(network, config.name, family, weights)
+    elif config.pretrained:
+        origin, filled = load_published_weights(network, config.name, family)
+    preprocessing = Preprocessing(
         image_size=config.image_size,
         resize=config.resize,
-        crop_share=data["crop_pct"],
-        interpolation="bilinear" if data["interpolation"] == "bilinear" else "bicubic",
-        mean=data["mean"],
-        std=data["std"],
+        interpolation="bilinear",
+        mean=family.mean,
+        std=family.std,
     )
+    statistics = filled_statistics(network, filled)
+    return BuiltModel(network.train(), preprocessing, origin, bool(filled), statistics)
+
+
+def _create(description: _Description) -> nn.Module:
+    """The network that a description is of, with random weights."""
+    classes = len(description.classes)
+    if description.task == "detection":
+        return find_detector(description.name).build(classes + 1)
+    size = description.preprocessing.image_size
+    return create_classifier(description.name, classes, size)

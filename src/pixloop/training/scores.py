@@ -1,7 +1,10 @@
-"""How good logits are: the numbers that choose the epoch and go to TensorBoard."""
+"""How good answers are: the numbers that choose the epoch and go to TensorBoard."""
+
+from collections.abc import Sequence
 
 from torch import Tensor
 from torch.nn import functional
+from torchmetrics.detection import MeanAveragePrecision
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
     multiclass_confusion_matrix,
@@ -41,3 +44,19 @@ def confusion(logits: Tensor, targets: Tensor) -> Tensor:
     """
     matrix: Tensor = multiclass_confusion_matrix(logits.argmax(dim=1), targets, logits.shape[1])
     return matrix
+
+
+def score_boxes(
+    found: Sequence[dict[str, Tensor]], truth: Sequence[dict[str, Tensor]]
+) -> dict[str, float]:
+    """COCO's mean average precision: over IoU 0.50 to 0.95, at 0.50, and at 0.75.
+
+    Args:
+        found: what is found in each picture: boxes float32 (M, 4) xyxy, scores (M,), labels (M,).
+        truth: what is in each picture: boxes, labels, and iscrowd (M,).
+    """
+    metric = MeanAveragePrecision(backend="faster_coco_eval")
+    metric.update(list(found), list(truth))
+    values = metric.compute()
+    # It is -1 where there is nothing to find.
+    return {name: max(0.0, float(values[name])) for name in ("map", "map_50", "map_75")}

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pixloop.data.formats import read_samples
 from pixloop.errors import DataError
+from pixloop.records import Box
 
 
 def write(file: Path, *entries: Any) -> Path:
@@ -93,3 +94,65 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, lines: str, message: str) 
     (tmp_path / "labels.jsonl").write_text(lines)
     with pytest.raises(DataError, match=message):
         list(read_samples(tmp_path))
+
+
+def box_job(name: str = "1.jpg", *annotations: Any, **job: Any) -> dict[str, Any]:
+    return {
+        "source-ref": name,
+        "job": {"annotations": list(annotations), "image_size": [{"width": 64, "height": 48}]}
+        | job,
+        "job-metadata": {"class-map": {"0": "red cat"}, "type": "groundtruth/object-detection"},
+    }
+
+
+def box(class_id: Any = 0, **edges: Any) -> dict[str, Any]:
+    return {"class_id": class_id, "left": 1, "top": 2, "width": 10, "height": 20.5} | edges
+
+
+def test_a_bounding_box_job(tmp_path: Path) -> None:
+    failed = {"source-ref": "3.jpg", "job-metadata": {"failure-reason": "ClientError"}}
+    checked = box_job("4.jpg", box())
+    checked |= {"check": 1, "check-metadata": {"type": "groundtruth/label-verification"}}
+    file = write(
+        tmp_path / "out.manifest",
+        box_job("1.jpg", box(), box(7, width=0, left=-3)),
+        box_job("2.jpg", image_size=[]),
+        failed,
+        checked,
+    )
+    one, two, three, four = read_samples(file, task="detection")
+    assert one.boxes == (Box("red cat", (1, 2, 11, 22.5)), Box("", (-3, 2, -3, 22.5)))
+    assert (one.size, one.label, one.source) == ((64, 48), None, "out.manifest:1")
+    assert (two.boxes, two.size) == ((), None)
+    assert (three.boxes, len(four.boxes or ())) == (None, 1)
+
+
+def test_the_last_bounding_box_job_counts(tmp_path: Path) -> None:
+    entry = box_job("1.jpg", box())
+    entry |= {"adjusted": {"annotations": []}, "adjusted-metadata": entry["job-metadata"]}
+    (sample,) = read_samples(write(tmp_path / "a.manifest", entry), task="detection")
+    assert sample.boxes == ()
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (box_job("1.jpg", box(), box(left="x")), "annotation 2: expected a number, got 'x'"),
+        (box_job("1.jpg", {"class_id": 0}), "annotation 1: expected a number, got None"),
+        (box_job("1.jpg", 3), "annotation 1 is no object"),
+        (box_job("1.jpg", annotations={}), "expected annotations to be a list"),
+    ],
+)
+def test_a_box_that_cannot_be_read_is_named(tmp_path: Path, entry: Any, message: str) -> None:
+    file = write(tmp_path / "a.manifest", box_job(), entry)
+    with pytest.raises(DataError, match=rf"a\.manifest:2: {message}"):
+        list(read_samples(file, task="detection"))
+
+
+def test_a_manifest_for_the_other_task_says_so(tmp_path: Path) -> None:
+    boxes = write(tmp_path / "boxes.manifest", box_job("1.jpg", box()))
+    with pytest.raises(DataError, match="manifest, for detection and not for classification"):
+        list(read_samples(boxes))
+    classes = write(tmp_path / "classes.manifest", ground_truth("1.jpg", "cat"))
+    with pytest.raises(DataError, match="manifest, for classification and not for detection"):
+        list(read_samples(classes, task="detection"))

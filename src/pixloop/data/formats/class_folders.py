@@ -9,18 +9,23 @@ Folders inside a class folder are read too. A lone ``validation`` folder beside 
 as the test; beside a ``test`` folder it joins ``train``, of which pixloop chooses its own.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pixloop.data.formats.layout import entries, fold_validation, split_name, unwrap
+from pixloop.bundle import Task
+from pixloop.data.formats.layout import (
+    PICTURE_SUFFIXES,
+    entries,
+    fold_validation,
+    relative_name,
+    split_name,
+    unwrap,
+    walk,
+)
 from pixloop.records import Sample
 
 NAME = "class_folders"
-
-_PICTURE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-)
+TASKS: tuple[Task, ...] = ("classification",)
 
 
 def matches(root: Path) -> bool:
@@ -42,7 +47,7 @@ def read(root: Path) -> Iterator[Sample]:
     has_test = any(split == "test" for _, split in splits)
     for folder, split in splits:
         if split is None:
-            yield from (Sample(f, None, None, _source(f, root)) for f in _walk(folder))
+            yield from (Sample(f, None, None, relative_name(f, root)) for f in walk(folder))
         else:
             yield from _read_classes(root, unwrap(folder), fold_validation(split, has_test))
 
@@ -62,32 +67,20 @@ def _split_folders(root: Path) -> list[tuple[Path, str | None]]:
 def _class_folders(folder: Path) -> list[Path]:
     """The folders below ``folder`` that hold pictures, by their files' names (or lack of any)."""
     folders = (Path(entry.path) for entry in entries(folder) if entry.is_dir())
-    suffixes = _PICTURE_SUFFIXES | {""}
-    return [f for f in folders if any(file.suffix.lower() in suffixes for file in _walk(f))]
+    suffixes = PICTURE_SUFFIXES | {""}
+    return [f for f in folders if any(file.suffix.lower() in suffixes for file in walk(f))]
 
 
 def _read_classes(root: Path, folder: Path, split: str | None) -> Iterator[Sample]:
     yield from _unlabelled(root, folder, split)
     for class_folder in _class_folders(folder):
-        for file in _walk(class_folder):
-            yield Sample(file, class_folder.name, split, _source(file, root))
+        for file in walk(class_folder):
+            yield Sample(file, class_folder.name, split, relative_name(file, root))
 
 
 def _unlabelled(root: Path, folder: Path, split: str | None) -> Iterator[Sample]:
     """Pictures that lie beside the class folders; a read-me there is none of our business."""
     for entry in entries(folder):
         file = Path(entry.path)
-        if file.suffix.lower() in _PICTURE_SUFFIXES and entry.is_file():
-            yield Sample(file, None, split, _source(file, root))
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for entry in entries(folder):
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path))
-        elif not entry.is_dir():
-            yield Path(entry.path)
-
-
-def _source(file: Path, root: Path) -> str:
-    return os.path.relpath(file, root).replace(os.sep, "/")
+        if file.suffix.lower() in PICTURE_SUFFIXES and entry.is_file():
+            yield Sample(file, None, split, relative_name(file, root))

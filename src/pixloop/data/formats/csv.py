@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pixloop.bundle import Task
 from pixloop.data.formats.layout import (
     CSV_SUFFIXES,
     fold_validation,
@@ -26,6 +27,7 @@ from pixloop.errors import DataError
 from pixloop.records import Sample
 
 NAME = "csv"
+TASKS: tuple[Task, ...] = ("classification",)
 
 _PATH_COLUMNS = (
     *("path", "file", "filename", "file_name", "filepath", "file_path"),

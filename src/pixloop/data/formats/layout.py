@@ -45,17 +45,38 @@ def entries(folder: Path) -> Iterator[os.DirEntry[str]]:
                 yield entry
 
 
-def unwrap(folder: Path) -> Path:
+def walk(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, in no order, without hidden files and litter."""
+    for entry in entries(folder):
+        if entry.is_dir(follow_symlinks=False):
+            yield from walk(Path(entry.path))
+        elif not entry.is_dir():
+            yield Path(entry.path)
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder, in the order of their names."""
+    return sorted(Path(entry.path) for entry in entries(folder) if entry.is_dir())
+
+
+def relative_name(file: Path, root: Path) -> str:
+    """What messages call a file: its path below ``root``, with forward slashes."""
+    return os.path.relpath(file, root).replace(os.sep, "/")
+
+
+def unwrap(folder: Path, suffixes: Sequence[str] | None = None) -> Path:
     """Step into folders that hold nothing but one folder with folders or label files in it.
 
-    Archives often wrap everything in one folder of their own name.
+    Archives often wrap everything in one folder of their own name. ``suffixes`` are those of label
+    files; without them, those of a label file that lists pictures.
     """
+    suffixes = (*CSV_SUFFIXES, *MANIFEST_SUFFIXES) if suffixes is None else suffixes
     while True:
         found = list(_first(entries(folder), 2))
         if len(found) != 1 or not found[0].is_dir():
             return folder
         inner = Path(found[0].path)
-        if not any(e.is_dir() or Path(e.name).suffix in LABEL_SUFFIXES for e in entries(inner)):
+        if not any(e.is_dir() or Path(e.name).suffix.lower() in suffixes for e in entries(inner)):
             return folder
         folder = inner
 
@@ -78,7 +99,13 @@ def picture_path(folder: Path, written: str) -> Path:
 
 CSV_SUFFIXES = (".csv", ".tsv")
 MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".manifest")
-LABEL_SUFFIXES = CSV_SUFFIXES + MANIFEST_SUFFIXES
+JSON_SUFFIXES = (".json",)
+YAML_SUFFIXES = (".yaml", ".yml")
+#: A file of these is a label file: it can be what ``data.train`` names.
+LABEL_SUFFIXES = CSV_SUFFIXES + MANIFEST_SUFFIXES + JSON_SUFFIXES + YAML_SUFFIXES
+PICTURE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+)
 
 
 def _first(found: Iterator[os.DirEntry[str]], count: int) -> Iterator[os.DirEntry[str]]:

@@ -4,16 +4,34 @@
 
     {"source-ref": "s3://bucket/a/1.jpg", "job": 0, "job-metadata": {"class-name": "cat"}}
     {"image": "pictures/1.jpg", "label": "cat", "split": "train"}
+    {"source-ref": "s3://bucket/a/1.jpg", "job": {"image_size": [{"width": 640, "height": 480}],
+     "annotations": [{"class_id": 0, "left": 9, "top": 9, "width": 20, "height": 20}]},
+     "job-metadata": {"class-map": {"0": "cat"}, "type": "groundtruth/object-detection"}}
+
+The last is a bounding-box job's. It has no place for crowds: pixloop keeps them in the job's
+metadata, under ``crowds`` and in the form of ``annotations``, where no other tool learns them.
 
 Files are relative to the manifest. An ``s3://`` address means the file of the same relative name
 beside the manifest; ``sources.fetch`` brings what is not there.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from pixloop.bundle import Task
+from pixloop.data.formats.boxes import (
+    UNKNOWN_CLASS,
+    Size,
+    class_name,
+    frame,
+    in_pixels,
+    plain,
+    read_corner_box,
+    read_size,
+)
 from pixloop.data.formats.layout import (
     MANIFEST_SUFFIXES,
     fold_validation,
@@ -21,14 +39,18 @@ from pixloop.data.formats.layout import (
     picture_path,
     split_name,
 )
+from pixloop.data.formats.pictures import reference_to
 from pixloop.errors import DataError
-from pixloop.records import Sample
+from pixloop.files import atomic_path
+from pixloop.records import Box, Sample
 
 NAME = "manifest"
+TASKS: tuple[Task, ...] = ("classification", "detection")
 
 REFERENCE_KEYS = ("source-ref", "image", "path", "file_name", "filename", "file")
 _LABEL_KEYS = ("label", "class", "category")
 _METADATA = "-metadata"
+_BOX_JOB = "groundtruth/object-detection"
 
 
 def matches(root: Path) -> bool:
@@ -37,11 +59,14 @@ def matches(root: Path) -> bool:
 
 
 def read(root: Path) -> Iterator[Sample]:
-    """Every line of every manifest at ``root``.
+    """Every line of every manifest at ``root``; boxes are passed on as they are.
+
+    A class number that the class map does not name gives the class ``""``. An image size that is
+    missing or 0 gives the size None.
 
     Raises:
-        DataError: a line is no JSON object, names no file or an unknown split; the message has
-            the line.
+        DataError: a line is no JSON object, names no file or an unknown split, or a box in it lacks
+            what it must have; the message has the line.
     """
     files = _files(root)
     has_test = any(split == "test" for _, split in files) or any(
@@ -52,12 +77,58 @@ def read(root: Path) -> Iterator[Sample]:
     for file, file_split in files:
         find = LocalFiles(file.parent)
         for line, entry in read_entries(file):
+            boxes, size = _boxes(entry, f"{file}:{line}")
             yield Sample(
                 find(reference(entry, file, line)),
                 _label(entry),
                 fold_validation(_split(entry, file, line) or file_split, has_test),
                 f"{file.name}:{line}",
+                boxes,
+                size,
             )
+
+
+def write(samples: Iterable[Sample], folder: Path) -> None:
+    """Write bounding-box manifests ``train``, ``test`` and, for no split, ``labels.manifest``.
+
+    Pictures stay where they are; a line has a picture's path from ``folder``.
+
+    Raises:
+        DataError: a picture must be read for its size, and cannot be.
+    """
+    classes: dict[str, int] = {}
+    files: dict[str, TextIO] = {}
+    with ExitStack() as stack:
+        for sample in samples:
+            name = f"{sample.split or 'labels'}.manifest"
+            if name not in files:
+                path = stack.enter_context(atomic_path(folder / name))
+                files[name] = stack.enter_context(path.open("w", encoding="utf-8"))
+            entry = _entry(sample, folder, classes)
+            files[name].write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def _entry(sample: Sample, folder: Path, classes: dict[str, int]) -> dict[str, Any]:
+    entry: dict[str, Any] = {"source-ref": reference_to(sample.path, folder)}
+    if sample.split is not None:
+        entry["split"] = sample.split
+    if sample.boxes is None:
+        return entry
+    sample = in_pixels(sample)
+    found: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    named = {}
+    for box in sample.boxes or ():
+        number = classes.setdefault(box.label, len(classes))
+        named[str(number)] = box.label
+        x1, y1, x2, y2 = box.xyxy
+        edges = {"left": x1, "top": y1, "width": x2 - x1, "height": y2 - y1}
+        found[box.crowd].append({"class_id": number} | {k: plain(v) for k, v in edges.items()})
+    size = frame(sample)
+    sizes = [{"width": plain(size[0]), "height": plain(size[1]), "depth": 3}] if size else []
+    entry["boxes"] = {"image_size": sizes, "annotations": found[False]}
+    metadata: dict[str, Any] = {"class-map": named, "type": _BOX_JOB}
+    entry["boxes" + _METADATA] = metadata | ({"crowds": found[True]} if found[True] else {})
+    return entry
 
 
 def read_entries(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -144,6 +215,40 @@ def _label(entry: dict[str, Any]) -> str | None:
         if isinstance(value, str | int) and not isinstance(value, bool):
             return str(value).strip() or None
     return None
+
+
+def _boxes(entry: Mapping[str, Any], where: str) -> tuple[tuple[Box, ...] | None, Size | None]:
+    """The boxes and the image size of the last bounding-box job; None where there is none."""
+    for key in reversed(list(entry)):
+        metadata, job = entry.get(key + _METADATA), entry[key]
+        if not isinstance(metadata, dict) or not isinstance(job, dict):
+            continue
+        if metadata.get("type", _BOX_JOB) != _BOX_JOB or "annotations" not in job:
+            continue
+        names = metadata.get("class-map")
+        names = names if isinstance(names, dict) else {}
+        sizes = job.get("image_size")
+        size = sizes[0] if isinstance(sizes, list) and sizes else None
+        size = size if isinstance(size, dict) else {}
+        return (
+            (
+                *_read_boxes(job["annotations"], names, False, where),
+                *_read_boxes(metadata.get("crowds", []), names, True, where),
+            ),
+            read_size(size.get("width"), size.get("height")),
+        )
+    return None, None
+
+
+def _read_boxes(written: Any, names: Mapping[str, Any], crowd: bool, where: str) -> Iterator[Box]:
+    if not isinstance(written, list):
+        raise DataError(f"{where}: expected annotations to be a list.")
+    for number, annotation in enumerate(written, start=1):
+        if not isinstance(annotation, dict):
+            raise DataError(f"{where}: annotation {number} is no object.")
+        edges = (annotation.get(key) for key in ("left", "top", "width", "height"))
+        label = class_name(names.get(str(annotation.get("class_id")), UNKNOWN_CLASS))
+        yield Box(label, read_corner_box(edges, f"{where}: annotation {number}"), crowd)
 
 
 def _split(entry: Mapping[str, Any], file: Path, line: int) -> str | None:

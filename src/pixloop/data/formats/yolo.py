@@ -1,0 +1,184 @@
+"""YOLO: a text file for each picture, and a data.yaml that names the classes and the splits.
+
+::
+
+    data.yaml  images/train/1.jpg  labels/train/1.txt      or
+    data.yaml  train/images/1.jpg  train/labels/1.txt      also valid/ and test/, or
+    classes.txt  images/1.jpg  labels/1.txt                or all in one folder
+
+A line is ``class x y width height``: the class's number, the box's centre and its extent, as shares
+of the upright picture's width and height. So a sample's size is (1, 1). A line with more numbers is
+a polygon (``class x1 y1 x2 y2 …``): the box around it is read. A picture whose label file is empty
+or missing holds nothing; where there is no folder for label files, its pictures are not labelled.
+
+What YOLO has no place for lies in data.yaml under ``pixloop``, which no other tool reads: crowds,
+pictures of no split, pictures that are not labelled, and sizes that are not the upright picture's.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pixloop.bundle import Task
+from pixloop.data.formats.boxes import (
+    SHARES,
+    UNKNOWN_CLASS,
+    Size,
+    fold,
+    frame,
+    plain,
+    read_number,
+    scale,
+    sized,
+)
+from pixloop.data.formats.layout import relative_name
+from pixloop.data.formats.pictures import PictureLinks, upright_size
+from pixloop.data.formats.yolo_layout import LabelFiles, Layout, find_layout, is_yolo, read_text
+from pixloop.errors import DataError
+from pixloop.files import write_text
+from pixloop.records import Box, Sample
+
+NAME = "yolo"
+TASKS: tuple[Task, ...] = ("detection",)
+
+_CONFIG = "data.yaml"
+
+
+def matches(root: Path) -> bool:
+    """Whether ``root`` is, or holds, a data.yaml with names, or YOLO's label files."""
+    return is_yolo(root)
+
+
+def read(root: Path) -> Iterator[Sample]:
+    """Every picture of every split; boxes are passed on as they are.
+
+    A class number that is not named gives the class ``""``. A picture that several splits name
+    belongs to the first of test, train, validation. A label file without a picture comes with the
+    path that its picture would have.
+
+    Raises:
+        DataError: nothing names the classes, a folder that data.yaml names is not there, or a line
+            of a label file is not as above; the message has the file and the line.
+    """
+    layout = find_layout(root)
+    has_test = any(split == "test" for _, split, _ in layout.pictures())
+    yield from fold(_samples(layout), has_test)
+
+
+def _samples(layout: Layout) -> Iterator[Sample]:
+    labels = LabelFiles(layout.folder)
+    seen: set[Path] = set()
+    for path, split, labelled in layout.pictures():
+        if path not in seen:
+            seen.add(path)
+            yield _sample(path, split, labels.find(path, split) if labelled else None, layout)
+    if not layout.has_lists:
+        for file, path, split in labels.orphans():
+            yield _sample(path, split, file, layout)
+
+
+def _sample(path: Path, split: str | None, file: Path | None, layout: Layout) -> Sample:
+    """A picture with what its label file holds; without a label file it is not labelled."""
+    name = relative_name(path, layout.folder)
+    if file is None:
+        return Sample(path, None, split, name)
+    width, height = size = layout.sizes.get(name, SHARES)
+    lines = read_text(file).split("\n") if file.is_file() else []
+    found = [*_boxes(lines, layout.names, file)]
+    crowds = _boxes(layout.crowds.get(name, ()), layout.names, layout.folder / _CONFIG)
+    found += [replace(box, crowd=True) for box in crowds]
+    boxes = tuple(replace(box, xyxy=scale(box.xyxy, width, height)) for box in found)
+    return Sample(path, None, split, relative_name(file, layout.folder), boxes, size)
+
+
+def _boxes(lines: Iterable[str], names: Mapping[int, str], file: Path) -> Iterator[Box]:
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield _box(line.split(), names, f"{file}:{number}")
+
+
+def _box(words: list[str], names: Mapping[int, str], where: str) -> Box:
+    if len(words) < 5 or len(words) == 6 or len(words) % 2 == 0:
+        raise DataError(
+            f"{where}: expected 'class x y width height' or a polygon, got {len(words)} words."
+        )
+    category, *values = (read_number(word, where) for word in words)
+    if not category.is_integer():
+        raise DataError(f"{where}: {words[0]} is not the number of a class.")
+    label = names.get(int(category), UNKNOWN_CLASS)
+    if len(values) > 4:
+        xs, ys = values[::2], values[1::2]
+        return Box(label, (min(xs), min(ys), max(xs), max(ys)))
+    x, y, width, height = values
+    return Box(label, (x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+
+
+def write(samples: Iterable[Sample], folder: Path) -> None:
+    """Write ``images``, ``labels`` and data.yaml; pictures are hard links.
+
+    Crowds stand in data.yaml alone, so that no other tool learns them as objects.
+
+    Raises:
+        DataError: a picture cannot be linked or copied, or must be read for its size and cannot be.
+    """
+    links = PictureLinks()
+    classes: dict[str, int] = {}
+    places: dict[bool, set[str]] = {True: set(), False: set()}
+    crowds: dict[str, list[str]] = {}
+    sizes: dict[str, list[float]] = {}
+    for sample in samples:
+        split, labelled = sample.split or "unsplit", sample.boxes is not None
+        places[labelled].add(split)
+        top = "images" if labelled else "unlabelled"
+        picture = links.add(sample.path, folder / top / split)
+        if not labelled:
+            continue
+        name = relative_name(picture, folder)
+        sample = sized(sample)
+        lines = [(box.crowd, _line(box, frame(sample), classes)) for box in sample.boxes or ()]
+        text = "".join(f"{line}\n" for crowd, line in lines if not crowd)
+        write_text(folder / "labels" / split / f"{picture.stem}.txt", text)
+        if any(crowd for crowd, _ in lines):
+            crowds[name] = [line for crowd, line in lines if crowd]
+        if (size := _own_size(sample)) is not None:
+            sizes[name] = [plain(size[0]), plain(size[1])]
+    names = {number: name for name, number in classes.items()}
+    config = _places(places) | {"nc": len(names), "names": names}
+    extras = {"crowds": crowds, "sizes": sizes} | config.pop("pixloop")
+    config["pixloop"] = {key: value for key, value in extras.items() if value}
+    write_text(folder / _CONFIG, yaml.safe_dump(config, allow_unicode=True, sort_keys=False))
+
+
+def _places(places: Mapping[bool, set[str]]) -> dict[str, Any]:
+    """Where the splits are. Other tools train on pictures of no split, and validate on the test."""
+    labelled = places[True]
+    train = [f"images/{split}" for split in ("train", "unsplit") if split in labelled]
+    test = ["images/test"] if "test" in labelled else []
+    found = {"train": train, "val": test, "test": test}
+    return {
+        **{key: list(value) for key, value in found.items() if value},
+        "pixloop": {
+            "unsplit": "images/unsplit" if "unsplit" in labelled else "",
+            "unlabelled": {split: f"unlabelled/{split}" for split in sorted(places[False])},
+        },
+    }
+
+
+def _line(box: Box, size: Size | None, classes: dict[str, int]) -> str:
+    width, height = size or (1, 1)
+    x1, y1, x2, y2 = scale(box.xyxy, 1 / width, 1 / height)
+    number = classes.setdefault(box.label, len(classes))
+    values = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
+    return " ".join((str(number), *(repr(float(value)) for value in values)))
+
+
+def _own_size(sample: Sample) -> Size | None:
+    """The sample's size, where it is not simply that of the upright picture."""
+    size = frame(sample)
+    try:
+        return None if size == upright_size(sample.path) else size
+    except DataError:
+        return size

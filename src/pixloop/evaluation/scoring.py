@@ -1,0 +1,69 @@
+"""What evaluating needs of a task: classification and detection, side by side."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pixloop.bundle import Bundle, Manifest
+from pixloop.config import GateConfig
+from pixloop.data.dataset import Dataset
+from pixloop.errors import BundleError
+from pixloop.evaluation.detection.detections import Detections, detect_split, write_detections
+from pixloop.evaluation.detection.quality import detection_quality
+from pixloop.evaluation.detection.report import render_detection_report
+from pixloop.evaluation.detection.summary import summarise_detections
+from pixloop.evaluation.model_quality import model_quality
+from pixloop.evaluation.page import Evidence
+from pixloop.evaluation.predictions import Predictions, predict_split, write_predictions
+from pixloop.evaluation.report import render_report
+from pixloop.evaluation.summary import summarise
+from pixloop.serving.detector import Detector
+from pixloop.serving.predictor import Classifier, Predictor
+
+Json = dict[str, Any]
+
+#: What a model answers to the test pictures, beside the truth.
+Answers = TypeVar("Answers")
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring(Generic[Answers]):
+    """A task's part of evaluating."""
+
+    answer: Callable[[Bundle, Dataset, str], Answers]  #: the test pictures; a text for progress
+    summarise: Callable[[Manifest, Answers, GateConfig, Answers | None], Json]  #: and champion's
+    quality: Callable[[Answers, Json], Json]  #: SageMaker's section, from answers and summary
+    write_answers: Callable[[Path, Answers], None]
+    render_report: Callable[[Json, Evidence[Answers]], str]
+
+
+def _classify(bundle: Bundle, data: Dataset, description: str) -> Predictions:
+    predictor = Predictor.open(bundle)
+    if not isinstance(predictor, Classifier):
+        raise BundleError(f"{bundle.path} does not classify.")
+    return predict_split(predictor, data.split("test"), data.info.classes, description)
+
+
+def _detect(bundle: Bundle, data: Dataset, description: str) -> Detections:
+    predictor = Predictor.open(bundle)
+    if not isinstance(predictor, Detector):
+        raise BundleError(f"{bundle.path} does not detect.")
+    return detect_split(predictor, data.split("test"), data.info.classes, description)
+
+
+def _classification_quality(predictions: Predictions, summary: Json) -> Json:
+    del summary  # everything follows from the answers
+    return model_quality(predictions.targets, predictions.predicted, predictions.classes)
+
+
+CLASSIFICATION = Scoring(
+    _classify, summarise, _classification_quality, write_predictions, render_report
+)
+DETECTION = Scoring(
+    _detect,
+    summarise_detections,
+    detection_quality,
+    write_detections,
+    render_detection_report,
+)

@@ -1,0 +1,202 @@
+"""Whether a detector's graph finds what the trained model finds.
+
+Reference is torchvision's own forward on lists of pictures, so that the rewriting for graphs
+(``detector_graph``) is certified too, and not only what exporters make of it.
+
+``box_matching`` says which boxes match, and which are cut-off ties and not counted. Nor are boxes
+that no predictor answers: those in the margin of the input, where there is no picture, and those
+thinner than a tenth of a pixel.
+
+A graph agrees if of all boxes at most ``export.max_accuracy_loss`` are unmatched, and under no
+condition (see ``box_conditions``) more than ten times that share: which of two overlapping boxes of
+equal score survives is up to rounding as well, and where there are few boxes one of them weighs
+much. A box on a picture in which the model finds nothing is always too many.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pixloop.bundle import GraphFormat
+from pixloop.config import ExportConfig
+from pixloop.errors import ExportError, ServingError
+from pixloop.export.box_conditions import Batch
+from pixloop.export.box_matching import Boxes, Tally, add_up
+from pixloop.export.certificate import BoxParity, GraphParity, refuse, time_graphs
+from pixloop.export.parity import one_torch_thread
+from pixloop.imaging import InputArray
+from pixloop.progress import progress
+from pixloop.serving.engines import Engine, Outputs
+
+_THINNEST_PX = 0.1
+_FEW_BOXES = 10  # times the allowed share may be unmatched under a single condition
+
+
+class BoxReference:
+    """The trained detector as an engine that answers as its graphs do."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """Take torchvision's Faster R-CNN, RetinaNet or SSD, in eval mode."""
+        self._network = network
+        settings: Any = getattr(network, "roi_heads", network)
+        self.least_score = float(settings.score_thresh)
+        self._most = int(settings.detections_per_img)
+
+    def __call__(self, images: InputArray) -> Outputs:
+        """Boxes, scores and labels of ``images`` (N, 3, size, size), as ``bundle.Graph`` says.
+
+        Raises:
+            ExportError: the network answers with something that is not finite.
+        """
+        count = len(images)
+        boxes = np.zeros((count, self._most, 4), np.float32)
+        scores = np.zeros((count, self._most), np.float32)
+        labels = np.zeros((count, self._most), np.int64)
+        with torch.inference_mode():
+            answers = self._network(list(torch.from_numpy(images)))
+        for i, answer in enumerate(answers):
+            of_class = answer["labels"] > 0  # 0 is the background
+            found = int(of_class.sum())
+            boxes[i, :found] = answer["boxes"][of_class]
+            scores[i, :found] = answer["scores"][of_class]
+            labels[i, :found] = answer["labels"][of_class] - 1
+        if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+            raise ExportError(
+                "the trained model answers with NaN or infinity. Train it again, with a lower "
+                "training.learning_rate."
+            )
+        return boxes, scores, labels
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """What a graph's answers have shown so far, condition by condition."""
+
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    failure: str | None = None
+
+
+def compare_boxes(
+    reference: BoxReference,
+    engines: Mapping[GraphFormat, Engine],
+    batches: Iterable[Batch],
+    limits: ExportConfig,
+) -> list[GraphParity]:
+    """Hold every engine against the reference, and measure how fast those are that agree.
+
+    Args:
+        reference: the trained network.
+        engines: what is to be certified.
+        batches: at least one; see ``box_conditions.box_batches``.
+        limits: how closely an engine must agree.
+    """
+    comparisons = {format_: _Comparison() for format_ in engines}
+    size = 0
+    with one_torch_thread(), progress("comparing graphs") as advance:
+        for batch in batches:
+            size, expected = batch.images.shape[-1], reference(batch.images)
+            for format_, engine in engines.items():
+                if comparisons[format_].failure is None:
+                    _ask(
+                        engine, batch, expected, reference.least_score, limits, comparisons[format_]
+                    )
+            advance(len(batch.images))
+    results = [_judge(format_, each, limits) for format_, each in comparisons.items()]
+    return time_graphs(results, engines, size)
+
+
+def _ask(
+    engine: Engine,
+    batch: Batch,
+    expected: Outputs,
+    least_score: float,
+    limits: ExportConfig,
+    comparison: _Comparison,
+) -> None:
+    try:
+        answered = engine(batch.images)
+    except ServingError as e:
+        comparison.failure = f"{batch.condition}: {e}"
+        return
+    fault = _fault(answered, len(batch.images))
+    if fault is not None:
+        comparison.failure = f"{batch.condition}: {fault}"
+        return
+    tally = comparison.tallies.setdefault(batch.condition, Tally())
+    for i, fitted in enumerate(batch.fitted):
+        there = seen_boxes(answered, i, fitted, least_score)
+        tally.add(seen_boxes(expected, i, fitted, least_score), there, limits)
+
+
+def _fault(outputs: Outputs, count: int) -> str | None:
+    """What is wrong with the form of an answer to ``count`` pictures."""
+    shapes = tuple(output.shape for output in outputs)
+    places = shapes[1][1] if len(shapes) == 3 and len(shapes[1]) == 2 else 0
+    if shapes != ((count, places, 4), (count, places), (count, places)):
+        return f"{count} pictures gave boxes, scores and labels of shapes {shapes}"
+    if not all(np.isfinite(output).all() for output in outputs):
+        return f"{count} pictures gave boxes or scores that are not finite"
+    return None
+
+
+def seen_boxes(
+    outputs: Outputs, picture: int, fitted: tuple[int, int], least_score: float
+) -> Boxes:
+    """One picture's boxes, as far as they are in it and not too thin."""
+    boxes, scores, labels = (output[picture] for output in outputs)
+    there = scores > 0
+    cut_off = max(least_score, float(scores.min())) if there.all() else least_score
+    inside = np.minimum(boxes, np.array(fitted * 2, boxes.dtype))
+    there &= ((inside[:, 2:] - inside[:, :2]) >= _THINNEST_PX).all(1)
+    return Boxes(boxes[there], scores[there], labels[there], cut_off)
+
+
+def _judge(format_: GraphFormat, comparison: _Comparison, limits: ExportConfig) -> GraphParity:
+    tallies = comparison.tallies
+    if comparison.failure is not None or not tallies:
+        return refuse(format_, comparison.failure or "it was compared on no picture")
+    everything = add_up(tallies.values())
+    reasons = [
+        f"{condition}: {1 - tally.matched_share:.2%} of the boxes differ"
+        for condition, tally in tallies.items()
+        if 1 - tally.matched_share > _FEW_BOXES * limits.max_accuracy_loss
+    ]
+    if everything.ghosts:
+        reasons.append(f"{everything.ghosts} boxes on pictures in which the model finds nothing")
+    if 1 - everything.matched_share > limits.max_accuracy_loss:
+        reasons.append(
+            f"in all {1 - everything.matched_share:.2%} of the boxes differ (overlap under "
+            f"{limits.min_box_iou}, score off by over {limits.max_probability_difference}, or "
+            f"another label); export.max_accuracy_loss allows {limits.max_accuracy_loss:.2%}"
+        )
+    whole = _describe("all", everything)
+    return GraphParity(
+        format=format_,
+        verdict="refused" if reasons else "agrees",
+        reason="; ".join(reasons) or "within the limits under every condition",
+        pictures=whole.pictures,
+        boxes=whole.boxes,
+        matched_share=whole.matched_share,
+        smallest_iou=whole.smallest_iou,
+        largest_score_difference=whole.largest_score_difference,
+        conditions=tuple(_describe(name, tally) for name, tally in tallies.items()),
+    )
+
+
+def _describe(condition: str, tally: Tally) -> BoxParity:
+    measured = tally.matched > 0
+    return BoxParity(
+        condition=condition,
+        pictures=tally.pictures,
+        empty_pictures=tally.empty_pictures,
+        boxes=tally.expected,
+        unmatched=tally.unmatched,
+        cut_off=tally.cut_off,
+        matched_share=tally.matched_share,
+        smallest_iou=tally.smallest_iou if measured else None,
+        largest_score_difference=tally.largest_difference if measured else None,
+    )

@@ -1,0 +1,73 @@
+"""A few test pictures with the answers that they must get wherever the bundle is deployed."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pixloop.data.dataset import Split
+from pixloop.export.box_parity import BoxReference
+from pixloop.export.certificate import StoredBox, StoredPicture
+from pixloop.export.parity import Reference, one_torch_thread
+from pixloop.files import atomic_path
+from pixloop.imaging import RgbArray, decode_image, open_image, to_input, unfit_boxes
+from pixloop.training.models import TrainedModel
+
+_STORED, _STORED_BYTES = 8, 200_000
+
+#: From a picture to the fields of its ``StoredPicture`` that hold the answer.
+_Ask = Callable[[RgbArray], dict[str, Any]]
+
+
+def store_pictures(test: Split, trained: TrainedModel, output: Path) -> list[StoredPicture]:
+    """Write the pictures into the bundle, unless they are large, and ask the trained model."""
+    ask = _ask_classifier(trained) if trained.task == "classification" else _ask_detector(trained)
+    stored = []
+    for index in spread_evenly(_STORED, len(test)):
+        row = test.read(index)
+        sha256 = hashlib.sha256(row.image).hexdigest()
+        file = None
+        if len(row.image) <= _STORED_BYTES:
+            suffix = (open_image(row.image).format or "bin").lower()
+            file = f"certificate/{sha256[:12]}.{suffix}"
+            with atomic_path(output / file) as temporary:
+                temporary.write_bytes(row.image)
+        with one_torch_thread():
+            answer = ask(decode_image(row.image))
+        stored.append(StoredPicture(sha256=sha256, path=row.path, file=file, **answer))
+    return stored
+
+
+def spread_evenly(count: int, total: int) -> list[int]:
+    """At most ``count`` of ``total`` indices, evenly spread, so that every class has its part."""
+    return [int(i) for i in np.linspace(0, total - 1, min(count, total)).round()]
+
+
+def _ask_classifier(trained: TrainedModel) -> _Ask:
+    reference = Reference(trained.network)
+
+    def ask(rgb: RgbArray) -> dict[str, Any]:
+        (logits,) = reference(to_input(rgb, trained.preprocessing)[None])
+        return {"logits": tuple(logits[0].tolist())}
+
+    return ask
+
+
+def _ask_detector(trained: TrainedModel) -> _Ask:
+    reference, preprocessing = BoxReference(trained.network), trained.preprocessing
+
+    def ask(rgb: RgbArray) -> dict[str, Any]:
+        boxes, scores, labels = (each[0] for each in reference(to_input(rgb, preprocessing)[None]))
+        boxes = unfit_boxes(boxes, rgb.shape[1], rgb.shape[0], preprocessing)
+        there = (scores > 0) & (boxes[:, :2] < boxes[:, 2:]).all(1)  # none in the input's margin
+        found = zip(labels[there], scores[there], boxes[there].tolist(), strict=True)
+        return {
+            "boxes": tuple(
+                StoredBox(label=trained.classes[label], score=float(score), xyxy=tuple(xyxy))
+                for label, score, xyxy in found
+            )
+        }
+
+    return ask

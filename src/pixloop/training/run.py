@@ -1,0 +1,152 @@
+"""One training run: loaders, learner and Lightning's trainer, put together."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from pixloop.config import Config
+from pixloop.data.dataset import Dataset, Split
+from pixloop.progress import Advance, progress
+from pixloop.training.built_model import BuiltModel
+from pixloop.training.checkpoints import AtomicCheckpoints, Epoch, EpochKeeper
+from pixloop.training.classifier import Classifier
+from pixloop.training.detector import Detector
+from pixloop.training.display import ProgressReport, TensorBoard
+from pixloop.training.head import fit_head
+from pixloop.training.learner import Learner
+from pixloop.training.loaders import plain_loader, suitable_workers, training_loader
+from pixloop.training.precision import choose_precision
+
+#: A linear layer gains nothing from more, and their features fit in memory.
+_MOST_PICTURES = 50_000
+_LOG_EVERY_STEPS = 20
+_LARGEST_GRADIENT = 5.0  # a detector's early losses would else throw the weights about
+
+_log = logging.getLogger(__name__)
+
+
+class TrainingRun:
+    """One training run's parts, put together."""
+
+    def __init__(
+        self,
+        config: Config,
+        data: Dataset,
+        built: BuiltModel,
+        checkpoints: Path,
+        logs: Path,
+        fingerprint: str,
+    ) -> None:
+        settings = config.training
+        self._config, self._data, self._built = config, data, built
+        self._workers = settings.workers
+        if self._workers is None:
+            self._workers = suitable_workers(on_gpu=torch.cuda.is_available())
+        self._training = training_loader(
+            data.split("train"),
+            built.preprocessing,
+            config.task,
+            augmentations=settings.augmentations,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            workers=self._workers,
+        )
+        self._validation = self._open_validation()
+        self.precision = choose_precision(settings.precision, config.task)
+        self.keeper = EpochKeeper(checkpoints, fingerprint, settings.patience)
+        self._trainer = pl.Trainer(
+            accelerator="auto",
+            devices=1,
+            precision="bf16-mixed" if self.precision == "bfloat16" else "32-true",
+            max_epochs=settings.epochs,
+            gradient_clip_val=_LARGEST_GRADIENT if config.task == "detection" else None,
+            num_sanity_val_steps=0,
+            log_every_n_steps=min(_LOG_EVERY_STEPS, len(self._training)),
+            callbacks=[ProgressReport(), TensorBoard(data.info.classes), self.keeper],
+            logger=TensorBoardLogger(logs, name="", version="", log_graph=False),
+            plugins=[AtomicCheckpoints()],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        self.device = str(self._trainer.strategy.root_device)
+
+    def fit(self) -> None:
+        """Fit the head where that is asked for, then the whole network."""
+        learner = self._learner()
+        last = self.keeper.resume_from()
+        if last is not None:
+            _log.info("Training goes on after epoch %d.", self.keeper.history[-1].epoch)
+        elif self._head_first and isinstance(learner, Classifier):
+            self._fit_head(learner)
+        if not self.keeper.exhausted:
+            self._trainer.fit(
+                learner, self._training, self._validation, ckpt_path=last, weights_only=True
+            )
+
+    @property
+    def _head_first(self) -> bool:
+        return self._config.training.head_first and self._built.pretrained
+
+    def _learner(self) -> Learner:
+        settings, built = self._config.training, self._built
+        steps = settings.epochs * len(self._training)
+        parts = (built.network, built.preprocessing, settings, steps)
+        learner: Learner
+        if self._config.task == "detection":
+            learner = Detector(*parts, pretrained=built.pretrained)
+        else:
+            learner = Classifier(*parts)
+        # A head is fitted on features under these statistics. Under each batch's own, it would be
+        # wrong from the first step: hand-drawn shapes, which are far from the photos that the
+        # weights were trained on, then start at a loss of 13 instead of 1. A detector's batches
+        # are too small for statistics of their own.
+        if self._head_first:
+            learner.fixed_statistics = built.fixed_statistics
+        return learner
+
+    def _fit_head(self, classifier: Classifier) -> None:
+        classifier.to(self._trainer.strategy.root_device)
+        pictures = self._plain(self._data.split("train"))
+        validation = self._validation
+        with progress("fitting the head", len(pictures) + len(validation or ())) as advance:
+            scores = fit_head(
+                classifier,
+                _counted(pictures, advance),
+                _counted(validation, advance) if validation else None,
+            )
+            if scores:
+                advance(0, f"F1 {scores['f1_macro']:.3f}")
+        if scores is None:
+            _log.warning("%s has no linear head to fit first.", self._config.model.name)
+        else:
+            self.keeper.keep(Epoch(epoch=0, validation=scores), classifier.network)
+
+    def _open_validation(self) -> "DataLoader[Any] | None":
+        counts = self._data.info.counts.get("validation", {})
+        if not any(counts.values()):
+            what = "boxes" if self._config.task == "detection" else "pictures"
+            _log.warning(f"There are no validation {what}: the last epoch's weights are kept.")
+            return None
+        return self._plain(self._data.split("validation"))
+
+    def _plain(self, split: Split) -> "DataLoader[Any]":
+        return plain_loader(
+            split,
+            self._built.preprocessing,
+            self._config.task,
+            batch_size=self._config.training.batch_size,
+            workers=self._workers or 0,
+            limit=_MOST_PICTURES,
+        )
+
+
+def _counted(batches: Iterable[Any], advance: Advance) -> Iterator[Any]:
+    for batch in batches:
+        yield batch
+        advance()
