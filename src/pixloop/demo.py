@@ -83,7 +83,7 @@ DEMOS: Mapping[str, Demo] = {
             "training": {
                 "epochs": 12,
                 "batch_size": 8,
-                "learning_rate": 0.002,
+                "learning_rate": 0.003,
                 "augmentations": ["flip", "vflip"],
             },
             "gate": {"minimum": 0.8},

@@ -27,9 +27,7 @@ SetOption = Annotated[
 
 
 def demo(
-    name: Annotated[
-        DemoName, typer.Argument(help="What it learns: " + _DEMOS + ".")
-    ] = "digits",
+    name: Annotated[DemoName, typer.Argument(help="What it learns: " + _DEMOS + ".")] = "digits",
     folder: Annotated[
         str | None,
         typer.Option("--dir", help="Where the project goes.", show_default="pixloop-demo"),
@@ -165,9 +163,7 @@ def _quality(task: Task, metrics: dict[str, float]) -> str:
             f"AP50 [bold]{metrics['map_50']:.3f}[/], AP50:95 {metrics['map']:.3f}, "
             f"macro F1 {metrics['f1_macro']:.3f}"
         )
-    return (
-        f"accuracy [bold]{percent(metrics['accuracy'])}[/], macro F1 {metrics['f1_macro']:.3f}"
-    )
+    return f"accuracy [bold]{percent(metrics['accuracy'])}[/], macro F1 {metrics['f1_macro']:.3f}"
 
 
 def _why_none(threshold: dict[str, Any]) -> str:
