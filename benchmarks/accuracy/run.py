@@ -60,8 +60,8 @@ SETTINGS = {
             "name": "fasterrcnn_mobilenet_v2_fpn", "image_size": 320, "resize": "squash",
         },
         "training": {
-            "epochs": 20,
-            "patience": 20,
+            "epochs": 10,
+            "patience": 10,
             "augmentations": ["flip", "vflip", "shift", "color"],
         },
     },

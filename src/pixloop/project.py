@@ -243,9 +243,9 @@ class Project:
                 yield from _predict_each(pictures, lambda data: client.predict([data])[0], drawings)
         else:
             # The inference engine is no part of the other verbs.
-            from pixloop.serving.predictor import Predictor
+            from pixloop.serving.predictor import open_predictor
 
-            predictor = Predictor.open(self.bundle(version)[1])
+            predictor = open_predictor(self.bundle(version)[1])
             classes = predictor.manifest.classes
             drawings = DrawingFolder(draw, pictures, classes) if draw else None
             yield from _predict_each(pictures, lambda data: predictor.predict([data])[0], drawings)

@@ -29,7 +29,7 @@ from pixloop.export.export import WRITERS, Draft, open_graph, seal, write_graphs
 from pixloop.imaging import InputArray, Preprocessing, decode_image, to_input
 from pixloop.records import Decision
 from pixloop.serving.detector import Detector
-from pixloop.serving.predictor import Predictor
+from pixloop.serving.predictor import open_predictor
 from pixloop.training.models import DETECTORS, TrainedModel, save_model
 
 #: One of each kind, small; the others take minutes together.
@@ -218,7 +218,7 @@ def test_every_graph_agrees_under_every_condition(draft: Draft) -> None:
 
 
 def test_a_picture_is_served(bundle: Bundle) -> None:
-    detector = Predictor.open(bundle)
+    detector = open_predictor(bundle)
     assert isinstance(detector, Detector)
     for picture, expected in stored_pictures(bundle):
         (found,) = detector.find([picture])
@@ -234,7 +234,7 @@ def test_a_picture_is_served(bundle: Bundle) -> None:
 def test_a_picture_with_nothing_in_it_is_served(
     bundle: Bundle, case: Case, pictures: list[bytes]
 ) -> None:
-    detector = Predictor.open(bundle)
+    detector = open_predictor(bundle)
     assert isinstance(detector, Detector)
     plain = encode(Image.new("RGB", (70, 50), (124, 116, 104)))
     for batch in ([plain], [pictures[0], plain, pictures[1]]):

@@ -15,7 +15,7 @@ from pixloop.data.dataset import DatasetWriter
 from pixloop.errors import BundleError, DataError
 from pixloop.evaluation.evaluate import evaluate
 from pixloop.files import pack
-from pixloop.serving.predictor import Predictor
+from pixloop.serving.predictor import open_predictor
 
 Maker = Callable[..., Path]
 
@@ -60,7 +60,7 @@ def test_scores_what_the_server_answers(
     evaluate(config, bundle, dataset, tmp_path / "out")
     rows = pq.read_table(tmp_path / "out" / "predictions.parquet").to_pylist()
     pictures = pq.read_table(dataset / "test")["image"].to_pylist()
-    served = Predictor.open(Bundle.open(bundle)).predict([p["bytes"] for p in pictures])
+    served = open_predictor(Bundle.open(bundle)).predict([p["bytes"] for p in pictures])
     for row, answer in zip(rows, served, strict=True):
         assert (row["predicted"], row["decision"]) == (answer.label, str(answer.decision))
         assert row["score"] == answer.score

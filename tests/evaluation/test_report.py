@@ -16,7 +16,7 @@ from pixloop.evaluation.page import Evidence
 from pixloop.evaluation.predictions import Predictions, predict_split
 from pixloop.evaluation.report import render_report
 from pixloop.evaluation.summary import summarise
-from pixloop.serving.predictor import Predictor
+from pixloop.serving.predictor import open_predictor
 
 Maker = Callable[..., Path]
 HOSTILE = ('<script>alert("1")</script>', "a' onload='x", "{{ 7 * 7 }} & </style>")
@@ -71,7 +71,7 @@ def render(make_bundle: Maker, make_dataset: Maker) -> Callable[..., str]:
         bundle = Bundle.open(make_bundle(classes=classes, name=more.pop("name", "colours")))
         dataset = Dataset.open(make_dataset(classes=classes))
         predictions = predict_split(
-            Predictor.open(bundle), dataset.split("test"), classes, "scoring"
+            open_predictor(bundle), dataset.split("test"), classes, "scoring"
         )
         gate = more.pop("gate", GateConfig(minimum=0.5))
         evidence = Evidence(
@@ -135,7 +135,7 @@ def test_shows_mistakes_graphs_training_and_findings(render: Callable[..., str])
 def test_parts_without_their_file_are_left_out(make_bundle: Maker, make_dataset: Maker) -> None:
     bundle, dataset = Bundle.open(make_bundle()), Dataset.open(make_dataset())
     predictions = predict_split(
-        Predictor.open(bundle), dataset.split("test"), dataset.info.classes, "scoring"
+        open_predictor(bundle), dataset.split("test"), dataset.info.classes, "scoring"
     )
     summary = summarise(bundle.manifest, predictions, GateConfig(), None)
     page = Page(render_report(summary, Evidence(bundle.manifest, dataset, predictions)))

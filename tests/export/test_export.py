@@ -15,7 +15,7 @@ from pixloop.export.certificate import Certificate
 from pixloop.export.export import Draft, seal, write_graphs
 from pixloop.imaging import decode_image, to_input
 from pixloop.records import Decision
-from pixloop.serving.predictor import Predictor
+from pixloop.serving.predictor import open_predictor
 
 THRESHOLD = Threshold(
     score=0.6, max_error=0.02, confidence=0.95, accepted_share=0.7, error=0.01, pictures=300
@@ -77,7 +77,7 @@ def test_the_sealed_bundle_predicts_as_the_trained_model(
     images = np.stack([to_input(decode_image(p), preprocessing) for p in pictures])
     with torch.inference_mode():
         expected = network(torch.from_numpy(images)).numpy()
-    predictor = Predictor.open(bundle)
+    predictor = open_predictor(bundle)
     np.testing.assert_allclose(predictor.logits(pictures), expected, atol=1e-4)
     shares = np.exp(expected / 1.5) / np.exp(expected / 1.5).sum(1, keepdims=True)
     scores = [prediction.score for prediction in predictor.predict(pictures)]
@@ -96,7 +96,7 @@ def test_the_manifest_says_where_the_model_is_from(bundle: Bundle) -> None:
 def test_the_stored_pictures_check_a_deployment(bundle: Bundle) -> None:
     certificate = Certificate.model_validate_json((bundle.path / "certificate.json").read_text())
     assert len(certificate.pictures) == 8
-    predictor = Predictor.open(bundle)
+    predictor = open_predictor(bundle)
     for stored in certificate.pictures:
         assert stored.file is not None
         assert stored.file in bundle.manifest.files
@@ -136,7 +136,7 @@ def test_a_wrong_graph_is_refused_and_not_shipped(
     assert draft.manifest.chosen_graph == "torchscript"
     assert [g.format for g in draft.manifest.graphs] == ["torchscript"]
     with pytest.raises(BundleError, match="torchscript graph is not served"):
-        Predictor.open(seal(draft, THRESHOLD))
+        open_predictor(seal(draft, THRESHOLD))
 
 
 def test_a_format_that_cannot_be_written_stops_no_other(

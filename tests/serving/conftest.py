@@ -24,7 +24,7 @@ from pixloop.bundle import (
 from pixloop.imaging import Preprocessing
 from pixloop.serving.detector import Detector
 from pixloop.serving.engines import import_openvino
-from pixloop.serving.predictor import Predictor
+from pixloop.serving.predictor import Predictor, open_predictor
 
 SIZE = 8
 #: Of the detector's input.
@@ -174,12 +174,12 @@ def detector_bundle(chosen_graph: GraphFormat, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="session")
 def predictor(bundle: Bundle) -> Predictor:
-    return Predictor.open(bundle)
+    return open_predictor(bundle)
 
 
 @pytest.fixture(scope="session")
 def detector(detector_bundle: Bundle) -> Detector:
-    return Predictor.open(detector_bundle)
+    return open_predictor(detector_bundle)
 
 
 #: A thing in a picture: its colour and its edges.

@@ -12,7 +12,7 @@ from pixloop.bundle import BoxScores, Bundle
 from pixloop.errors import BundleError, ImageError, ServingError
 from pixloop.records import Decision, Detection
 from pixloop.serving.detector import Detector, read_scores
-from pixloop.serving.predictor import Predictor, make_predictor
+from pixloop.serving.predictor import make_predictor, open_predictor
 
 Make = Callable[..., bytes]
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -161,7 +161,7 @@ def test_a_bad_picture_is_named_or_skipped(detector: Detector, make_scene: Make)
 def test_either_graph_finds_the_same(detector_bundle: Bundle, make_scene: Make) -> None:
     picture = make_scene((RED, (20, 10, 60, 50)), (GREEN, (70, 20, 100, 90)))
     first, second = (
-        Predictor.open(detector_bundle, graph).find([picture])[0] for graph in ("onnx", "openvino")
+        open_predictor(detector_bundle, graph).find([picture])[0] for graph in ("onnx", "openvino")
     )
     np.testing.assert_allclose(first.boxes, second.boxes)
     np.testing.assert_allclose(first.scores, second.scores, atol=1e-6)

@@ -16,10 +16,10 @@ from starlette.routing import Route
 
 from pixloop.config import ServingConfig
 from pixloop.serving.app import build_app
+from pixloop.serving.classifier import Classifier
 from pixloop.serving.detector import Detector
 from pixloop.serving.openapi import openapi_document
 from pixloop.serving.page import PAGE_HEADERS, render_page
-from pixloop.serving.predictor import Classifier
 from pixloop.serving.server import _listen
 
 pytestmark = pytest.mark.integration

@@ -17,7 +17,7 @@ from pixloop.errors import DataError
 from pixloop.project import Project
 from pixloop.serving.app import build_app
 from pixloop.serving.detector import Detector
-from pixloop.serving.predictor import Predictor
+from pixloop.serving.predictor import open_predictor
 from pixloop.serving.server import _listen
 
 Make = Callable[..., bytes]
@@ -173,7 +173,7 @@ def test_a_classifiers_pictures_are_drawn_too(
     project = make_project(bundle)
     (answer,) = project.predict([pictures["two.jpg"]], draw=tmp_path / "drawn")
     assert (
-        answer.label == Predictor.open(bundle).predict([pictures["two.jpg"].read_bytes()])[0].label
+        answer.label == open_predictor(bundle).predict([pictures["two.jpg"].read_bytes()])[0].label
     )
     assert answer.boxes is answer.width is None
     with Image.open(tmp_path / "drawn" / "two.jpg") as image:

@@ -13,7 +13,9 @@ from PIL import Image
 from pixloop.bundle import Bundle
 from pixloop.errors import BundleError, ImageError, ImageTooLarge, ServingError
 from pixloop.records import Decision, Prediction
-from pixloop.serving.predictor import BATCH_SIZE, Predictor, decide, make_predictor, softmax
+from pixloop.serving.classifier import softmax
+from pixloop.serving.model import BATCH_SIZE, decide
+from pixloop.serving.predictor import Predictor, make_predictor, open_predictor
 
 Make = Callable[..., bytes]
 
@@ -95,10 +97,10 @@ def test_a_picture_of_too_many_pixels_is_not_decoded(predictor: Predictor) -> No
 
 
 def test_either_graph_can_be_asked_for(bundle: Bundle, make_picture: Make) -> None:
-    answers = [Predictor.open(bundle, g).predict([make_picture()])[0] for g in ("onnx", "openvino")]
+    answers = [open_predictor(bundle, g).predict([make_picture()])[0] for g in ("onnx", "openvino")]
     assert answers[0].label == answers[1].label == "red"
     with pytest.raises(BundleError, match="no torchscript graph"):
-        Predictor.open(bundle, "torchscript")
+        open_predictor(bundle, "torchscript")
 
 
 @pytest.mark.parametrize("name", ["graphs/model.onnx", "graphs/model.xml", "graphs/model.bin"])
@@ -109,7 +111,7 @@ def test_a_graph_that_was_altered_is_not_loaded(bundle: Bundle, name: str, tmp_p
         file.write(b" ")
     graph = "onnx" if name.endswith("onnx") else "openvino"
     with pytest.raises(BundleError, match=name):
-        Predictor.open(Bundle.open(folder), graph)
+        open_predictor(Bundle.open(folder), graph)
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((1, 2)), np.zeros((2, 3)), np.full((1, 3), np.nan)])

@@ -22,7 +22,7 @@ from pixloop.errors import BundleError, ImageError, ServingError
 from pixloop.files import pack
 from pixloop.records import Decision, Detection
 from pixloop.serving.client import Client, predict_over_http
-from pixloop.serving.predictor import Predictor
+from pixloop.serving.predictor import open_predictor
 from pixloop.serving.server import _listen, serve
 
 Make = Callable[..., bytes]
@@ -61,7 +61,7 @@ def test_answers_over_http(url: str, make_picture: Make) -> None:
 
 def test_a_detector_answers_over_http(detector_bundle: Bundle, make_scene: Make) -> None:
     pictures = [make_scene(((0, 204, 0), (i, 10, i + 40, 50))) for i in range(0, 80, 2)]
-    expected = Predictor.open(detector_bundle).predict(pictures)
+    expected = open_predictor(detector_bundle).predict(pictures)
     with running(str(detector_bundle.path)) as (address, _), Client(address) as client:
         detections = client.predict([*pictures, make_scene()])  # more than one request holds
         assert detections[-1] == Detection((), 128, 96)

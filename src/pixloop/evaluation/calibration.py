@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 # The server's own, so that what is calibrated is what is served.
-from pixloop.serving.predictor import softmax as softmax
+
 
 #: Temperatures are sought between these; random answers would drive it to infinity.
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0

@@ -16,7 +16,8 @@ from pixloop.errors import DataError, ImageError
 from pixloop.files import atomic_path
 from pixloop.progress import progress
 from pixloop.records import Decision
-from pixloop.serving.predictor import Classifier, decide, softmax
+from pixloop.serving.classifier import Classifier, softmax
+from pixloop.serving.model import decide
 
 _BATCH = 64
 

@@ -18,8 +18,9 @@ from pixloop.evaluation.page import Evidence
 from pixloop.evaluation.predictions import Predictions, predict_split, write_predictions
 from pixloop.evaluation.report import render_report
 from pixloop.evaluation.summary import summarise
+from pixloop.serving.classifier import Classifier
 from pixloop.serving.detector import Detector
-from pixloop.serving.predictor import Classifier, Predictor
+from pixloop.serving.predictor import open_predictor
 
 Json = dict[str, Any]
 
@@ -39,14 +40,14 @@ class Scoring(Generic[Answers]):
 
 
 def _classify(bundle: Bundle, data: Dataset, description: str) -> Predictions:
-    predictor = Predictor.open(bundle)
+    predictor = open_predictor(bundle)
     if not isinstance(predictor, Classifier):
         raise BundleError(f"{bundle.path} does not classify.")
     return predict_split(predictor, data.split("test"), data.info.classes, description)
 
 
 def _detect(bundle: Bundle, data: Dataset, description: str) -> Detections:
-    predictor = Predictor.open(bundle)
+    predictor = open_predictor(bundle)
     if not isinstance(predictor, Detector):
         raise BundleError(f"{bundle.path} does not detect.")
     return detect_split(predictor, data.split("test"), data.info.classes, description)

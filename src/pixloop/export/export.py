@@ -41,9 +41,10 @@ from pixloop.export.parity import BATCH_SIZES, Reference, compare, input_batches
 from pixloop.export.stored_pictures import spread_evenly, store_pictures
 from pixloop.files import pack, write_text
 from pixloop.imaging import Preprocessing
+from pixloop.serving.classifier import Classifier
 from pixloop.serving.detector import Detector
 from pixloop.serving.engines import Engine, open_engine
-from pixloop.serving.predictor import Classifier, make_predictor
+from pixloop.serving.predictor import make_predictor
 from pixloop.training.models import TrainedModel, load_model
 
 Writer = Callable[[nn.Module, Preprocessing, Path, Task], Graph]

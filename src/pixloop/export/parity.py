@@ -19,8 +19,8 @@ from pixloop.errors import ExportError, ServingError
 from pixloop.export.certificate import GraphParity, refuse, time_graphs
 from pixloop.imaging import InputArray, Preprocessing, decode_image, to_input
 from pixloop.progress import progress
+from pixloop.serving.classifier import softmax
 from pixloop.serving.engines import Engine, Logits, Outputs
-from pixloop.serving.predictor import softmax
 
 BATCH_SIZES = (17, 3, 1)
 

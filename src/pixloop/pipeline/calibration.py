@@ -14,9 +14,9 @@ from pixloop.evaluation.detection.thresholds import choose_box_threshold
 from pixloop.evaluation.thresholds import choose_threshold
 from pixloop.export.export import Draft, seal
 from pixloop.progress import progress
+from pixloop.serving.classifier import Classifier, softmax
 from pixloop.serving.detector import Detector, Found
 from pixloop.serving.engines import Logits
-from pixloop.serving.predictor import Classifier, softmax
 
 _BATCH = 64
 # On fewer pictures a fitted temperature is mostly chance: with 6, it took one model's calibration

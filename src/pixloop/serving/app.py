@@ -12,12 +12,12 @@ from starlette.routing import Route
 
 from pixloop.config import ServingConfig
 from pixloop.errors import ImageError, ImageTooLarge
+from pixloop.serving.classifier import Classifier
 from pixloop.serving.codec import Answer, decode_request, encode_answer
 from pixloop.serving.detector import Detector
 from pixloop.serving.engines import usable_cores
 from pixloop.serving.openapi import openapi_document
 from pixloop.serving.page import PAGE_HEADERS, render_page
-from pixloop.serving.predictor import Classifier
 from pixloop.serving.problems import (
     PICTURE_TOO_LARGE,
     PROBLEM_MEDIA_TYPE,

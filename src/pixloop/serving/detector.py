@@ -11,7 +11,7 @@ from pixloop.errors import BundleError, ServingError
 from pixloop.imaging import InputArray, unfit_boxes
 from pixloop.records import DetectedBox, Detection
 from pixloop.serving.engines import Engine, Outputs
-from pixloop.serving.predictor import Predictor, Size, decide
+from pixloop.serving.model import Model, Size, decide
 
 #: Raw scores are float32: one of 1 means "over 1 - 2^-25", and has no logit without this.
 _NEAREST_SCORE = 2.0**-25
@@ -36,11 +36,11 @@ class Found:
     height: int
 
 
-class Detector(Predictor[Found, Detection]):
+class Detector(Model[Found, Detection]):
     """The predictor of a bundle that detects."""
 
     def __init__(self, manifest: Manifest, engine: Engine) -> None:
-        """Use ``Predictor.open`` or ``make_predictor``.
+        """Use ``predictor.open_predictor`` or ``predictor.make_predictor``.
 
         Raises:
             BundleError: the preprocessing crops, so that parts of a picture would not be seen.

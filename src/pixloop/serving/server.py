@@ -14,7 +14,7 @@ from pixloop.bundle import Bundle
 from pixloop.config import ServingConfig
 from pixloop.errors import ServingError
 from pixloop.serving.app import build_app
-from pixloop.serving.predictor import Predictor
+from pixloop.serving.predictor import open_predictor
 
 #: How long requests may take to finish once the server was told to stop.
 DRAIN_S = 25
@@ -42,7 +42,7 @@ def serve(
     with _listen(settings.host, settings.port) as listener:
         bundle = Bundle.open(bundle_path)
         name = model_name or bundle.manifest.name
-        app = build_app(Predictor.open(bundle), name, settings)
+        app = build_app(open_predictor(bundle), name, settings)
         host, port = listener.getsockname()[:2]
         address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         announce = ready or (lambda url: print(f"serving {name} on {url}", flush=True))

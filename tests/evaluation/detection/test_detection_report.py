@@ -22,7 +22,7 @@ from pixloop.evaluation.detection.report import render_detection_report
 from pixloop.evaluation.detection.summary import summarise_detections
 from pixloop.evaluation.page import Evidence
 from pixloop.serving.detector import Detector
-from pixloop.serving.predictor import Predictor
+from pixloop.serving.predictor import open_predictor
 
 Maker = Callable[..., Path]
 HOSTILE = ('<script>alert("1")</script>', "a' onload='x", "{{ 7 * 7 }} & </style>")
@@ -82,7 +82,7 @@ def scored(make_bundle: Maker, make_dataset: Maker) -> Callable[..., tuple[Any, 
             Bundle.open(make_bundle(**more)),
             Dataset.open(make_dataset(classes=classes)),
         )
-        detector = Predictor.open(bundle)
+        detector = open_predictor(bundle)
         assert isinstance(detector, Detector)
         answers = detect_split(detector, dataset.split("test"), classes, "scoring")
         evidence = Evidence(bundle.manifest, dataset, answers, CERTIFICATE, DATA_REPORT, HISTORY)

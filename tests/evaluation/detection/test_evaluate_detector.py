@@ -14,7 +14,7 @@ from pixloop.data.dataset import Dataset
 from pixloop.errors import BundleError, DataError
 from pixloop.evaluation.detection.precision import measure_precision
 from pixloop.evaluation.evaluate import evaluate
-from pixloop.serving.predictor import Predictor
+from pixloop.serving.predictor import open_predictor
 
 Maker = Callable[..., Path]
 METRICS = {
@@ -106,7 +106,7 @@ def test_scores_what_the_server_answers(
     rows = pq.read_table(tmp_path / "out" / "predictions.parquet").to_pylist()
     test = Dataset.open(dataset).split("test")
     pictures = [row.image for row in test]
-    predictor = Predictor.open(Bundle.open(bundle))
+    predictor = open_predictor(Bundle.open(bundle))
     for row, answer in zip(rows, predictor.predict(pictures), strict=True):
         assert (row["width"], row["height"]) == (answer.width, answer.height)
         for box, served in zip(row["boxes"], answer.boxes, strict=True):

@@ -22,7 +22,7 @@ from pixloop.files import atomic_path
 from pixloop.progress import progress
 from pixloop.records import Decision
 from pixloop.serving.detector import Detector, Found, read_scores
-from pixloop.serving.predictor import decide
+from pixloop.serving.model import decide
 
 _BATCH = 64
 

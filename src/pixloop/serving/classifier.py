@@ -1,0 +1,58 @@
+"""A classifier's answers: the graph's logits as calibrated probabilities."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixloop.errors import ServingError
+from pixloop.imaging import InputArray
+from pixloop.records import Prediction
+from pixloop.serving.engines import Logits
+from pixloop.serving.model import Model, Size, decide
+
+
+class Classifier(Model[Logits, Prediction]):
+    """The predictor of a bundle that classifies."""
+
+    def logits(self, pictures: Sequence[bytes]) -> Logits:
+        """The network's raw answers, float32 (N, K), classes in the manifest's order.
+
+        Raises:
+            ImageError: a picture cannot be read; the message says which, counting from 0.
+        """
+        rows = self._read_all(pictures)
+        return np.array(rows, np.float32).reshape(len(rows), len(self.manifest.classes))
+
+    def _run(self, images: InputArray, sizes: Sequence[Size]) -> Logits:
+        (logits,) = self._engine(images)
+        expected = (len(images), len(self.manifest.classes))
+        if logits.shape != expected or not np.isfinite(logits).all():
+            raise ServingError(
+                f"the graph of {self.manifest.name!r} answered with logits of shape "
+                f"{logits.shape}, or not finite; expected finite ones of shape {expected}."
+            )
+        return logits
+
+    def _decide(self, reading: Logits) -> Prediction:
+        probabilities = softmax(reading, self.manifest.temperature)
+        best = int(probabilities.argmax())
+        score = float(probabilities[best])
+        return Prediction(
+            label=self.manifest.classes[best],
+            score=score,
+            probabilities=dict(zip(self.manifest.classes, probabilities.tolist(), strict=True)),
+            decision=decide(score, self.manifest.threshold),
+        )
+
+
+def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:
+    """Probabilities over the last axis, ``exp(logits / temperature)`` normalised to sum to 1.
+
+    >>> softmax(np.array([0.0, 0.0])).tolist()
+    [0.5, 0.5]
+    """
+    scaled = np.asarray(logits, np.float64) / temperature
+    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    total: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
+    return total
