@@ -11,8 +11,8 @@ from pixloop.evaluation.calibration import (
     fit_temperature,
     negative_log_likelihood,
     reliability,
-    softmax,
 )
+from pixloop.serving.classifier import softmax
 
 
 def draw(pictures: int, temperature: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
