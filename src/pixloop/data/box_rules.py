@@ -89,10 +89,10 @@ def _pictures(index: Index) -> Iterator[list[_BoxRow]]:
 def _check_picture(rows: Sequence[_BoxRow], frame: BoxFrame) -> tuple[list[Checked], list[Finding]]:
     first = rows[0]
     shape = Shape(first.width, first.height, first.orientation)
-    known = first.frame_width is not None and first.frame_height is not None
-    size = (first.frame_width, first.frame_height) if known else None
+    width, height = first.frame_width, first.frame_height
+    size = None if width is None or height is None else (width, height)
     drawn = np.array([[r.x1, r.y1, r.x2, r.y2] for r in rows], np.float64)
-    boxes, findings = to_upright(drawn, size, shape, frame)  # type: ignore[arg-type]
+    boxes, findings = to_upright(drawn, size, shape, frame)
     crowd = np.array([r.crowd for r in rows], bool)
     labels = [r.label for r in rows]
     return check_boxes(boxes, labels, crowd, shape.width, shape.height), findings

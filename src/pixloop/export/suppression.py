@@ -58,7 +58,7 @@ def _keep_by_row(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 
 
 _scripted_keep_by_row: Callable[[Tensor, Tensor, float], Tensor]
-_scripted_keep_by_row = torch.jit.script_if_tracing(_keep_by_row)  # type: ignore[no-untyped-call]
+_scripted_keep_by_row = torch.jit.script_if_tracing(_keep_by_row)  # type: ignore[no-untyped-call]  # as above
 
 
 @torch.library.custom_op("pixloop::keep_mask", mutates_args=())

@@ -158,9 +158,10 @@ def upright_size(picture: Path) -> tuple[int, int]:
         raise DataError(f"{picture} cannot be read: {e}") from e
 
 
-def _orientation(image: object) -> int | None:
+def _orientation(image: Image.Image) -> int | None:
     try:
-        return image.getexif().get(_ORIENTATION)  # type: ignore[attr-defined, no-any-return]
+        value: int | None = image.getexif().get(_ORIENTATION)
+        return value
     except Exception:  # Pillow raises nearly anything on hostile metadata, which then says nothing
         return None
 
