@@ -30,6 +30,7 @@ READ_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 #: scale the long side, fill what is left on the right or at the bottom with the mean colour.
 Resize = Literal["crop", "squash", "letterbox"]
 
+_ORIENTATION = 0x0112
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -84,6 +85,15 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> RgbArray:
         ImageError: it is empty, truncated, corrupt or of an unknown format.
     """
     return to_rgb(open_image(data, max_pixels))
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """How a picture lies, as its EXIF says: 1 to 8; 1, upright, where it says nothing readable."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # Pillow raises nearly anything on hostile EXIF; the pixels are what counts
+        return 1
+    return value if value in range(1, 9) else 1
 
 
 def to_rgb(image: Image.Image) -> RgbArray:

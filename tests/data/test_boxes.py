@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -219,6 +219,8 @@ def test_what_is_kept_is_usable_and_nothing_goes_without_a_reason(boxes, data, w
     orientation=ORIENTATIONS,
     share=st.tuples(*[st.floats(0, 0.4)] * 2, *[st.floats(0.6, 1)] * 2),
 )
+@example(width=10, height=11, orientation=1, share=(0.0, 0.0, 1.0, 1.0))
+@example(width=10, height=11, orientation=6, share=(0.0, 0.0, 1.0, 1.0))
 def test_either_frame_gives_the_same_upright_box(width, height, orientation, share):
     """A box drawn upright, and the same drawn on the stored pixels, end in one place."""
     shape = Shape(width, height, orientation)

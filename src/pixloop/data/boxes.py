@@ -66,7 +66,7 @@ def to_upright(
         size = None
     drawn = _drawn_frame(boxes, size, shape) if frame == "auto" else frame
     whole = shape.stored if drawn == "stored" else shape.upright
-    if frame != "auto" and size and _same_shape(size[::-1], whole):
+    if frame != "auto" and size and _lies(size, whole):
         size = size[::-1]  # told which way up it was, a size the other way up says no more
     findings = []
     if size is None:
@@ -137,6 +137,17 @@ def _same_shape(size: Size, other: Size) -> bool:
     small, large = sorted((size, other))
     scale = (large[0] + large[1]) / (small[0] + small[1])
     return all(abs(a * scale - b) <= max(1.0, scale) for a, b in zip(small, large, strict=True))
+
+
+def _lies(size: Size, other: Size) -> bool:
+    """Whether one is the other turned on its side, rather than upright.
+
+    >>> _lies((4000, 3000), (750, 1000)), _lies((10, 11), (10, 11)), _lies((11, 10), (10, 11))
+    (True, False, True)
+    """
+    if size == other or not _same_shape(size[::-1], other):
+        return False
+    return size[::-1] == other or not _same_shape(size, other)
 
 
 def _holds(size: Size, boxes: Boxes) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from pixloop.errors import ImageError, ImageTooLarge
-from pixloop.imaging import MAX_PIXELS, RgbArray, open_image, to_rgb
+from pixloop.imaging import MAX_PIXELS, RgbArray, exif_orientation, open_image, to_rgb
 
 #: Changes whenever ``inspect`` would say something else about the same bytes, or the index would
 #: keep something else of it.
@@ -25,7 +25,6 @@ MAX_FILE_BYTES = 200_000_000
 TINY_PX = 8
 
 _THUMBNAIL = (16, 16)
-_ORIENTATION = 0x0112
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "MPO": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
@@ -110,7 +109,7 @@ def _inspect(data: bytes, name: str, max_pixels: int) -> Inspection:
         return rejected("not_a_picture", str(e))
     findings = _findings_of_header(image, name)
     format_, mode = image.format or "", image.mode
-    orientation = _orientation(image)
+    orientation = exif_orientation(image)
     try:
         rgb = to_rgb(image)
         upright = None if orientation == 1 else encode_upright(data, max_pixels)
@@ -169,14 +168,6 @@ def _findings_of_header(image: Image.Image, name: str) -> list[Finding]:
     if suffix and suffix not in _SUFFIXES.get(image.format or "", ()):
         findings.append(Finding("extension_mismatch", f"a {image.format} named {suffix}"))
     return findings
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # as above; an unreadable EXIF says nothing, and the pixels are what counts
-        return 1
-    return value if value in range(1, 9) else 1
 
 
 def _facts(rgb: RgbArray, format_: str, mode: str, orientation: int) -> Facts:

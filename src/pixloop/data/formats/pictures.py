@@ -11,9 +11,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pixloop.data.formats.layout import PICTURE_SUFFIXES, split_name, walk
 from pixloop.errors import DataError
-from pixloop.imaging import open_image
+from pixloop.imaging import exif_orientation, open_image
 
-_ORIENTATION = 0x0112
 _LYING = frozenset((5, 6, 7, 8))
 _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{6,}-(?=.)")
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff<>:"/\\|?*]')
@@ -152,18 +151,10 @@ def upright_size(picture: Path) -> tuple[int, int]:
     """
     try:
         with open_image(picture.read_bytes()) as image:
-            lies = _orientation(image) in _LYING
+            lies = exif_orientation(image) in _LYING
             return (image.height, image.width) if lies else (image.width, image.height)
     except OSError as e:
         raise DataError(f"{picture} cannot be read: {e}") from e
-
-
-def _orientation(image: Image.Image) -> int | None:
-    try:
-        value: int | None = image.getexif().get(_ORIENTATION)
-        return value
-    except Exception:  # Pillow raises nearly anything on hostile metadata, which then says nothing
-        return None
 
 
 def _link(picture: Path, target: Path) -> None:
