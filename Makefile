@@ -12,14 +12,11 @@ export UV_PYTHON_DOWNLOADS := never
 demo: $(INSTALLED)
 	$(BIN)/pixloop demo
 
-# Two processes: training after everything else in one process ended in a segmentation fault.
 test: $(INSTALLED)
-	$(BIN)/pytest --ignore=tests/training
-	$(BIN)/pytest tests/training
+	$(BIN)/pytest
 
 test-slow: $(INSTALLED)
-	$(BIN)/pytest -m "slow or integration" --ignore=tests/training
-	$(BIN)/pytest -m "slow or integration" tests/training
+	$(BIN)/pytest -m "slow or integration"
 
 test-all: test test-slow
 

@@ -13,7 +13,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from pixloop.export import onnx, openvino, torchscript
 from pixloop.export.region_pooling import RegionPooling
 from pixloop.imaging import Preprocessing
-from pixloop.serving.engines import import_openvino
+from pixloop.serving.engines import openvino_core
 
 SIZE, CHANNELS, SIDE = 64, 2, 3
 
@@ -90,5 +90,5 @@ def test_every_format_pools_as_torchvision(folder: Path, images: Tensor) -> None
     (answer,) = session.run(None, {"images": images.numpy()})
     np.testing.assert_allclose(answer, expected, atol=1e-5)
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
-    model = import_openvino().Core().compile_model(str(folder / openvino.FILE), "CPU", settings)
+    model = openvino_core().compile_model(str(folder / openvino.FILE), "CPU", settings)
     np.testing.assert_allclose(model({0: images.numpy()})[0], expected, atol=1e-5)

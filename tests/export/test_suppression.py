@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pixloop.export import onnx as onnx_format
 from pixloop.export.suppression import ABSENT, TRANSLATIONS, keep_mask
-from pixloop.serving.engines import import_openvino
+from pixloop.serving.engines import openvino_core
 
 PLACES = 40
 
@@ -120,5 +120,5 @@ def run_onnx(file: Path, boxes: Tensor, scores: Tensor) -> np.ndarray:
 
 
 def run_openvino(file: Path, boxes: Tensor, scores: Tensor) -> np.ndarray:
-    model = import_openvino().Core().compile_model(str(file), "CPU")
+    model = openvino_core().compile_model(str(file), "CPU")
     return np.asarray(model({"boxes": boxes.numpy(), "scores": scores.numpy()})["kept"])

@@ -1,5 +1,7 @@
 """Detectors' graphs, whose outputs are several. ``tests/contracts`` has what engines do alike."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -47,6 +49,31 @@ def test_threads_share_one_and_answers_stay_as_they_were(engine: Engine) -> None
 def test_a_wrong_shape_is_a_serving_error(engine: Engine) -> None:
     with pytest.raises(ServingError, match=r"\(1, 1, 7, 7\)"):
         engine(np.zeros((1, 1, 7, 7), np.float32))
+
+
+_DROP_IN_ANOTHER_THREAD = """
+import faulthandler, os, signal, sys, threading
+from pathlib import Path
+from pixloop.serving.engines import open_engine
+
+faulthandler.enable()  # gives the first thread a stack for signals, as servers and pytest do
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+engines = [open_engine(Path(sys.argv[1]), sys.argv[2], "detection")]
+thread = threading.Thread(target=engines.clear)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_process_survives_signals_when_another_thread_drops_an_engine(
+    detector_bundle: Bundle, format_: str
+) -> None:
+    path = detector_bundle.graph_path(format_)
+    command = [sys.executable, "-c", _DROP_IN_ANOTHER_THREAD, str(path), format_]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 @pytest.mark.parametrize("format_", FORMATS)

@@ -9,7 +9,7 @@ from pixloop.bundle import Graph, Task
 from pixloop.errors import ExportError
 from pixloop.export import onnx
 from pixloop.imaging import Preprocessing
-from pixloop.serving.engines import import_openvino
+from pixloop.serving.engines import import_openvino, openvino_core
 
 FILE = "graphs/model.xml"
 
@@ -43,11 +43,10 @@ def write(
             made = onnx.write(network, preprocessing, Path(temporary), task)
             source = Path(temporary) / made.file
         try:
-            openvino = import_openvino()
-            model = openvino.Core().read_model(str(source))
+            model = openvino_core().read_model(str(source))
             fresh = Path(temporary) / target.name
             # By default the weights would be rounded to 16 bits.
-            openvino.save_model(model, str(fresh), compress_to_fp16=False)
+            import_openvino().save_model(model, str(fresh), compress_to_fp16=False)
         except Exception as e:  # OpenVINO raises bare RuntimeErrors
             reason = " ".join(str(e).split())[:300]
             raise ExportError(f"the network cannot be written for OpenVINO: {reason}") from e

@@ -4,6 +4,7 @@ All compute in float32: what ships is what was measured. OpenVINO would otherwis
 where the CPU has it, which the parity certificate has not seen.
 """
 
+import functools
 import os
 import sys
 import threading
@@ -65,7 +66,7 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
         }
-        self._model = import_openvino().Core().compile_model(str(path), "CPU", settings)
+        self._model = openvino_core().compile_model(str(path), "CPU", settings)
         # By name, since nothing promises an order; a graph without one of them fails here.
         self._outputs = [self._model.output(name) for name in outputs]
         self._of_thread = threading.local()
@@ -114,6 +115,23 @@ def _copied(output: NDArray[Any]) -> NDArray[Any]:
     return np.array(output, np.int64 if output.dtype.kind in "iu" else np.float32)
 
 
+def openvino_core() -> Any:
+    """OpenVINO's ``Core``, one for as long as the process lives.
+
+    When its CPU plugin is loaded, it gives the thread at work a stack for signals. It is unloaded
+    with the last that uses it, and unmaps that stack in whichever thread this happens. The next
+    signal of the first thread then ends the process (SIGSEGV): Ctrl-C on a server that has changed
+    its model is enough. So it stays loaded.
+    """
+    with _core_lock:
+        return _only_core()
+
+
+@functools.cache
+def _only_core() -> Any:
+    return import_openvino().Core()
+
+
 def import_openvino() -> Any:
     """OpenVINO's runtime, without its converter.
 
@@ -130,6 +148,8 @@ def import_openvino() -> Any:
         del sys.modules[converter]
     return openvino
 
+
+_core_lock = threading.Lock()
 
 _OPENERS: dict[str, Callable[[Path, Sequence[str], int], Engine]] = {
     "openvino": OpenVinoEngine,
