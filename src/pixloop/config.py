@@ -12,8 +12,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 FILE_NAME = "pixloop.yaml"
 
@@ -62,6 +64,16 @@ class DataConfig(Section):
     """Pictures with more pixels than this are quarantined."""
     strict: bool = False
     """Warnings of the data report become errors."""
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _is_list(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            # Not a ValueError, before whose message pydantic puts words of its own.
+            raise PydanticCustomError(
+                "list", "expected a list, such as [{names}]", {"names": value}
+            )
+        return value
 
 
 class ModelConfig(Section):

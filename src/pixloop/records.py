@@ -19,19 +19,32 @@ Xyxy = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """Something to report about a picture or a box: its kind, and a few words.
+
+    The kinds, and what is done about each, are in ``data.findings.KINDS``.
+    """
+
+    kind: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Box:
     """One labelled box, as a data format reads it, before anything was checked.
 
     Attributes:
         label: the class of what is in it.
-        xyxy: its edges, in the frame of the sample's ``size``.
+        xyxy: its edges, in the frame of the sample's ``size``; NaN where they cannot be read.
         crowd: a region of many objects (COCO's ``iscrowd``, VOC's ``difficult``): it is neither
             learned, nor is finding or missing something there an error.
+        findings: what the format has to say of it, such as why it cannot be read.
     """
 
     label: str
     xyxy: Xyxy
     crowd: bool = False
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +60,9 @@ class Sample:
             source says nothing about boxes.
         size: width and height of the frame that the boxes are in, as the source has it; (1, 1)
             where they are shares of the picture, None where the source does not say.
+        relative: whether the source has the boxes as shares of the picture, so that they fit it
+            even where ``size`` is not its size.
+        findings: what the format has to say of it, such as why its labels cannot be read.
     """
 
     path: Path
@@ -55,6 +71,8 @@ class Sample:
     source: str = ""
     boxes: tuple[Box, ...] | None = None
     size: tuple[float, float] | None = None
+    relative: bool = False
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

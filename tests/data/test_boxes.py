@@ -126,6 +126,24 @@ def test_the_frame_can_be_said(orientation, size):
     np.testing.assert_allclose(upright, BOX, atol=1e-9)
 
 
+@pytest.mark.parametrize("size", [(100, 60), (50, 30), (640, 640), (10, 300)])
+def test_shares_fit_the_picture_whatever_size_the_labels_state(size):
+    drawn = BOX / [100, 60, 100, 60] * [*size, *size]
+    boxes, findings = to_upright(drawn, size, Shape(100, 60), relative=True)
+    np.testing.assert_allclose(boxes, BOX)
+    assert kinds_of(findings) == ["size_mismatch"] * (size != (100, 60))
+
+
+def test_shares_of_another_size_do_not_tell_which_way_up_they_were_drawn():
+    shape = Shape(100, 60, 6)
+    drawn = BOX / [100, 60, 100, 60] * [640, 640, 640, 640]
+    boxes, findings = to_upright(drawn, (640, 640), shape, relative=True)
+    np.testing.assert_allclose(boxes, BOX)
+    assert kinds_of(findings) == ["size_mismatch", "box_frame_unclear"]
+    stored, _ = to_upright(drawn / 640 * [60, 100, 60, 100], (60, 100), shape, relative=True)
+    np.testing.assert_allclose(stored, turn(BOX / [100, 60, 100, 60] * [60, 100, 60, 100], shape))
+
+
 def check(boxes, labels=None, crowd=None, width=100, height=80):
     boxes = np.array(boxes, np.float64).reshape(-1, 4)
     labels = labels or ["a"] * len(boxes)
@@ -181,6 +199,15 @@ def test_two_classes_in_one_place_are_kept_and_named():
     assert first.left_out is second.left_out is None
     assert kinds_of(second.notes) == ["conflicting_boxes"]
     assert second.notes[0].detail == "box 1, 'cat', is in the same place"
+
+
+def test_boxes_that_overlap_just_as_much_are_in_one_place():
+    nearly = (0, 0, 100, 98)  # 98 % of the other
+    first, second = check([(0, 0, 100, 100), nearly], ["cat", "dog"], height=100)
+    assert first.left_out is second.left_out is None
+    assert kinds_of(second.notes) == ["conflicting_boxes"]
+    _, again = check([(0, 0, 100, 100), nearly], height=100)
+    assert again.left_out.kind == "duplicate_box"
 
 
 def test_a_crowd_is_no_duplicate_of_an_object():

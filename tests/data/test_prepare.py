@@ -329,7 +329,7 @@ def test_pipes_and_names_that_are_no_text_are_left_out(room: Room) -> None:
 def test_strict_turns_warnings_into_an_error_that_lists_them(room: Room, put: Put) -> None:
     room.prepare(strict=True)
     put(room.source / "cat/empty.jpg", b"")
-    with pytest.raises(DataError, match=r"1 empty files \(left out\): cat/empty\.jpg"):
+    with pytest.raises(DataError, match=r"1 empty file \(left out\): cat/empty\.jpg"):
         room.prepare(strict=True)
     assert room.finding("empty")["count"] == 1
     with pytest.raises(DataError, match="no data set"):
@@ -390,7 +390,7 @@ def test_every_kind_of_finding_is_reported_in_words(sided: Room, put: Put) -> No
     put(sided.source / "train/cat/empty.jpg", b"")
     info = sided.prepare()
     lines = summary(info, sided.report)
-    assert "warning: 1 empty files (left out): train/cat/empty.jpg" in lines
+    assert "warning: 1 empty file (left out): train/cat/empty.jpg" in lines
     assert lines[0].startswith("16 pictures in 2 classes: ")
     assert {f["kind"] for f in sided.report["findings"]} <= set(KINDS)
 

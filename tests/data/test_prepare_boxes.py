@@ -169,7 +169,7 @@ def test_bad_boxes_are_left_out_and_listed(room: Room) -> None:
         "empty_box": ["box 2 'cat': 0 wide and 5 high"],
         "invalid_box": ["box 3 'dog': -5 wide and 5 high"],
         "outside_box": ["box 4 'dog': the picture is 48×40"],
-        "unnamed_class": ["box 5 '': the labels do not name its class"],
+        "unnamed_class": ["box 5: labels.json: annotation 28: the category 'no name' has no name."],
         "duplicate_box": ["box 6 'cat': the same as box 1"],
         "conflicting_boxes": ["box 7 'dog': box 1, 'cat', is in the same place"],
         "clipped_box": ["box 8 'dog': 12 px outside, the picture is 48×40"],
@@ -186,7 +186,7 @@ def test_bad_boxes_are_left_out_and_listed(room: Room) -> None:
     assert room.left_out[1]["xyxy"] == [10, 10, 5, 15]
     assert room.left_out[1]["source"] == "labels.json: image 16"
     assert any(
-        line == "warning: 1 boxes without an area (left out): bad.png"
+        line == "warning: 1 box without an area (left out): bad.png"
         for line in summary(Dataset.open(room.output).info, room.report)
     )
 
@@ -411,7 +411,7 @@ def test_preparing_again_inspects_nothing_and_reads_boxes_anew(room: Room) -> No
 def test_strict_counts_findings_of_boxes(room: Room) -> None:
     room.prepare(strict=True)
     room.add("bad.png", ("cat", 1, 1, 20, 20), ("cat", 10, 10, 0, 5))
-    with pytest.raises(DataError, match="1 boxes without an area"):
+    with pytest.raises(DataError, match="1 box without an area"):
         room.prepare(strict=True)
 
 

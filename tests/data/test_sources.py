@@ -450,11 +450,12 @@ def test_a_manifests_pictures_are_fetched_from_s3(tmp_path: Path, bucket: Any) -
         {"source-ref": a, "job": 0, "job-metadata": {"class-name": name}}
         for a, name in zip(addresses, ["cat", "dog", "cat"], strict=True)
     ]
-    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines) + "{broken\n")
     fetched = fetch(str(manifest), tmp_path / "cache")
-    samples = list(read_samples(fetched))
+    *samples, broken = read_samples(fetched)
     assert [s.label for s in samples] == ["cat", "dog", "cat"]
     assert [s.path.read_bytes() for s in samples] == [NOISE, b"two", b"here"]
+    assert broken.findings[0].detail.startswith("out.manifest:4 is not valid JSON")
     bucket.delete_object(Bucket="bucket", Key="flowers/cat/1.jpg")
     assert fetch(str(manifest), tmp_path / "cache") == fetched
 

@@ -15,11 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from pixloop.data.boxes import BoxFrame, Checked, Shape, check_boxes, to_upright
-from pixloop.data.check import Finding
 from pixloop.data.index import Index
+from pixloop.records import Finding
 
+#: Formats' findings for which a box is left out; others are notes.
+_UNUSABLE = ("unreadable_box", "pixel_box", "unnamed_class")
 #: Reasons to leave out a box that say nothing of whether something is there.
-_UNSURE = ("invalid_box", "empty_box", "outside_box", "unnamed_class")
+_UNSURE = (*_UNUSABLE, "invalid_box", "empty_box", "outside_box")
 
 
 class _BoxRow(NamedTuple):
@@ -27,6 +29,7 @@ class _BoxRow(NamedTuple):
     name: str
     frame_width: float | None
     frame_height: float | None
+    relative: int
     width: int
     height: int
     orientation: int
@@ -38,6 +41,18 @@ class _BoxRow(NamedTuple):
     x2: float
     y2: float
     crowd: int
+
+
+def leave_out_unusable(index: Index) -> None:
+    """Leave out the boxes that their format could not read, or that have no class."""
+    for kind in _UNUSABLE:
+        index.db.execute(
+            "UPDATE boxes SET reason = r.kind, detail = r.detail FROM remarks r"
+            " WHERE r.sample = boxes.sample AND r.number = boxes.number AND r.kind = ?"
+            " AND boxes.reason IS NULL",
+            (kind,),
+        )
+    index.exclude_boxes("unnamed_class", "the labels do not name its class", "label = ''")
 
 
 def settle_boxes(index: Index, frame: BoxFrame) -> None:
@@ -78,7 +93,7 @@ def settle_boxes(index: Index, frame: BoxFrame) -> None:
 
 def _pictures(index: Index) -> Iterator[list[_BoxRow]]:
     rows = index.db.execute(
-        "SELECT s.id, s.name, frame_width, frame_height, width, height, orientation,"
+        "SELECT s.id, s.name, frame_width, frame_height, relative, width, height, orientation,"
         " b.id, number, b.label, x1, y1, x2, y2, crowd"
         " FROM kept s JOIN boxes b ON b.sample = s.id WHERE b.reason IS NULL ORDER BY s.id, b.id"
     )
@@ -92,7 +107,7 @@ def _check_picture(rows: Sequence[_BoxRow], frame: BoxFrame) -> tuple[list[Check
     width, height = first.frame_width, first.frame_height
     size = None if width is None or height is None else (width, height)
     drawn = np.array([[r.x1, r.y1, r.x2, r.y2] for r in rows], np.float64)
-    boxes, findings = to_upright(drawn, size, shape, frame)
+    boxes, findings = to_upright(drawn, size, shape, frame, bool(first.relative))
     crowd = np.array([r.crowd for r in rows], bool)
     labels = [r.label for r in rows]
     return check_boxes(boxes, labels, crowd, shape.width, shape.height), findings

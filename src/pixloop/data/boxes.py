@@ -11,16 +11,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pixloop.data.check import Finding
 from pixloop.imaging import Boxes
-from pixloop.records import Xyxy
+from pixloop.records import Finding, Xyxy
 
 Size = tuple[float, float]
 BoxFrame = Literal["auto", "upright", "stored"]
 
 #: Of a box, what is thinner than this is nothing.
 MIN_SIDE_PX = 0.5
-#: Boxes of one class that overlap more are one box drawn twice.
+#: Boxes of one class that overlap as much are one box drawn twice.
 SAME_IOU = 0.98
 
 _SHARES: Size = (1.0, 1.0)
@@ -47,7 +46,11 @@ class Shape(NamedTuple):
 
 
 def to_upright(
-    boxes: Boxes, size: Size | None, shape: Shape, frame: BoxFrame = "auto"
+    boxes: Boxes,
+    size: Size | None,
+    shape: Shape,
+    frame: BoxFrame = "auto",
+    relative: bool = False,
 ) -> tuple[Boxes, list[Finding]]:
     """Bring a picture's boxes into pixels of the upright picture.
 
@@ -58,15 +61,18 @@ def to_upright(
         shape: of the picture.
         frame: which way up the picture was when the boxes were drawn; ``auto``: as its size says,
             and upright where that does not tell.
+        relative: whether the labels have shares of the picture, which hold whatever its size is.
 
     Returns:
         The boxes, shape (M, 4), which may still lie outside the picture, and what is to be said.
     """
     if size is not None and not (np.isfinite(size).all() and min(size) > 0):
         size = None
-    drawn = _drawn_frame(boxes, size, shape) if frame == "auto" else frame
+    # A size that is not the picture's tells of shares no more than that they are shares.
+    telling = _SHARES if relative and size is not None and not _is_of(size, shape) else size
+    drawn = _drawn_frame(boxes, telling, shape) if frame == "auto" else frame
     whole = shape.stored if drawn == "stored" else shape.upright
-    if frame != "auto" and size and _lies(size, whole):
+    if frame != "auto" and size and not relative and _lies(size, whole):
         size = size[::-1]  # told which way up it was, a size the other way up says no more
     findings = []
     if size is None:
@@ -74,13 +80,13 @@ def to_upright(
     elif size == _SHARES:
         boxes = boxes * np.array([*whole, *whole])
     elif size != whole:
-        scaled = _same_shape(size, whole)
+        scaled = relative or _same_shape(size, whole)
         if scaled:
             boxes = boxes * np.array([whole[0] / size[0], whole[1] / size[1]] * 2)
         done = "boxes were scaled" if scaled else "boxes were taken as pixels of the picture"
         picture = f"the picture is {_words(shape.upright)}"
         findings.append(Finding("size_mismatch", f"labels say {_words(size)}, {picture}; {done}"))
-    if frame == "auto" and len(boxes) and not _is_told(boxes, size, shape):
+    if frame == "auto" and len(boxes) and not _is_told(boxes, telling, shape):
         findings.append(Finding("box_frame_unclear", f"EXIF orientation {shape.orientation}"))
     return (turn(boxes, shape) if drawn == "stored" else boxes), findings
 
@@ -126,6 +132,11 @@ def _frames(boxes: Boxes, size: Size | None, shape: Shape) -> tuple[bool, bool]:
             exact = size == shape.upright, size == shape.stored
             return exact if any(exact) else alike
     return _holds(shape.upright, boxes), _holds(shape.stored, boxes)
+
+
+def _is_of(size: Size, shape: Shape) -> bool:
+    """Whether a size is the picture's, or the picture's scaled."""
+    return _same_shape(size, shape.upright) or _same_shape(size, shape.stored)
 
 
 def _same_shape(size: Size, other: Size) -> bool:
@@ -191,7 +202,7 @@ def check_boxes(
     for place, i in enumerate(kept):
         if checked[i].left_out is not None:
             continue
-        overlaps = overlap(edges[place], edges[place + 1 :]) > SAME_IOU
+        overlaps = overlap(edges[place], edges[place + 1 :]) >= SAME_IOU
         for j in (kept[place + 1 + k] for k in np.flatnonzero(overlaps)):
             if checked[j].left_out is None and crowd[i] == crowd[j]:
                 checked[j] = _repeated(checked[j], labels[j], labels[i], i)

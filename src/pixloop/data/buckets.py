@@ -8,8 +8,14 @@ from typing import Any
 
 from pixloop.data.archives import safe_path
 from pixloop.data.formats.layout import MANIFEST_SUFFIXES
-from pixloop.data.formats.manifest import REFERENCE_KEYS, LocalFiles, read_entries, reference
-from pixloop.errors import SourceError
+from pixloop.data.formats.manifest import (
+    REFERENCE_KEYS,
+    LocalFiles,
+    read_entry,
+    read_lines,
+    reference,
+)
+from pixloop.errors import DataError, SourceError
 from pixloop.files import atomic_path, write_text
 from pixloop.progress import progress
 
@@ -70,20 +76,32 @@ def fetch_references(manifest: Path, folder: Path) -> Path:
     local = folder / manifest.name
     with atomic_path(local) as target, target.open("w", encoding="utf-8") as lines:
         find = LocalFiles(manifest.parent.absolute())
-        for number, entry in read_entries(manifest):
-            written = reference(entry, manifest, number)
-            place = find(written)
-            if written.startswith("s3://") and not place.is_file():
-                place = _place(written, folder).relative_to(folder)
-            key = next(k for k in REFERENCE_KEYS if entry.get(k) == written)
-            lines.write(json.dumps(entry | {key: place.as_posix()}, ensure_ascii=False) + "\n")
+        for _, line in read_lines(manifest):
+            lines.write(_localised(line, find, folder) + "\n")
     return local
+
+
+def _localised(line: str, find: LocalFiles, folder: Path) -> str:
+    """A line that names its picture by where it was fetched; preparation reports a broken one."""
+    try:
+        entry = read_entry(line, "")
+        written = reference(entry, "")
+    except DataError:
+        return line.rstrip("\n")
+    place = find(written)
+    if written.startswith("s3://") and not place.is_file():
+        place = _place(written, folder).relative_to(folder)
+    key = next(k for k in REFERENCE_KEYS if entry.get(k) == written)
+    return json.dumps(entry | {key: place.as_posix()}, ensure_ascii=False)
 
 
 def _missing(manifest: Path) -> Iterator[str]:
     find = LocalFiles(manifest.parent)
-    for number, entry in read_entries(manifest):
-        written = reference(entry, manifest, number)
+    for _, line in read_lines(manifest):
+        try:
+            written = reference(read_entry(line, ""), "")
+        except DataError:
+            continue
         if written.startswith("s3://") and not find(written).is_file():
             yield written
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from pixloop.errors import ImageError, ImageTooLarge
 from pixloop.imaging import MAX_PIXELS, RgbArray, exif_orientation, open_image, to_rgb
+from pixloop.records import Finding
 
 #: Changes whenever ``inspect`` would say something else about the same bytes, or the index would
 #: keep something else of it.
@@ -37,14 +38,6 @@ _SUFFIXES = {
 # A neighbour counts as brighter from this many gray levels on: in flat areas, what a JPEG leaves
 # of the background must not decide.
 _DHASH_LEVELS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something to report about a picture: its kind (see ``findings.KINDS``) and a few words."""
-
-    kind: str
-    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

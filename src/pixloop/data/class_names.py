@@ -26,8 +26,6 @@ def tidy(label: str) -> str:
 
 def settle_classes(index: Index, listed: Sequence[str] | None, task: Task) -> None:
     """Bring the tidy labels in the index in line with ``listed``, or name those that look alike."""
-    if task == "detection":
-        index.exclude_boxes("unnamed_class", "the labels do not name its class", "label = ''")
     query = "SELECT label, COUNT(*) FROM {} GROUP BY label ORDER BY label"
     counts = dict(index.db.execute(query.format(_KEPT[task])).fetchall())
     if listed is None:

@@ -1,6 +1,7 @@
 """The data report: every finding, what it means, and what was done about it."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from math import isfinite
 from pathlib import Path
@@ -23,74 +24,135 @@ class Kind(NamedTuple):
     """A kind of finding."""
 
     severity: Severity
-    text: str  #: stands after a count: "3 empty files"
+    words: str  #: stand after a count; of [file|files] the first is for one, the second for others
     action: str
+
+    def text(self, count: int) -> str:
+        """The words that stand after a count.
+
+        >>> Kind("info", "empty [file|files]", "kept").text(1)
+        'empty file'
+        """
+        return re.sub(r"\[(.*?)\|(.*?)\]", r"\1" if count == 1 else r"\2", self.words)
 
 
 #: In the order of the report. What is an "info" is in order; the rest deserves a look.
 KINDS: dict[str, Kind] = {
     "class_not_in_train": Kind(
-        "error", "pictures of classes without a training picture", "left out"
+        "error", "[picture|pictures] of classes without a training picture", "left out"
     ),
     "box_class_not_in_train": Kind(
-        "error", "boxes of classes without a training picture", "left out"
+        "error", "[box|boxes] of classes without a training picture", "left out"
     ),
-    "missing_file": Kind("warning", "files that are named and missing", "left out"),
-    "empty": Kind("warning", "empty files", "left out"),
-    "not_a_picture": Kind("warning", "files that are no pictures", "left out"),
-    "corrupt": Kind("warning", "corrupt or truncated pictures", "left out"),
-    "too_large": Kind("warning", "pictures larger than allowed", "left out"),
-    "unlabelled": Kind("warning", "pictures without a label", "left out"),
-    "unknown_class": Kind("warning", "labels that data.classes does not list", "left out"),
-    "class_not_found": Kind("warning", "listed classes that no label names", "left out"),
-    "similar_classes": Kind("warning", "classes that look like a misspelling", "kept"),
-    "respelt_class": Kind("info", "labels spelt unlike in data.classes", "counted as listed"),
-    "unnamed_class": Kind("warning", "boxes without the name of a class", "left out"),
-    "invalid_box": Kind("warning", "boxes with reversed or meaningless edges", "left out"),
-    "empty_box": Kind("warning", "boxes without an area", "left out"),
-    "outside_box": Kind("warning", "boxes outside their picture", "left out"),
-    "clipped_box": Kind("warning", "boxes partly outside their picture", "clipped"),
-    "clipped_edge": Kind("info", "boxes up to a pixel outside their picture", "clipped"),
-    "duplicate_box": Kind("warning", "boxes drawn twice", "one of each kept"),
+    "unreadable_label": Kind(
+        "warning", "[label|labels] that cannot be read", "left out, with the picture"
+    ),
+    "missing_file": Kind("warning", "[file that is|files that are] named and missing", "left out"),
+    "empty": Kind("warning", "empty [file|files]", "left out"),
+    "not_a_picture": Kind(
+        "warning", "[file that is no picture|files that are no pictures]", "left out"
+    ),
+    "corrupt": Kind("warning", "corrupt or truncated [picture|pictures]", "left out"),
+    "too_large": Kind("warning", "[picture|pictures] larger than allowed", "left out"),
+    "unlabelled": Kind("warning", "[picture|pictures] without a label", "left out"),
+    "unknown_class": Kind("warning", "[label|labels] that data.classes does not list", "left out"),
+    "class_not_found": Kind("warning", "listed [class|classes] that no label names", "left out"),
+    "similar_classes": Kind(
+        "warning", "[class that looks|classes that look] like a misspelling", "kept"
+    ),
+    "respelt_class": Kind(
+        "info", "[label|labels] spelt unlike in data.classes", "counted as listed"
+    ),
+    "unreadable_box": Kind("warning", "[box|boxes] that cannot be read", "left out"),
+    "pixel_box": Kind(
+        "warning", "[box|boxes] in pixels where shares of the picture are expected", "left out"
+    ),
+    "unnamed_class": Kind("warning", "[box|boxes] without the name of a class", "left out"),
+    "invalid_box": Kind("warning", "[box|boxes] with reversed or meaningless edges", "left out"),
+    "empty_box": Kind("warning", "[box|boxes] without an area", "left out"),
+    "outside_box": Kind("warning", "[box outside its|boxes outside their] picture", "left out"),
+    "clipped_box": Kind(
+        "warning", "[box partly outside its|boxes partly outside their] picture", "clipped"
+    ),
+    "clipped_edge": Kind(
+        "info",
+        "[box up to a pixel outside its|boxes up to a pixel outside their] picture",
+        "clipped",
+    ),
+    "duplicate_box": Kind("warning", "[box|boxes] drawn twice", "one of each kept"),
     "conflicting_boxes": Kind(
-        "warning", "boxes of several classes in the same place", "kept; have a look"
+        "warning",
+        "[box|boxes] in the same place as one of another class",
+        "kept; have a look",
     ),
-    "no_box_left": Kind("warning", "pictures whose boxes are all wrong", "left out"),
+    "turned_box": Kind(
+        "info",
+        "[rectangle that is|rectangles that are] turned",
+        "the upright box around each is kept",
+    ),
+    "no_box_left": Kind("warning", "[picture|pictures] whose boxes are all wrong", "left out"),
     "size_mismatch": Kind(
-        "warning", "pictures of another size than their labels say", "kept; have a look"
+        "warning",
+        "[picture|pictures] of another size than the labels say",
+        "kept; have a look",
     ),
-    "size_missing": Kind("info", "pictures whose labels do not tell their size", "kept"),
+    "size_missing": Kind("info", "[picture|pictures] whose labels do not tell a size", "kept"),
     "box_frame_unclear": Kind(
         "warning",
-        "turned pictures whose labels do not tell which way up they were",
+        "turned [picture|pictures] whose labels do not tell which way up the boxes are",
         "boxes taken as the picture is shown; else set data.box_frame",
     ),
-    "no_objects": Kind("info", "pictures in which nothing is", "kept"),
-    "conflicting_labels": Kind("warning", "equal pictures under several labels", "all left out"),
-    "in_train_and_test": Kind("warning", "training pictures that are in test too", "kept in test"),
-    "duplicate": Kind("warning", "exact duplicates", "one of each kept"),
+    "listed_twice": Kind(
+        "warning", "[picture|pictures] that one label file lists twice", "kept once, with all boxes"
+    ),
+    "no_label_file": Kind(
+        "warning",
+        "[picture|pictures] without a label file",
+        "kept as showing nothing; add what was forgotten, else an empty file",
+    ),
+    "no_objects": Kind("info", "[picture|pictures] in which nothing is", "kept"),
+    "conflicting_labels": Kind(
+        "warning", "equal [picture|pictures] under several labels", "all left out"
+    ),
+    "in_train_and_test": Kind(
+        "warning", "training [picture that is|pictures that are] in test too", "kept in test"
+    ),
+    "duplicate": Kind("warning", "exact [duplicate|duplicates]", "one of each kept"),
     "near_duplicate_labels": Kind(
-        "warning", "near-duplicates under several labels", "kept; have a look"
+        "warning", "[near-duplicate|near-duplicates] under several labels", "kept; have a look"
     ),
     "near_duplicate_sides": Kind(
-        "warning", "training pictures that look like a test picture", "moved to test"
+        "warning",
+        "training [picture that looks|pictures that look] like a test picture",
+        "moved to test",
     ),
-    "near_duplicate": Kind("info", "near-duplicates", "kept on one side of the split"),
-    "animated": Kind("warning", "animated pictures", "kept; the first frame counts"),
-    "tiny": Kind("warning", "tiny pictures", "kept"),
-    "single_picture": Kind("warning", "classes with a single picture", "kept"),
-    "class_not_in_test": Kind("warning", "classes without a test picture", "kept"),
-    "class_not_in_validation": Kind("warning", "classes without a validation picture", "kept"),
-    "class_not_in_calibration": Kind("warning", "classes without a calibration picture", "kept"),
-    "moved_to_fill": Kind("info", "pictures of small classes", "moved so that splits have them"),
-    "extension_mismatch": Kind("info", "pictures whose name tells another format", "kept"),
-    "rotated": Kind("info", "pictures that lay on their side", "turned upright"),
+    "near_duplicate": Kind(
+        "info", "[near-duplicate|near-duplicates]", "kept on one side of the split"
+    ),
+    "animated": Kind("warning", "animated [picture|pictures]", "kept; the first frame counts"),
+    "tiny": Kind("warning", "tiny [picture|pictures]", "kept"),
+    "single_picture": Kind("warning", "[class|classes] with a single picture", "kept"),
+    "class_not_in_test": Kind("warning", "[class|classes] without a test picture", "kept"),
+    "class_not_in_validation": Kind(
+        "warning", "[class|classes] without a validation picture", "kept"
+    ),
+    "class_not_in_calibration": Kind(
+        "warning", "[class|classes] without a calibration picture", "kept"
+    ),
+    "moved_to_fill": Kind(
+        "info", "[picture|pictures] of small classes", "moved so that splits have them"
+    ),
+    "extension_mismatch": Kind(
+        "info", "[picture|pictures] whose name tells another format", "kept"
+    ),
+    "rotated": Kind("info", "[picture|pictures] that lay on [its|their] side", "turned upright"),
 }
 
 _FINDINGS = (
     "SELECT reason AS kind, name, detail FROM samples WHERE reason IS NOT NULL"
     " UNION ALL SELECT kind, name, detail FROM notes"
-    " UNION ALL SELECT b.reason, name, 'box ' || number || ' ''' || b.label || ''': ' || b.detail"
+    " UNION ALL SELECT b.reason, name, 'box ' || number ||"
+    " IIF(b.label = '', '', ' ''' || b.label || '''') || ': ' || b.detail"
     " FROM boxes b JOIN samples s ON s.id = b.sample WHERE b.reason IS NOT NULL"
 )
 
@@ -120,13 +182,12 @@ def write_report(index: Index, folder: Path, task: Task) -> dict[str, Any]:
 def summary(info: DatasetInfo, report: dict[str, Any]) -> list[str]:
     """A few lines for a terminal: what the data set holds, and every finding."""
     splits = ", ".join(f"{count} {split}" for split, count in report["splits"].items())
-    holds = f"{report['kept']} pictures in {len(info.classes)} classes"
+    pictures = f"{report['kept']:,} {'picture' if report['kept'] == 1 else 'pictures'}"
+    classes = f"{len(info.classes)} {'class' if len(info.classes) == 1 else 'classes'}"
+    holds = f"{pictures} in {classes}"
     if info.task == "detection":
-        boxes, classes = sum(report["classes"].values()), len(info.classes)
-        holds = (
-            f"{report['kept']:,} pictures with {boxes:,} boxes"
-            f" of {classes} {'class' if classes == 1 else 'classes'}"
-        )
+        boxes = sum(report["classes"].values())
+        holds = f"{pictures} with {boxes:,} {'box' if boxes == 1 else 'boxes'} of {classes}"
     return [f"{holds}: {splits}", *finding_lines(report)]
 
 
@@ -141,7 +202,7 @@ def finding_lines(report: dict[str, Any], least: Severity = "info") -> list[str]
     for finding in report["findings"]:
         if order.index(finding["severity"]) < order.index(least):
             continue
-        text = KINDS[finding["kind"]].text
+        text = KINDS[finding["kind"]].text(finding["count"])
         names = ", ".join(example["path"] for example in finding["examples"][:2])
         more = ", …" if finding["count"] > 2 else ""
         lines.append(

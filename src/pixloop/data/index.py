@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from pixloop.data.check import Inspection
-from pixloop.records import Box
+from pixloop.records import Box, Finding
 
 _SETTINGS = "CREATE TABLE IF NOT EXISTS settings (value TEXT)"
 _FILES = """
@@ -26,21 +26,24 @@ CREATE INDEX IF NOT EXISTS files_sha256 ON files (sha256);
 # given: train or test, as the source says. key: what decides the split, a group's smallest SHA-256.
 # reason: why it is left out. In detection, label says in words what is in the picture, and answer
 # tells one labelling of a picture from another. Once settled, a box that is kept is in pixels of
-# the upright picture. shows: which classes a kept picture shows.
+# the upright picture. remarks: the formats' findings; number is a box's, or 0 where one is about
+# the picture. shows: which classes a kept picture shows.
 _SAMPLES = """
 DROP VIEW IF EXISTS kept;
 DROP VIEW IF EXISTS kept_boxes;
 DROP TABLE IF EXISTS samples;
 DROP TABLE IF EXISTS boxes;
 DROP TABLE IF EXISTS notes;
+DROP TABLE IF EXISTS remarks;
 CREATE TABLE samples (
     id INTEGER PRIMARY KEY, name TEXT, path TEXT, label TEXT, answer TEXT, given TEXT, source TEXT,
-    frame_width REAL, frame_height REAL, box_count INTEGER,
+    frame_width REAL, frame_height REAL, relative INTEGER, box_count INTEGER,
     reason TEXT, detail TEXT, key TEXT, split TEXT);
 CREATE TABLE boxes (
     id INTEGER PRIMARY KEY, sample INTEGER, number INTEGER, label TEXT,
     x1 REAL, y1 REAL, x2 REAL, y2 REAL, crowd INTEGER, reason TEXT, detail TEXT);
 CREATE TABLE notes (kind TEXT, name TEXT, detail TEXT);
+CREATE TABLE remarks (sample INTEGER, number INTEGER, kind TEXT, detail TEXT);
 CREATE VIEW kept AS SELECT * FROM samples JOIN files USING (path) WHERE reason IS NULL;
 CREATE VIEW kept_boxes AS
     SELECT b.*, s.name, s.key, s.split FROM boxes b JOIN samples s ON s.id = b.sample
@@ -63,6 +66,8 @@ class Entry(NamedTuple):
     source: str
     boxes: tuple[Box, ...] | None = None
     size: tuple[float, float] | None = None  #: of the frame that the boxes are in
+    relative: bool = False  #: whether the boxes fit the picture whatever its size is
+    findings: tuple[Finding, ...] = ()
 
 
 class FileState(NamedTuple):
@@ -120,8 +125,8 @@ class Index:
         while batch := list(itertools.islice(numbered, _BATCH)):
             self.db.executemany(
                 "INSERT INTO samples"
-                " (id, name, path, label, given, source, frame_width, frame_height, box_count)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " (id, name, path, label, given, source, frame_width, frame_height, relative,"
+                " box_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (_sample_row(id_, entry) for id_, entry in batch),
             )
             self.db.executemany(
@@ -133,6 +138,10 @@ class Index:
                     for number, box in enumerate(entry.boxes or (), start=1)
                 ),
             )
+            self.db.executemany(
+                "INSERT INTO remarks VALUES (?, ?, ?, ?)",
+                (remark for id_, entry in batch for remark in _remarks(id_, entry)),
+            )
         for table, column in (("samples", "path"), ("samples", "key"), ("boxes", "sample")):
             self.db.execute(f"CREATE INDEX {table}_{column} ON {table} ({column})")
         self.db.commit()
@@ -142,10 +151,14 @@ class Index:
         return int(self.db.execute("SELECT COUNT(*) FROM samples").fetchone()[0])
 
     def files(self) -> Iterator[tuple[str, FileState | None, str | None]]:
-        """Each file that a sample names: path, state when inspected, SHA-256 if turned upright."""
+        """Each file that a sample names: path, state when inspected, SHA-256 if turned upright.
+
+        Without those whose labels cannot be read: they are left out, and may not be pictures.
+        """
         for path, size, mtime_ns, turned in self.db.execute(
             "SELECT DISTINCT s.path, f.size, f.mtime_ns, IIF(f.orientation != 1, f.sha256, NULL)"
             " FROM samples s LEFT JOIN files f USING (path)"
+            " WHERE s.id NOT IN (SELECT sample FROM remarks WHERE kind = 'unreadable_label')"
         ):
             yield path, None if size is None else FileState(path, size, mtime_ns), turned
 
@@ -215,7 +228,15 @@ class Index:
 
 def _sample_row(id_: int, entry: Entry) -> Sequence[Any]:
     count = None if entry.boxes is None else len(entry.boxes)
-    return (id_, *entry[:5], *(entry.size or (None, None)), count)
+    return (id_, *entry[:5], *(entry.size or (None, None)), int(entry.relative), count)
+
+
+def _remarks(id_: int, entry: Entry) -> Iterator[tuple[int, int, str, str]]:
+    """What the format has said of a sample, and of its boxes by their numbers."""
+    about = [(0, entry.findings)]
+    about += [(number, box.findings) for number, box in enumerate(entry.boxes or (), start=1)]
+    for number, findings in about:
+        yield from ((id_, number, found.kind, found.detail) for found in findings)
 
 
 def _file_row(state: FileState, inspection: Inspection) -> tuple[Any, ...]:

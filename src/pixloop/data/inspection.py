@@ -10,9 +10,10 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
-from pixloop.data.check import MAX_FILE_BYTES, Finding, Inspection, inspect
+from pixloop.data.check import MAX_FILE_BYTES, Inspection, inspect
 from pixloop.data.index import FileState
 from pixloop.files import atomic_path
+from pixloop.records import Finding
 
 _CHUNK = 32
 # Other processes take a second or two to start: what is done by then needs none.

@@ -33,10 +33,13 @@ from pixloop.data.inspection import cores, inspect_files
 from pixloop.data.rules import apply_rules, kept_classes
 from pixloop.errors import DataError
 from pixloop.progress import progress, track
-from pixloop.records import Box
+from pixloop.records import Box, Finding
 
 #: How many classes there must be to learn something.
 _LEAST_CLASSES: dict[Task, int] = {"classification": 2, "detection": 1}
+
+#: Findings of labels that are not written as their format is.
+_MALFORMED = ("unreadable_label", "unreadable_box", "pixel_box")
 
 
 def prepare(
@@ -61,13 +64,14 @@ def prepare(
     Raises:
         DataError: there are no labels, too few classes have a usable picture (two are needed, in
             detection one), or ``config.strict`` is set and there are warnings. The data report is
-            written anyway.
+            written anyway. Or most labels cannot be read.
     """
     output.mkdir(parents=True, exist_ok=True)
     (output / MANIFEST).unlink(missing_ok=True)
     index = Index.open(work / "index.sqlite", f"{check.VERSION} {config.max_pixels}")
     try:
         index.add_samples(track(_entries(config, train, test, task), "listing pictures"))
+        _refuse_misread(index, train)
         _inspect(index, config, work / "upright")
         apply_rules(index, config, task, work)
         report = write_report(index, output, task)
@@ -100,11 +104,18 @@ def _entries(config: DataConfig, train: Path, test: Path | None, task: Task) -> 
                 _storable(sample.source),
                 tuple(map(_tidy_box, sample.boxes or ())) if boxed else None,
                 sample.size,
+                sample.relative,
+                tuple(map(_storable_finding, sample.findings)),
             )
 
 
 def _tidy_box(box: Box) -> Box:
-    return replace(box, label=_storable(tidy(box.label)))
+    findings = tuple(map(_storable_finding, box.findings))
+    return replace(box, label=_storable(tidy(box.label)), findings=findings)
+
+
+def _storable_finding(found: Finding) -> Finding:
+    return replace(found, detail=_storable(found.detail))
 
 
 def _storable(text: str) -> str:
@@ -120,6 +131,27 @@ def _name(path: Path, folder: Path) -> str:
     """The picture's name below its source; a file elsewhere goes by its own name alone."""
     name = os.path.relpath(path, folder)
     return path.name if name.startswith("..") else Path(name).as_posix()
+
+
+def _refuse_misread(index: Index, train: Path) -> None:
+    """Stop where most labels cannot be read: it is the format that is wrong, and not some labels.
+
+    Raises:
+        DataError: it is more than half of them; the message has the first.
+    """
+    where = f"FROM remarks WHERE kind IN {_MALFORMED}"
+    bad, labels = index.db.execute(
+        f"SELECT (SELECT COUNT(*) {where}), (SELECT COUNT(*) FROM boxes)"  # noqa: S608
+        " + (SELECT COUNT(*) FROM samples WHERE label IS NOT NULL)"
+        " + (SELECT COUNT(*) FROM remarks WHERE kind = 'unreadable_label')"
+    ).fetchone()
+    if 2 * bad > labels:
+        some = index.db.execute(f"SELECT detail {where} ORDER BY detail LIMIT 3")
+        raise DataError(
+            f"{train}: {bad} of {labels} labels cannot be read. Perhaps the format was misread: see"
+            " data.format, or mend the labels. The first are:\n"
+            + "\n".join(detail for (detail,) in some)
+        )
 
 
 def _inspect(index: Index, config: DataConfig, upright: Path) -> None:

@@ -2,7 +2,7 @@
 
 In this order:
 
-1. what cannot be read is left out, and what has no label;
+1. what cannot be read is left out, be it a picture, its labels or a box, and what has no label;
 2. labels of other classes than those listed are left out (see ``class_names``);
 3. boxes are brought into their pictures, or left out (see ``box_rules``);
 4. the same picture under two labels, or with two sets of boxes, is left out, every copy of it;
@@ -22,7 +22,7 @@ import numpy as np
 
 from pixloop.bundle import Task
 from pixloop.config import DataConfig
-from pixloop.data.box_rules import settle_boxes
+from pixloop.data.box_rules import leave_out_unusable, settle_boxes
 from pixloop.data.class_names import settle_classes
 from pixloop.data.dataset import SplitName
 from pixloop.data.duplicates import group_near_duplicates
@@ -43,6 +43,7 @@ def apply_rules(index: Index, config: DataConfig, task: Task, work: Path) -> Non
     _list_shown(index, task)
     _choose_splits(index, config, task)
     _note_thin_classes(index)
+    _note_remarks(index)
     index.db.commit()
 
 
@@ -53,9 +54,12 @@ def kept_classes(index: Index) -> list[str]:
 
 def _leave_out_unreadable(index: Index, task: Task) -> None:
     index.exclude(
+        "unreadable_label", "SELECT sample, detail FROM remarks WHERE kind = 'unreadable_label'"
+    )
+    index.exclude(
         "missing_file",
         "SELECT s.id, 'named by ' || s.source FROM samples s LEFT JOIN files f USING (path)"
-        " WHERE f.path IS NULL",
+        " WHERE f.path IS NULL AND s.reason IS NULL",
     )
     first = "json_extract(findings, '$[0][{}]')"
     kinds = index.db.execute(f"SELECT DISTINCT {first.format(0)} FROM files WHERE NOT usable")  # noqa: S608
@@ -67,6 +71,8 @@ def _leave_out_unreadable(index: Index, task: Task) -> None:
         )
     answer = "label" if task == "classification" else "box_count"
     index.exclude("unlabelled", f"SELECT id, source FROM kept WHERE {answer} IS NULL")  # noqa: S608
+    if task == "detection":
+        leave_out_unusable(index)
 
 
 def _leave_out_contradictions(index: Index, task: Task) -> None:
@@ -262,8 +268,24 @@ def _note_thin_classes(index: Index) -> None:
             split,
             split,
         )
+
+
+def _note_remarks(index: Index) -> None:
+    """Note what the formats have said of pictures and boxes that are kept."""
     index.note(
         "no_objects",
         "SELECT name, 'no boxes' FROM kept WHERE box_count IS NOT NULL"
-        " AND id NOT IN (SELECT sample FROM kept_boxes)",
+        " AND id NOT IN (SELECT sample FROM kept_boxes)"
+        " AND id NOT IN (SELECT sample FROM remarks WHERE kind = 'no_label_file')",
+    )
+    for kind in ("no_label_file", "listed_twice"):
+        index.note(
+            kind,
+            "SELECT name, r.detail FROM kept k JOIN remarks r ON r.sample = k.id WHERE kind = ?",
+            kind,
+        )
+    index.note(
+        "turned_box",
+        "SELECT b.name, 'box ' || number || ' ''' || label || ''': ' || r.detail"
+        " FROM kept_boxes b JOIN remarks r USING (sample, number) WHERE kind = 'turned_box'",
     )

@@ -1,8 +1,10 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from pixloop.records import Sample
 
 
 @pytest.fixture
@@ -15,3 +17,16 @@ def put_picture() -> Callable[[Path], Path]:
         return file
 
     return put_picture
+
+
+@pytest.fixture
+def said() -> Callable[[Iterable[Sample]], list[tuple[str, str]]]:
+    """``said(samples)``: kind and words of the findings of samples and of their boxes."""
+
+    def said(samples: Iterable[Sample]) -> list[tuple[str, str]]:
+        found = []
+        for sample in samples:
+            found += [*sample.findings, *(f for b in sample.boxes or () for f in b.findings)]
+        return [(finding.kind, finding.detail) for finding in found]
+
+    return said

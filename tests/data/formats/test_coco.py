@@ -6,7 +6,7 @@ import pytest
 
 from pixloop.data.formats import coco, read_samples
 from pixloop.errors import DataError
-from pixloop.records import Box
+from pixloop.records import Box, Finding
 
 CATEGORIES = [{"id": 0, "name": "animals", "supercategory": "none"}, {"id": 3, "name": "red cat"}]
 
@@ -40,7 +40,13 @@ def test_boxes_are_passed_on_as_they_are(tmp_path: Path) -> None:
     assert first.boxes == (
         Box("red cat", (1, 2, 11, 22.5)),
         Box("red cat", (5, 5, 5, 3), crowd=True),
-        Box("", (-5, 0, 895, 3)),
+        Box(
+            "",
+            (-5, 0, 895, 3),
+            findings=(
+                Finding("unnamed_class", "labels.json: annotation 3: the category 7 has no name."),
+            ),
+        ),
     )
     assert (first.size, first.label, first.source) == ((64, 48), None, "labels.json: image 0")
     assert (empty.boxes, empty.path) == ((), tmp_path / "empty.jpg")
@@ -95,27 +101,106 @@ def test_sizes_that_say_nothing_are_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("annotation", "message"),
+    [
+        ({"id": 8, "image_id": 0, "bbox": [1, 2, 3]}, "annotation 8: expected a bbox of 4 numbers"),
+        ({"id": 8, "image_id": 0}, "annotation 8: expected a bbox of 4 numbers, got None"),
+        (
+            {"id": 8, "image_id": 0, "bbox": [1, 2, "x", 4]},
+            "annotation 8: expected a number, got 'x'",
+        ),
+        ({"image_id": 0, "bbox": 3}, "entry 1 of 'annotations': expected a bbox of 4 numbers"),
+    ],
+)
+def test_an_annotation_that_cannot_be_read_is_named_and_others_stay(
+    tmp_path: Path, said, annotation: Any, message: str
+) -> None:
+    value = content("1.jpg")
+    value["annotations"].insert(0, annotation)
+    put(tmp_path / "labels.json", value)
+    (sample,) = read_samples(tmp_path, task="detection")
+    ((kind, words),) = said([sample])
+    assert kind == "unreadable_box"
+    assert words.startswith(f"labels.json: {message}")
+    assert sample.boxes is not None
+    assert sample.boxes[1:] == (Box("red cat", (1, 2, 11, 22.5)),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message", "picture"),
     [
         (
-            {"annotations": [{"id": 9, "image_id": 0, "bbox": [1, 2, 3]}]},
-            "annotation 9: expected a bbox",
-        ),
-        ({"annotations": [{"id": 9, "image_id": 0}]}, "annotation 9: expected a bbox"),
-        (
-            {"annotations": [{"id": 9, "image_id": 0, "bbox": [1, 2, "x", 4]}]},
-            "annotation 9: expected a number, got 'x'",
-        ),
-        (
             {"annotations": [{"id": 9, "image_id": 5, "bbox": [1, 2, 3, 4]}]},
-            "1 annotations are of image '5', which is not in 'images'",
+            "annotation 9 is of image '5'; 'images' names no file for it.",
+            "labels.json",
         ),
-        ({"annotations": [{"id": 9, "bbox": [1, 2, 3, 4]}]}, "annotation 9 names an image by None"),
-        ({"annotations": [7]}, "entry 1 of 'annotations' is no object"),
+        (
+            {"annotations": [{"id": 9, "bbox": [1, 2, 3, 4]}]},
+            "annotation 9 names an image by None; expected a number or text.",
+            "labels.json",
+        ),
+        ({"annotations": [7]}, "entry 1 of 'annotations' is no object.", "labels.json"),
+        (
+            {"images": [{"id": 4}], "annotations": []},
+            "image 4 is no object with a file_name.",
+            "labels.json",
+        ),
+        ({"images": [5], "annotations": []}, "entry 1 of 'images' is no object", "labels.json"),
+        (
+            {"images": [{"id": [], "file_name": "a/1.jpg"}], "annotations": []},
+            "image [] names an image by []; expected a number or text.",
+            "1.jpg",
+        ),
+    ],
+)
+def test_what_is_of_no_picture_is_named_and_so_is_a_picture_without_labels(
+    tmp_path: Path, said, changes: dict[str, Any], message: str, picture: str
+) -> None:
+    put(tmp_path / "labels.json", content("1.jpg") | changes)
+    faulty = [s for s in read_samples(tmp_path, task="detection") if s.findings]
+    ((kind, words),) = said(faulty)
+    assert kind == "unreadable_label"
+    assert words.startswith(f"labels.json: {message}")
+    assert [(s.path.name, s.boxes) for s in faulty] == [(picture, None)]
+
+
+def test_pictures_with_one_id_are_not_known_to_be_empty(tmp_path: Path, said) -> None:
+    images = [{"id": i, "file_name": f"{name}.jpg"} for i, name in ((0, "a"), (0, "b"), (1, "c"))]
+    put(tmp_path / "labels.json", content(images=images))
+    samples = list(read_samples(tmp_path, task="detection"))
+    assert [s.boxes for s in samples] == [None, None, ()]
+    assert (
+        said(samples)
+        == [("unreadable_label", "labels.json: image 0: other pictures have the id '0' too.")] * 2
+    )
+
+
+def test_a_picture_that_is_listed_twice_has_the_boxes_of_both(tmp_path: Path, said) -> None:
+    value = content("1.jpg", "1.jpg", "2.jpg")
+    value["images"][0] |= {"width": 0}
+    value["annotations"].append({"id": 10, "image_id": 1, "category_id": 3, "bbox": [5, 5, 9, 9]})
+    put(tmp_path / "labels.json", value)
+    first, second = read_samples(tmp_path, task="detection")
+    assert first.boxes == (Box("red cat", (1, 2, 11, 22.5)), Box("red cat", (5, 5, 14, 14)))
+    assert first.size == (64, 48)
+    assert said([first, second]) == [("listed_twice", "labels.json: images 0, 1")]
+    value["images"][0] |= {"width": 640}
+    put(tmp_path / "labels.json", value)
+    first, _ = read_samples(tmp_path, task="detection")
+    assert first.boxes is None
+    assert said([first]) == [
+        (
+            "unreadable_label",
+            "labels.json: image 0 is listed more than once, with different sizes.",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
         ({"annotations": {}}, "expected 'annotations' to be a list"),
-        ({"images": [{"id": 0}]}, "image 0 has no file_name"),
-        ({"images": [{"id": [], "file_name": "1.jpg"}]}, r"names an image by \[\]"),
-        ({"images": [{"id": 0, "file_name": "1.jpg"}] * 2}, "two images with the id '0'"),
+        ({"categories": ["cat"]}, "expected 'categories' to be a list of objects"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, changes: dict, message: str) -> None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pixloop.data.formats import FORMATS, WritableFormat, write_samples
+from pixloop.data.formats import FORMATS, WritableFormat, voc, write_samples, yolo
 from pixloop.errors import DataError
 from pixloop.records import Box, Sample
 
@@ -85,3 +85,25 @@ def test_damaged_labels(module, data: st.DataObject, written: Path, tmp_path_fac
     with contextlib.suppress(DataError):
         if module.matches(folder):
             list(module.read(folder))
+
+
+@pytest.mark.parametrize(
+    ("module", "labels"),
+    [(voc, "Annotations/*.xml"), (yolo, "labels/*/*.txt")],
+    ids=["voc", "yolo"],
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_a_damaged_label_file_stops_nothing_and_loses_no_picture(
+    module, labels: str, data: st.DataObject, written: Path, tmp_path_factory
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged") / "labels"
+    shutil.copytree(written / module.NAME, folder)
+    before = {sample.path: sample.boxes for sample in module.read(folder)}
+    file = data.draw(st.sampled_from(sorted(folder.glob(labels))))
+    damage(file, data.draw)
+    after = {sample.path: sample for sample in module.read(folder)}
+    assert after.keys() == before.keys()
+    for path, boxes in before.items():
+        if boxes and path.stem != file.stem:
+            assert after[path].boxes == boxes

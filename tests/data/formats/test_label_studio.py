@@ -6,7 +6,7 @@ import pytest
 
 from pixloop.data.formats import read_samples
 from pixloop.errors import DataError
-from pixloop.records import Box, Sample
+from pixloop.records import Box, Finding, Sample
 
 
 def region(label: str | None = "cat", **value: Any) -> dict[str, Any]:
@@ -65,6 +65,39 @@ def test_percent_become_pixels(tmp_path: Path) -> None:
 def test_the_box_around_a_turned_rectangle(tmp_path: Path, degrees: float, expected) -> None:
     ((box,),) = boxes(tmp_path, task(annotation(region(rotation=degrees))))
     assert box.xyxy == pytest.approx(expected)
+
+
+def test_a_turned_rectangle_is_named(tmp_path: Path, said) -> None:
+    samples = read(put(tmp_path, task(annotation(region(rotation=30), region(id="r2")))))
+    assert said(samples) == [
+        ("turned_box", "export.json: task 4, region r1 is turned by 30 degrees")
+    ]
+    # By hand: 128 wide, 240 high, turned clockwise on (64, 48); y points down.
+    ((box, _),) = (sample.boxes or () for sample in samples)
+    cos, sin = 3**0.5 / 2, 0.5
+    expected = (64 - 240 * sin, 48, 64 + 128 * cos, 48 + 128 * sin + 240 * cos)
+    assert box.xyxy == pytest.approx(expected)
+
+
+def test_percent_need_no_original_size_unless_turned(tmp_path: Path, said) -> None:
+    bare = region() | {"original_width": 0}
+    turned = region(id="r2", rotation=30) | {"original_width": None}
+    (sample,) = read(put(tmp_path, task(annotation(bare))))
+    assert sample.boxes == (Box("cat", pytest.approx((0.1, 0.1, 0.3, 0.6))),)
+    assert (sample.size, sample.relative) == ((1, 1), True)
+    assert said(read(put(tmp_path, task(annotation(bare, turned))))) == [
+        (
+            "unreadable_box",
+            "export.json: task 4, region r2 is turned, and has no original_width and"
+            " original_height to turn it in.",
+        )
+    ]
+
+
+def test_regions_of_several_sizes_are_percent_of_one_picture(tmp_path: Path) -> None:
+    other = region(id="r2") | {"original_width": 64, "original_height": 480}
+    ((first, second),) = boxes(tmp_path, task(annotation(region(), other)))
+    assert first.xyxy == second.xyxy == pytest.approx((64, 48, 192, 288))
 
 
 def test_the_newest_annotation_that_was_not_cancelled_counts(tmp_path: Path) -> None:
@@ -149,17 +182,57 @@ def test_rectangles_are_not_for_classification(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "message"),
+    ("part", "message"),
     [
-        (task(annotation(region(x="wide"))), "task 4, region r1, x: expected a number, got 'wide'"),
-        (task(annotation(region() | {"value": None})), "region r1, x: expected a number, got None"),
-        (task(annotation(region() | {"original_width": 0})), "region r1 has no original_width"),
-        (task(annotation(region() | {"image_rotation": 90})), "turned by 90 degrees"),
-        ({"id": 4, "data": {"text": "x"}}, "task 4 has 0 pictures in its data"),
-        ({"id": 4, "data": {"a": "1.jpg", "b": "2.jpg"}}, "task 4 has 2 pictures in its data"),
-        ({"id": 4, "annotation_id": 2, "image": "1.jpg"}, "as JSON, not as JSON-MIN"),
+        (region(x="wide"), ", x: expected a number, got 'wide'."),
+        (region() | {"value": None}, ", x: expected a number, got None."),
+        (region() | {"image_rotation": 90}, ": the picture was turned by 90 degrees"),
+        (region(rotation="left"), ", rotation: expected a number, got 'left'."),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path: Path, entry: Any, message: str) -> None:
-    with pytest.raises(DataError, match=rf"export\.json.*{message}"):
-        read(put(tmp_path, entry))
+def test_a_region_that_cannot_be_read_is_named_and_others_stay(
+    tmp_path: Path, said, part: Any, message: str
+) -> None:
+    (sample,) = read(put(tmp_path, task(annotation(part, region(id="r2")))))
+    ((kind, words),) = said([sample])
+    assert kind == "unreadable_box"
+    assert words.startswith(f"export.json: task 4, region r1{message}")
+    assert sample.boxes is not None
+    assert sample.boxes[1:] == (Box("cat", (64, 48, 192, 288)),)
+
+
+def test_a_region_without_a_label_is_named(tmp_path: Path) -> None:
+    ((box,),) = boxes(tmp_path, task(annotation(region(None))))
+    assert box.findings == (
+        Finding("unnamed_class", "export.json: task 4, region r1 has no label."),
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "message", "picture"),
+    [
+        ({"id": 4, "data": {"text": "x"}}, "task 4 has 0 pictures in its data", "export.json"),
+        (
+            {"id": 4, "data": {"a": "1.jpg", "b": "2.jpg"}},
+            "task 4 has 2 pictures in its data; expected one.",
+            "export.json",
+        ),
+        (
+            {"id": 4, "annotation_id": 2, "image": "1.jpg"},
+            "task 4 is no task with data. Export from Label Studio as JSON, not as JSON-MIN.",
+            "export.json",
+        ),
+        (3, "entry 2 is no task with data", "export.json"),
+        (task({"result": 3}), "task 4: expected result to be a list of objects", "1.jpg"),
+        (task(image="2.jpg") | {"annotations": [1]}, "task 4: expected annotations", "2.jpg"),
+    ],
+)
+def test_a_task_that_cannot_be_read_is_named_and_others_stay(
+    tmp_path: Path, said, entry: Any, message: str, picture: str
+) -> None:
+    good, bad = read(put(tmp_path, task(annotation(region())), entry))
+    ((kind, words),) = said([good, bad])
+    assert kind == "unreadable_label"
+    assert words.startswith(f"export.json: {message}")
+    assert (bad.boxes, bad.path.name) == (None, picture)
+    assert good.boxes == (Box("cat", (64, 48, 192, 288)),)

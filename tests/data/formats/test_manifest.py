@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pixloop.data.formats import read_samples
 from pixloop.errors import DataError
-from pixloop.records import Box
+from pixloop.records import Box, Finding
 
 
 def write(file: Path, *entries: Any) -> Path:
@@ -81,18 +81,32 @@ def test_a_folder_with_train_and_test_manifests(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "message"),
+    ("line", "message"),
     [
-        ('{"image": "1.jpg"}\n{"image": \n', r"labels\.jsonl:2 is not valid JSON"),
-        ('{"image": "1.jpg"}\n[1]\n', r"labels\.jsonl:2 is not a JSON object"),
-        ('{"image": "1.jpg"}\n{"label": "a"}\n', r"labels\.jsonl:2 names no picture"),
-        ('{"image": "1.jpg", "split": "x"}\n', r"labels\.jsonl:1: split 'x'"),
-        ('{"other": "1.jpg"}\n', "holds no labels"),
+        ('{"image": ', " is not valid JSON: "),
+        ("[1]", " is not a JSON object."),
+        ('{"label": "a"}', " names no picture; expected one of source-ref, image, "),
+        ('{"image": "1.jpg", "split": "x"}', ": split 'x' is not train, validation or test."),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path: Path, lines: str, message: str) -> None:
-    (tmp_path / "labels.jsonl").write_text(lines)
-    with pytest.raises(DataError, match=message):
+def test_a_line_that_cannot_be_read_is_named_and_others_stay(
+    tmp_path: Path, said, line: str, message: str
+) -> None:
+    (tmp_path / "labels.jsonl").write_text(
+        f'{line}\n{{"image": "2.jpg", "label": "a", "split": "test"}}\n'
+    )
+    bad, good = read_samples(tmp_path)
+    ((kind, words),) = said([bad])
+    assert kind == "unreadable_label"
+    assert words.startswith(f"labels.jsonl:1{message}")
+    assert bad.label is None
+    assert bad.path.name == ("1.jpg" if "1.jpg" in line else "labels.jsonl")
+    assert (good.path.name, good.label, good.split) == ("2.jpg", "a", "test")
+
+
+def test_other_json_lines_are_no_manifest(tmp_path: Path) -> None:
+    (tmp_path / "labels.jsonl").write_text('{"other": "1.jpg"}\n')
+    with pytest.raises(DataError, match="holds no labels"):
         list(read_samples(tmp_path))
 
 
@@ -121,7 +135,13 @@ def test_a_bounding_box_job(tmp_path: Path) -> None:
         checked,
     )
     one, two, three, four = read_samples(file, task="detection")
-    assert one.boxes == (Box("red cat", (1, 2, 11, 22.5)), Box("", (-3, 2, -3, 22.5)))
+    unnamed = Finding(
+        "unnamed_class", "out.manifest:1: annotation 2: the class map has no class_id 7."
+    )
+    assert one.boxes == (
+        Box("red cat", (1, 2, 11, 22.5)),
+        Box("", (-3, 2, -3, 22.5), findings=(unnamed,)),
+    )
     assert (one.size, one.label, one.source) == ((64, 48), None, "out.manifest:1")
     assert (two.boxes, two.size) == ((), None)
     assert (three.boxes, len(four.boxes or ())) == (None, 1)
@@ -137,16 +157,28 @@ def test_the_last_bounding_box_job_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (box_job("1.jpg", box(), box(left="x")), "annotation 2: expected a number, got 'x'"),
-        (box_job("1.jpg", {"class_id": 0}), "annotation 1: expected a number, got None"),
-        (box_job("1.jpg", 3), "annotation 1 is no object"),
-        (box_job("1.jpg", annotations={}), "expected annotations to be a list"),
+        (box_job("1.jpg", box(left="x"), box()), "annotation 1: expected a number, got 'x'."),
+        (box_job("1.jpg", {"class_id": 0}, box()), "annotation 1: expected a number, got None."),
+        (box_job("1.jpg", 3, box()), "annotation 1 is no object."),
     ],
 )
-def test_a_box_that_cannot_be_read_is_named(tmp_path: Path, entry: Any, message: str) -> None:
+def test_a_box_that_cannot_be_read_is_named_and_others_stay(
+    tmp_path: Path, said, entry: Any, message: str
+) -> None:
     file = write(tmp_path / "a.manifest", box_job(), entry)
-    with pytest.raises(DataError, match=rf"a\.manifest:2: {message}"):
-        list(read_samples(file, task="detection"))
+    _, sample = read_samples(file, task="detection")
+    assert said([sample]) == [("unreadable_box", f"a.manifest:2: {message}")]
+    assert sample.boxes is not None
+    assert sample.boxes[1:] == (Box("red cat", (1, 2, 11, 22.5)),)
+
+
+def test_boxes_that_are_no_list_are_not_none(tmp_path: Path, said) -> None:
+    file = write(tmp_path / "a.manifest", box_job(), box_job("1.jpg", annotations={}))
+    _, sample = read_samples(file, task="detection")
+    assert said([sample]) == [
+        ("unreadable_label", "a.manifest:2: expected annotations to be a list.")
+    ]
+    assert (sample.boxes, sample.path.name) == (None, "1.jpg")
 
 
 def test_a_manifest_for_the_other_task_says_so(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from pixloop.data.formats import (
     write_samples,
     yolo,
 )
+from pixloop.data.formats.boxes import unreadable_box, unreadable_sample
 from pixloop.errors import DataError
 from pixloop.records import Box, Sample
 
@@ -209,6 +210,12 @@ def test_what_cannot_be_written_is_refused(pictures: list[Picture], tmp_path: Pa
     bell = Sample(path, None, boxes=(Box("a\a", (0, 0, 1, 1)),), size=(40, 30))
     with pytest.raises(DataError, match="XML cannot hold the class"):
         write_samples([bell], tmp_path / "voc", "voc")
+    broken = Sample(path, None, boxes=(unreadable_box(DataError("1.txt:2: got 4 words.")),))
+    with pytest.raises(DataError, match=r"1\.txt:2: got 4 words\. What cannot be read"):
+        write_samples([broken], tmp_path / "coco", "coco")
+    unknown = unreadable_sample(path, "1.xml", DataError("1.xml is not valid XML."))
+    with pytest.raises(DataError, match=r"1\.xml is not valid XML\. What cannot be read"):
+        write_samples([unknown], tmp_path / "coco", "coco")
     surrogate = Sample(path, None, boxes=(Box("\ud800", (0, 0, 1, 1)),), size=(40, 30))
     with pytest.raises(DataError, match="no Unicode text"):
         write_samples([surrogate], tmp_path / "coco", "coco")

@@ -4,7 +4,7 @@ import pytest
 
 from pixloop.data.formats import read_samples, write_samples, yolo
 from pixloop.errors import DataError
-from pixloop.records import Box, Sample
+from pixloop.records import Box, Finding, Sample
 
 
 def put(file: Path, text: str) -> Path:
@@ -45,11 +45,17 @@ def test_boxes_are_passed_on_as_they_are(tmp_path: Path, put_picture) -> None:
     assert one.boxes == (
         Box("red cat", (0.375, 0.25, 0.625, 0.75)),
         Box("no", (1, 0.25, 1, -0.25)),
-        Box("", (0, 0, 1, 1)),
+        Box(
+            "",
+            (0, 0, 1, 1),
+            findings=(Finding("unnamed_class", "labels/1.txt:4: the class 7.0 has no name."),),
+        ),
         Box("red cat", (0, 0, 1, 0.5)),  # around a polygon
     )
     assert (one.size, one.source, one.split) == ((1, 1), "labels/1.txt", "train")
     assert (two.boxes, three.boxes) == ((), ())
+    assert two.findings == ()
+    assert three.findings == (Finding("no_label_file", "expected labels/3.txt"),)
 
 
 @pytest.mark.parametrize(
@@ -139,20 +145,71 @@ def test_the_yaml_of_several_is_data_yaml(tmp_path: Path, put_picture) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("0 0.5 0.5 0.1", "expected 'class x y width height' or a polygon, got 4 words"),
-        ("0 0.5 0.5 0.1 0.1 0.9", "got 6 words"),
+        ("0 0.5 0.5 0.1", "expected 'class x y width height' or a polygon, got '0 0.5 0.5 0.1'"),
+        ("0 0.5 0.5 0.1 0.1 0.9", "got '0 0.5 0.5 0.1 0.1 0.9'"),
         ("0 0.5 0.5 0.1 wide", "expected a number, got 'wide'"),
         ("0 0.5 0.5 0.1 inf", "expected a number, got 'inf'"),
         ("cat 0.5 0.5 0.1 0.1", "expected a number, got 'cat'"),
         ("0.5 0.5 0.5 0.1 0.1", "0.5 is not the number of a class"),
     ],
 )
-def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, put_picture, line, message) -> None:
+def test_a_line_that_cannot_be_read_is_named_and_others_stay(
+    tmp_path: Path, put_picture, said, line: str, message: str
+) -> None:
     put_picture(tmp_path / "images/1.jpg")
-    put(tmp_path / "labels/1.txt", BOX + line)
+    put(tmp_path / "labels/1.txt", f"{BOX}{line}\n{BOX}")
     put(tmp_path / "classes.txt", "a")
-    with pytest.raises(DataError, match=rf"1\.txt:2: .*{message}"):
-        read(tmp_path)
+    (sample,) = read(tmp_path)
+    ((kind, words),) = said([sample])
+    assert kind == "unreadable_box"
+    assert words.startswith("labels/1.txt:2: ")
+    assert message in words
+    box = Box("a", (0.375, 0.25, 0.625, 0.75))
+    assert sample.boxes is not None
+    assert (sample.boxes[0], sample.boxes[2]) == (box, box)
+
+
+def test_a_label_file_that_cannot_be_read_does_not_say_that_nothing_is_there(
+    tmp_path: Path, put_picture, said
+) -> None:
+    for name in ("1", "2", "3"):
+        put_picture(tmp_path / f"images/{name}.jpg")
+    put(tmp_path / "labels/1.txt", "").write_bytes(b"0 \xff")
+    (tmp_path / "labels/2.txt").symlink_to(tmp_path / "gone.txt")
+    (tmp_path / "labels/3.txt").mkdir()
+    put(tmp_path / "classes.txt", "a")
+    samples = sorted(read(tmp_path), key=lambda s: s.path)
+    assert [s.boxes for s in samples] == [None, None, None]
+    kinds, words = zip(*said(samples), strict=True)
+    assert set(kinds) == {"unreadable_label"}
+    assert words[0].startswith("labels/1.txt is not UTF-8: ")
+    assert words[1:] == (
+        "labels/2.txt cannot be read: No such file or directory.",
+        "labels/3.txt cannot be read: Is a directory.",
+    )
+
+
+@pytest.mark.parametrize("line", ["0 24 20 10 10", "0 0.5 0.5 0.2 40", "0 1 1 20 1 20 30"])
+def test_values_that_look_like_pixels_are_called_so(tmp_path, put_picture, said, line) -> None:
+    put_picture(tmp_path / "images/1.jpg")
+    put(tmp_path / "labels/1.txt", f"{BOX}0 0.9 0.5 1.2 0.5\n{line}\n")
+    put(tmp_path / "classes.txt", "a")
+    largest = max(float(word) for word in line.split())
+    assert said(read(tmp_path)) == [
+        (
+            "pixel_box",
+            f"labels/1.txt:3: {largest:g} looks like pixels;"
+            " expected shares of the picture, from 0 to 1.",
+        )
+    ]
+
+
+def test_a_list_may_name_a_picture_in_a_folder_that_is_gone(tmp_path: Path, put_picture) -> None:
+    put_picture(tmp_path / "images/1.jpg")
+    put(tmp_path / "labels/1.txt", BOX)
+    put(tmp_path / "train.txt", "images/1.jpg\nelsewhere/2.jpg\n")
+    put(tmp_path / "data.yaml", "train: train.txt\nnames: [a]")
+    assert splits(tmp_path) == {("train", "images/1.jpg", 1), ("train", "elsewhere/2.jpg", None)}
 
 
 @pytest.mark.parametrize(

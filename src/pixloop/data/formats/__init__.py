@@ -57,6 +57,9 @@ def read_samples(
 ) -> Iterator[Sample]:
     """Read the labels at ``root``, a folder or a label file.
 
+    A label that cannot be read stops nothing: in its place comes a box, or a sample, whose findings
+    say why (``unreadable_box``, ``unreadable_label``).
+
     Args:
         root: a folder, also one that holds nothing but that folder; or a label file.
         format: a format's ``NAME``, or ``auto``.
@@ -65,7 +68,7 @@ def read_samples(
 
     Raises:
         DataError: there is nothing there, no format of the task fits, or several do; or a label
-            file is broken, or labels the pictures for the other task.
+            file is broken as a whole, or labels the pictures for the other task.
     """
     if not root.exists():
         raise DataError(f"{root} does not exist.")
@@ -89,7 +92,8 @@ def write_samples(samples: Iterable[Sample], folder: Path, format: str) -> None:
 
     Raises:
         DataError: the format cannot be written or the folder holds labels in it already; a sample
-            has a class of its own or a split that is none; or a picture cannot be used.
+            has a class of its own, a split that is none, or labels that could not be read; or a
+            picture cannot be used.
     """
     found = next((f for f in FORMATS if format == f.NAME), None)
     if not isinstance(found, WritableFormat):
@@ -151,4 +155,10 @@ def _checked(samples: Iterable[Sample]) -> Iterator[Sample]:
             )
         if sample.split not in (None, "train", "test"):
             raise DataError(f"{sample.path}: split {sample.split!r} is not train or test.")
+        for found in (*sample.findings, *(f for box in sample.boxes or () for f in box.findings)):
+            if found.kind in ("unreadable_label", "unreadable_box"):
+                raise DataError(
+                    f"{found.detail} What cannot be read cannot be written: correct it, or take it"
+                    " out."
+                )
         yield sample

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pixloop.data.formats.layout import fold_validation
 from pixloop.data.formats.pictures import upright_size
 from pixloop.errors import DataError
-from pixloop.records import Sample, Xyxy
+from pixloop.records import Box, Finding, Sample, Xyxy
 
 Size = tuple[float, float]
 
@@ -16,6 +17,8 @@ Size = tuple[float, float]
 UNKNOWN_CLASS = ""
 #: The size of a sample whose boxes are shares of the upright picture.
 SHARES: Size = (1.0, 1.0)
+#: The edges of a box that cannot be read.
+NO_EDGES: Xyxy = (math.nan, math.nan, math.nan, math.nan)
 
 
 def read_number(value: Any, where: str) -> float:
@@ -41,6 +44,35 @@ def read_corner_box(written: Iterable[Any], where: str) -> Xyxy:
     """
     x, y, width, height = (read_number(value, where) for value in written)
     return x, y, x + width, y + height
+
+
+def unreadable_box(reason: DataError) -> Box:
+    """What stands for a box that cannot be read: preparation leaves it out and says why."""
+    return Box(UNKNOWN_CLASS, NO_EDGES, findings=(Finding("unreadable_box", str(reason)),))
+
+
+def unreadable_sample(path: Path, source: str, reason: DataError) -> Sample:
+    """What stands for a picture whose labels cannot be read: nothing is known of it.
+
+    Args:
+        path: the picture, or the label file where that does not tell the picture.
+        source: where the labels are.
+        reason: why they cannot be read.
+    """
+    return Sample(path, None, None, source, findings=(Finding("unreadable_label", str(reason)),))
+
+
+def named_box(
+    label: str,
+    xyxy: Xyxy,
+    unnamed: str,
+    crowd: bool = False,
+    findings: tuple[Finding, ...] = (),
+) -> Box:
+    """A box; where its class has no name, ``unnamed`` says which class that is."""
+    if label == UNKNOWN_CLASS:
+        findings = (*findings, Finding("unnamed_class", unnamed))
+    return Box(label, xyxy, crowd, findings)
 
 
 def read_size(width: Any, height: Any) -> Size | None:

@@ -13,28 +13,32 @@ Two keys are pixloop's own, and no other tool reads them: an image's ``split``, 
 ``unlabelled``, which has the form of ``images``.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pixloop.bundle import Task
 from pixloop.data.formats.boxes import (
     UNKNOWN_CLASS,
+    Size,
     class_name,
     fold,
     frame,
     in_pixels,
+    named_box,
     plain,
     read_corner_box,
     read_size,
+    unreadable_box,
+    unreadable_sample,
 )
 from pixloop.data.formats.json_files import is_coco, read_json
 from pixloop.data.formats.layout import JSON_SUFFIXES, entries, split_name, subfolders
 from pixloop.data.formats.pictures import Pictures, reference_to
 from pixloop.errors import DataError
 from pixloop.files import write_json
-from pixloop.records import Box, Sample
+from pixloop.records import Box, Finding, Sample
 
 NAME = "coco"
 TASKS: tuple[Task, ...] = ("detection",)
@@ -51,11 +55,12 @@ def read(root: Path) -> Iterator[Sample]:
     """Every image of every COCO file at ``root``; boxes are passed on as they are.
 
     A category that the file does not name gives the class ``""``. A width or height that is
-    missing or 0 gives the size None.
+    missing or 0 gives the size None. Several entries of one picture give one sample. An annotation
+    that cannot be read gives a box whose findings say so, an image that cannot be read such a
+    sample, and so does an annotation of no image.
 
     Raises:
-        DataError: a file is no JSON, or an entry in it lacks what it must have; the message names
-            the image or annotation.
+        DataError: a file is no JSON, or has no list of images.
     """
     files = _files(root)
     has_test = any(split == "test" for _, split in files)
@@ -140,22 +145,20 @@ def _read_file(root: Path, file: Path, split: str | None) -> Iterator[Sample]:
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise DataError(f"{file} is not COCO: expected an object with a list of 'images'.")
     find = _pictures(root, file)
-    names = _categories(content.get("categories"), file)
-    boxes = _boxes(content, names, file) if "annotations" in content else None
-    seen: set[str] = set()
-    for image in _objects(content["images"], "images", file):
-        number = _identity(image.get("id"), "an image's id", file)
-        if number in seen:
-            raise DataError(f"{file}: there are two images with the id {number!r}.")
-        seen.add(number)
-        found = None if boxes is None else tuple(boxes.pop(number, ()))
-        yield _sample(image, file, find, split, found)
-    for number, orphans in (boxes or {}).items():
-        raise DataError(
-            f"{file}: {len(orphans)} annotations are of image {number!r}, which is not in 'images'."
-        )
-    for image in _objects(content.get("unlabelled", []), "unlabelled", file):
-        yield _sample(image, file, find, split, None)
+    images, faults = _read_images(content["images"], file)
+    boxes = None
+    if "annotations" in content:
+        known = {str(image.get("id")) for same in images.values() for image in same}
+        boxes, strays = _boxes(content, known, file)
+        faults += strays
+    owners = Counter(key for same in images.values() for key in {str(i.get("id")) for i in same})
+    for same in images.values():
+        yield _sample(same, file, find, split, boxes, owners)
+    unlabelled, more = _read_images(content.get("unlabelled", []), file, "unlabelled")
+    for same in unlabelled.values():
+        yield _sample(same, file, find, split, None, owners)
+    for fault in faults + more:
+        yield unreadable_sample(file, file.name, fault)
 
 
 def _pictures(root: Path, file: Path) -> Pictures:
@@ -166,61 +169,132 @@ def _pictures(root: Path, file: Path) -> Pictures:
     return Pictures(base if root.is_file() else root, file.parent, *beside)
 
 
+def _read_images(
+    written: Any, file: Path, key: str = "images"
+) -> tuple[dict[str, list[dict[str, Any]]], list[DataError]]:
+    """The entries of each picture, by its name, and what is wrong with those that name none."""
+    images: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    faults = []
+    for number, image in enumerate(_list(written, key, file), start=1):
+        name = image.get("file_name") if isinstance(image, dict) else None
+        if isinstance(name, str) and name:
+            images[name].append(image)
+        else:
+            where = _where(image, "image", number, key, file)
+            faults.append(DataError(f"{where} is no object with a file_name."))
+    return images, faults
+
+
 def _sample(
-    image: Mapping[str, Any],
+    same: Sequence[Mapping[str, Any]],
     file: Path,
     find: Pictures,
     split: str | None,
-    boxes: tuple[Box, ...] | None,
+    boxes: Mapping[str, list[Box]] | None,
+    owners: Mapping[str, int],
 ) -> Sample:
-    name = image.get("file_name")
-    if not isinstance(name, str) or not name:
-        raise DataError(f"{file}: image {image.get('id')!r} has no file_name.")
+    """A picture, out of the entries that name it: mostly one."""
+    first, name = same[0], str(same[0]["file_name"])
+    path = find.find(name, split or split_name(file.stem))
+    source = f"{file.name}: image {first.get('id', name)}"
+    try:
+        size = _size(same, source)
+        found = None if boxes is None else _boxes_of(same, boxes, owners, source)
+    except DataError as e:
+        return unreadable_sample(path, source, e)
+    numbers = ", ".join(str(image.get("id")) for image in same)
+    twice = Finding("listed_twice", f"{file.name}: images {numbers}")
     return Sample(
-        find.find(name, split or split_name(file.stem)),
+        path,
         None,
-        split_name(str(image.get("split", ""))) or split,
-        f"{file.name}: image {image.get('id', name)}",
-        boxes,
-        read_size(image.get("width"), image.get("height")),
+        split_name(str(first.get("split", ""))) or split,
+        source,
+        found,
+        size,
+        findings=(twice,) if len(same) > 1 else (),
     )
 
 
-def _identity(value: Any, what: str, file: Path) -> str:
-    """An id as text: some tools write numbers here and text there."""
+def _size(same: Iterable[Mapping[str, Any]], where: str) -> Size | None:
+    sizes = {read_size(image.get("width"), image.get("height")) for image in same} - {None}
+    if len(sizes) > 1:
+        raise DataError(f"{where} is listed more than once, with different sizes.")
+    return next(iter(sizes), None)
+
+
+def _boxes_of(
+    same: Iterable[Mapping[str, Any]],
+    boxes: Mapping[str, list[Box]],
+    owners: Mapping[str, int],
+    where: str,
+) -> tuple[Box, ...]:
+    identities = dict.fromkeys(_identity(image.get("id"), where) for image in same)
+    for identity in identities:
+        if owners[identity] > 1:
+            raise DataError(f"{where}: other pictures have the id {identity!r} too.")
+    return tuple(box for identity in identities for box in boxes.get(identity, ()))
+
+
+def _identity(value: Any, where: str) -> str:
+    """An image's id as text: some tools write numbers here and text there."""
     if value is None or not isinstance(value, int | str):
-        raise DataError(f"{file}: {what} names an image by {value!r}; expected a number or text.")
+        raise DataError(f"{where} names an image by {value!r}; expected a number or text.")
     return str(value)
 
 
+def _where(entry: Any, what: str, number: int, key: str, file: Path) -> str:
+    """What messages call an entry: by its id, or by its place in the list."""
+    if isinstance(entry, dict) and "id" in entry:
+        return f"{file.name}: {what} {entry['id']!r}"
+    return f"{file.name}: entry {number} of {key!r}"
+
+
 def _categories(written: Any, file: Path) -> dict[str, str]:
-    found = _objects(written, "categories", file)
+    found = [] if written is None else _list(written, "categories", file)
+    if not all(isinstance(category, dict) for category in found):
+        raise DataError(f"{file}: expected 'categories' to be a list of objects.")
     return {str(category.get("id")): class_name(category.get("name")) for category in found}
 
 
 def _boxes(
-    content: Mapping[str, Any], names: Mapping[str, str], file: Path
-) -> dict[str, list[Box]]:
-    """The boxes of every image, by its id."""
+    content: Mapping[str, Any], known: Container[str], file: Path
+) -> tuple[dict[str, list[Box]], list[DataError]]:
+    """The boxes of every image, by its id, and what is wrong with those of no known image."""
+    names = _categories(content.get("categories"), file)
     boxes: dict[str, list[Box]] = defaultdict(list)
-    for annotation in _objects(content["annotations"], "annotations", file):
-        where = f"{file}: annotation {annotation.get('id')!r}"
-        bbox = annotation.get("bbox")
+    strays = []
+    for number, annotation in enumerate(_list(content["annotations"], "annotations", file), 1):
+        where = _where(annotation, "annotation", number, "annotations", file)
+        try:
+            boxes[_owner(annotation, known, where)].append(_read_box(annotation, names, where))
+        except DataError as e:
+            strays.append(e)
+    return boxes, strays
+
+
+def _owner(annotation: Any, known: Container[str], where: str) -> str:
+    if not isinstance(annotation, dict):
+        raise DataError(f"{where} is no object.")
+    image = _identity(annotation.get("image_id"), where)
+    if image not in known:
+        raise DataError(f"{where} is of image {image!r}; 'images' names no file for it.")
+    return image
+
+
+def _read_box(annotation: Mapping[str, Any], names: Mapping[str, str], where: str) -> Box:
+    bbox, category = annotation.get("bbox"), annotation.get("category_id")
+    try:
         if not isinstance(bbox, list) or len(bbox) != 4:
             raise DataError(f"{where}: expected a bbox of 4 numbers, got {bbox!r}.")
-        label = names.get(str(annotation.get("category_id")), UNKNOWN_CLASS)
-        crowd = bool(annotation.get("iscrowd", False))
-        image = _identity(annotation.get("image_id"), f"annotation {annotation.get('id')}", file)
-        boxes[image].append(Box(label, read_corner_box(bbox, where), crowd))
-    return boxes
+        xyxy = read_corner_box(bbox, where)
+    except DataError as e:
+        return unreadable_box(e)
+    label = names.get(str(category), UNKNOWN_CLASS)
+    unnamed = f"{where}: the category {category!r} has no name."
+    return named_box(label, xyxy, unnamed, bool(annotation.get("iscrowd", False)))
 
 
-def _objects(written: Any, key: str, file: Path) -> Iterator[dict[str, Any]]:
-    if written is None and key == "categories":
-        return
+def _list(written: Any, key: str, file: Path) -> list[Any]:
     if not isinstance(written, list):
         raise DataError(f"{file}: expected {key!r} to be a list.")
-    for number, entry in enumerate(written, start=1):
-        if not isinstance(entry, dict):
-            raise DataError(f"{file}: entry {number} of {key!r} is no object.")
-        yield entry
+    return written

@@ -120,5 +120,7 @@ def _reader(file: Path) -> Iterator[Any]:
             yield csv.reader(text, delimiter=delimiter)
     except UnicodeDecodeError as e:
         raise DataError(f"{file} is not UTF-8: {e}. Save it as UTF-8.") from e
+    except OSError as e:
+        raise DataError(f"{file} cannot be read: {e.strerror}.") from e
     except csv.Error as e:
         raise DataError(f"{file} is not a readable CSV: {e}") from e

@@ -46,12 +46,14 @@ def read_json(file: Path) -> Any:
     """What a JSON file holds.
 
     Raises:
-        DataError: it is not UTF-8, or not JSON.
+        DataError: it cannot be read, is not UTF-8, or not JSON.
     """
     try:
         return _parse(file)
     except UnicodeDecodeError as e:
         raise DataError(f"{file} is not UTF-8: {e}. Save it as UTF-8.") from e
+    except OSError as e:
+        raise DataError(f"{file} cannot be read: {e.strerror}.") from e
     except (ValueError, RecursionError) as e:
         raise DataError(f"{file} is not valid JSON: {e}") from e
 
@@ -62,5 +64,8 @@ def _parse(file: Path) -> Any:
 
 
 def _head(file: Path) -> str:
-    with file.open(encoding="utf-8-sig", errors="replace") as text:
-        return text.read(_HEAD_CHARACTERS)
+    try:
+        with file.open(encoding="utf-8-sig", errors="replace") as text:
+            return text.read(_HEAD_CHARACTERS)
+    except OSError as e:
+        raise DataError(f"{file} cannot be read: {e.strerror}.") from e

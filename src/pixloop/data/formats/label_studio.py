@@ -6,10 +6,11 @@
         {"type": "rectanglelabels", "original_width": 640, "original_height": 480,
          "value": {"x": 10, "y": 10, "width": 20, "height": 20, "rectanglelabels": ["cat"]}}]}]}]
 
-``x``, ``y``, ``width`` and ``height`` are percent of the original size. A rectangle turns on its
-upper left corner; the upright box around it is read. Of several annotations the newest that was not
-cancelled counts; a task without one is not labelled. Addresses mean the file of the same relative
-path, or at least of the same name, below the JSON's folder.
+``x``, ``y``, ``width`` and ``height`` are percent, so they fit the picture though the original size
+is not its size. A rectangle turns on its upper left corner; the upright box around it is read. Of
+several annotations the newest that was not cancelled counts; a task without one is not labelled.
+Addresses mean the file of the same relative path, or at least of the same name, below the JSON's
+folder.
 
 Where a file has choices and no rectangles, a task's choice is its class; none where it is several.
 Beside rectangles, choices are not read.
@@ -21,22 +22,28 @@ LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT name the folder, and keep the pictures in
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from pixloop.bundle import Task
 from pixloop.data.formats.boxes import (
+    SHARES,
     UNKNOWN_CLASS,
     Size,
     class_name,
     fold,
     frame,
+    named_box,
     plain,
     read_number,
     read_size,
     scale,
     sized,
+    unreadable_box,
+    unreadable_sample,
 )
 from pixloop.data.formats.json_files import is_label_studio, read_json
 from pixloop.data.formats.layout import (
@@ -48,7 +55,7 @@ from pixloop.data.formats.layout import (
 from pixloop.data.formats.pictures import Pictures, local_name, reference_to
 from pixloop.errors import DataError
 from pixloop.files import write_json
-from pixloop.records import Box, Sample, Xyxy
+from pixloop.records import Box, Finding, Sample, Xyxy
 
 NAME = "label_studio"
 TASKS: tuple[Task, ...] = ("classification", "detection")
@@ -66,10 +73,11 @@ def read(root: Path) -> Iterator[Sample]:
     """Every task of every export at ``root``; boxes are passed on as they are, in pixels.
 
     A region with several labels gives a box for each, one with none a box of the class ``""``.
+    A region that cannot be read gives a box whose findings say so, and a task that cannot be read,
+    such as those of JSON-MIN, a sample whose findings say so.
 
     Raises:
-        DataError: a file is no export in the form JSON (not JSON-MIN), or a task in it lacks what
-            it must have; the message names the task.
+        DataError: a file is no JSON.
     """
     files = _files(root)
     has_test = any(split == "test" for _, split in files)
@@ -131,33 +139,55 @@ def _files(root: Path) -> list[tuple[Path, str | None]]:
 
 def _read_file(file: Path, split: str | None) -> Iterator[Sample]:
     tasks = read_json(file)
-    for number, task in enumerate(tasks, start=1):
-        if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
-            raise DataError(
-                f"{file}: entry {number} is no task with data. Export from Label Studio as JSON,"
-                " not as JSON-MIN."
-            )
     find = Pictures(file.parent)
-    results = [_result(task, _where(task, file)) for task in tasks]
+    results = [parts for task in tasks for parts in _readable(task)]
     has_choices = any(map(_choices, results))
-    has_boxes = not has_choices or any(_is_region(part) for r in results for part in r or ())
-    for task, result in zip(tasks, results, strict=True):
-        where = _where(task, file)
-        meta = task.get("meta") if isinstance(task.get("meta"), dict) else {}
-        boxes, size = _boxes(result or [], where)
-        choices = _choices(result)
-        yield Sample(
-            find.find(_address(task["data"], where), split),
-            choices[0] if len(choices) == 1 and not has_boxes else None,
-            split_name(str(meta.get("split", ""))) or split,
-            f"{file.name}: task {task.get('id')}",
-            boxes if has_boxes and result is not None else None,
-            size or read_size(meta.get("width"), meta.get("height")),
-        )
+    has_boxes = not has_choices or any(_is_region(part) for parts in results for part in parts)
+    for number, task in enumerate(tasks, start=1):
+        has_id = isinstance(task, dict) and "id" in task
+        source = f"{file.name}: " + (f"task {task['id']}" if has_id else f"entry {number}")
+        path = file
+        try:
+            path = find.find(_address(task, source), split)
+            sample = _sample(task, path, split, source, has_boxes)
+        except DataError as e:
+            sample = unreadable_sample(path, source, e)
+        yield sample
 
 
-def _address(data: Mapping[str, Any], where: str) -> str:
+def _readable(task: Any) -> Iterator[list[dict[str, Any]]]:
+    """The parts of a task's result, where they can be read."""
+    with suppress(DataError):
+        yield _result(task, "") or []
+
+
+def _sample(
+    task: Mapping[str, Any], path: Path, split: str | None, source: str, has_boxes: bool
+) -> Sample:
+    result = _result(task, source)
+    written = task.get("meta")
+    meta = written if isinstance(written, dict) else {}
+    boxes, size = _boxes(result or [], source)
+    size = size or read_size(meta.get("width"), meta.get("height")) or (SHARES if boxes else None)
+    choices = _choices(result)
+    return Sample(
+        path,
+        choices[0] if len(choices) == 1 and not has_boxes else None,
+        split_name(str(meta.get("split", ""))) or split,
+        source,
+        _of_percent(boxes, size) if has_boxes and result is not None else None,
+        size,
+        relative=True,
+    )
+
+
+def _address(task: Any, where: str) -> str:
     """A task's picture: its ``image``, else the one value that looks like a picture's address."""
+    data = task.get("data") if isinstance(task, dict) else None
+    if not isinstance(data, dict):
+        raise DataError(
+            f"{where} is no task with data. Export from Label Studio as JSON, not as JSON-MIN."
+        )
     named = data.get("image")
     if isinstance(named, str) and named:
         return named
@@ -168,7 +198,7 @@ def _address(data: Mapping[str, Any], where: str) -> str:
     return found[0]
 
 
-def _result(task: Mapping[str, Any], where: str) -> list[dict[str, Any]] | None:
+def _result(task: Any, where: str) -> list[dict[str, Any]] | None:
     """What the newest annotation says; None where the task has none."""
     kept = [a for a in _dicts(task, "annotations", where) if not a.get("was_cancelled")]
     if not kept:
@@ -191,12 +221,8 @@ def _is_region(part: Mapping[str, Any]) -> bool:
     return part.get("type") in ("rectangle", "rectanglelabels")
 
 
-def _where(task: Mapping[str, Any], file: Path) -> str:
-    return f"{file}: task {task.get('id')!r}"
-
-
-def _dicts(owner: Mapping[str, Any], key: str, where: str) -> list[dict[str, Any]]:
-    written = owner.get(key)
+def _dicts(owner: Any, key: str, where: str) -> list[dict[str, Any]]:
+    written = owner.get(key) if isinstance(owner, dict) else None
     if written is None:
         return []
     if not isinstance(written, list) or not all(isinstance(entry, dict) for entry in written):
@@ -215,47 +241,66 @@ def _value(part: Mapping[str, Any]) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _boxes(result: list[dict[str, Any]], where: str) -> tuple[tuple[Box, ...], Size | None]:
-    """The boxes of a result, and the original size that the first of them states."""
+def _boxes(result: list[dict[str, Any]], where: str) -> tuple[list[Box], Size | None]:
+    """The boxes of a result, in percent, and the first original size that it states."""
     regions: dict[str, list[dict[str, Any]]] = {}
     for number, part in enumerate(filter(_is_region, result), start=1):
         # A rectangle and its labels can be two parts with one id.
         regions.setdefault(str(part.get("id", f"number {number}")), []).append(part)
     boxes: list[Box] = []
-    size = None
     for identity, parts in regions.items():
-        frame_, found = _region_boxes(parts, f"{where}, region {identity}")
-        size = size or frame_
-        boxes += found
-    return tuple(boxes), size
+        try:
+            boxes += _region_boxes(parts, f"{where}, region {identity}")
+        except DataError as e:
+            boxes.append(unreadable_box(e))
+    sizes = (_original_size(parts[0]) for parts in regions.values())
+    return boxes, next(filter(None, sizes), None)
 
 
-def _region_boxes(parts: list[dict[str, Any]], where: str) -> tuple[Size, list[Box]]:
+def _of_percent(boxes: Iterable[Box], size: Size | None) -> tuple[Box, ...]:
+    width, height = size or SHARES
+    return tuple(replace(b, xyxy=scale(b.xyxy, width / 100, height / 100)) for b in boxes)
+
+
+def _original_size(region: Mapping[str, Any]) -> Size | None:
+    return read_size(region.get("original_width"), region.get("original_height"))
+
+
+def _region_boxes(parts: list[dict[str, Any]], where: str) -> list[Box]:
+    """A rectangle's boxes, in percent: one for each of its labels."""
     first = parts[0]
-    size = read_size(first.get("original_width"), first.get("original_height"))
-    if size is None:
-        raise DataError(f"{where} has no original_width and original_height.")
     if first.get("image_rotation"):
         raise DataError(
             f"{where}: the picture was turned by {first['image_rotation']} degrees in Label Studio,"
             " which does not say in which frame the box is. Turn it back there and export again."
         )
+    value = _value(first)
+    x, y, width, height = (read_number(value.get(key), f"{where}, {key}") for key in _CORNER)
+    degrees = read_number(value.get("rotation") or 0, f"{where}, rotation")
+    xyxy: Xyxy = (x, y, x + width, y + height)
+    turned: tuple[Finding, ...] = ()
+    if degrees % 360:
+        xyxy = _around(xyxy, degrees, _original_size(first), where)
+        turned = (Finding("turned_box", f"{where} is turned by {degrees:g} degrees"),)
     labels = [name for part in parts for name in _names(part, "rectanglelabels", "labels")]
-    xyxy = _around(_value(first), size, where)
     meta = first.get("meta")
     crowd = isinstance(meta, dict) and bool(meta.get("crowd", False))
-    return size, [Box(label, xyxy, crowd) for label in labels or [UNKNOWN_CLASS]]
+    return [
+        named_box(label, xyxy, f"{where} has no label.", crowd, turned)
+        for label in labels or [UNKNOWN_CLASS]
+    ]
 
 
-def _around(value: Mapping[str, Any], size: Size, where: str) -> Xyxy:
-    """The upright box, in pixels, around a rectangle that may be turned on its first corner."""
-    x, y, width, height = (read_number(value.get(key), f"{where}, {key}") / 100 for key in _CORNER)
-    x, y, width, height = x * size[0], y * size[1], width * size[0], height * size[1]
-    degrees = read_number(value.get("rotation") or 0, f"{where}, rotation")
-    if degrees == 0:
-        return x, y, x + width, y + height
+def _around(xyxy: Xyxy, degrees: float, size: Size | None, where: str) -> Xyxy:
+    """The upright box around a rectangle turned clockwise on its first corner, both in percent."""
+    if size is None:
+        raise DataError(
+            f"{where} is turned, and has no original_width and original_height to turn it in."
+        )
+    # Percent of the width are not as long as percent of the height.
+    x1, y1, x2, y2 = scale(xyxy, *size)
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    corners = [(0.0, 0.0), (width, 0.0), (0.0, height), (width, height)]
-    xs = [x + across * cos - down * sin for across, down in corners]
-    ys = [y + across * sin + down * cos for across, down in corners]
-    return min(xs), min(ys), max(xs), max(ys)
+    corners = [(0.0, 0.0), (x2 - x1, 0.0), (0.0, y2 - y1), (x2 - x1, y2 - y1)]
+    xs = [x1 + across * cos - down * sin for across, down in corners]
+    ys = [y1 + across * sin + down * cos for across, down in corners]
+    return scale((min(xs), min(ys), max(xs), max(ys)), 1 / size[0], 1 / size[1])

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pixloop.errors import DataError
+
 _NAMES = {
     "train": {"train", "training", "trn"},
     "validation": {"validation", "valid", "val", "dev"},
@@ -38,11 +40,33 @@ def fold_validation(split: str | None, has_test: bool) -> str | None:
 
 
 def entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """What is in a folder, in no order, without hidden files and operating systems' litter."""
-    with os.scandir(folder) as found:
+    """What is in a folder, in no order, without hidden files and operating systems' litter.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    try:
+        found = os.scandir(folder)
+    except OSError as e:
+        raise DataError(f"{folder} cannot be read: {e.strerror}.") from e
+    with found:
         for entry in found:
             if not entry.name.startswith(".") and entry.name.lower() not in _LITTER:
                 yield entry
+
+
+def read_text(file: Path, name: str = "") -> str:
+    """A text file; ``name`` is what messages call it, else its path.
+
+    Raises:
+        DataError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise DataError(f"{name or file} is not UTF-8: {e}. Save it as UTF-8.") from e
+    except OSError as e:
+        raise DataError(f"{name or file} cannot be read: {e.strerror}.") from e
 
 
 def walk(folder: Path) -> Iterator[Path]:

@@ -17,7 +17,8 @@ beside the manifest; ``sources.fetch`` brings what is not there.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -28,9 +29,12 @@ from pixloop.data.formats.boxes import (
     class_name,
     frame,
     in_pixels,
+    named_box,
     plain,
     read_corner_box,
     read_size,
+    unreadable_box,
+    unreadable_sample,
 )
 from pixloop.data.formats.layout import (
     MANIFEST_SUFFIXES,
@@ -50,6 +54,7 @@ TASKS: tuple[Task, ...] = ("classification", "detection")
 REFERENCE_KEYS = ("source-ref", "image", "path", "file_name", "filename", "file")
 _LABEL_KEYS = ("label", "class", "category")
 _METADATA = "-metadata"
+_LOOKED_AT = 20  # lines, before a file is held to be no manifest
 _BOX_JOB = "groundtruth/object-detection"
 
 
@@ -62,30 +67,31 @@ def read(root: Path) -> Iterator[Sample]:
     """Every line of every manifest at ``root``; boxes are passed on as they are.
 
     A class number that the class map does not name gives the class ``""``. An image size that is
-    missing or 0 gives the size None.
+    missing or 0 gives the size None. A line that is no JSON object, or names no file or an unknown
+    split, gives a sample whose findings say so, and a box that lacks what it must have such a box.
 
     Raises:
-        DataError: a line is no JSON object, names no file or an unknown split, or a box in it lacks
-            what it must have; the message has the line.
+        DataError: a manifest is not UTF-8.
     """
     files = _files(root)
     has_test = any(split == "test" for _, split in files) or any(
-        _split(entry, file, line) == "test"
+        split_name(str(entry.get("split"))) == "test"
         for file, _ in files
-        for line, entry in read_entries(file)
+        for entry in _entries(file)
     )
     for file, file_split in files:
         find = LocalFiles(file.parent)
-        for line, entry in read_entries(file):
-            boxes, size = _boxes(entry, f"{file}:{line}")
-            yield Sample(
-                find(reference(entry, file, line)),
-                _label(entry),
-                fold_validation(_split(entry, file, line) or file_split, has_test),
-                f"{file.name}:{line}",
-                boxes,
-                size,
-            )
+        for number, line in read_lines(file):
+            where, path = f"{file.name}:{number}", file
+            try:
+                entry = read_entry(line, where)
+                path = find(reference(entry, where))
+                split = fold_validation(_split(entry, where) or file_split, has_test)
+                boxes, size = _boxes(entry, where)
+            except DataError as e:
+                yield unreadable_sample(path, where, e)
+            else:
+                yield Sample(path, _label(entry), split, where, boxes, size)
 
 
 def write(samples: Iterable[Sample], folder: Path) -> None:
@@ -131,31 +137,48 @@ def _entry(sample: Sample, folder: Path, classes: dict[str, int]) -> dict[str, A
     return entry
 
 
-def read_entries(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each line's number, from 1, and its JSON object.
+def read_lines(file: Path) -> Iterator[tuple[int, str]]:
+    """Each line that is not blank, with its number, from 1.
 
     Raises:
-        DataError: a line is no JSON object, or the file is not UTF-8.
+        DataError: the file cannot be read, or is not UTF-8.
     """
     try:
         with file.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield number, _parse(line, file, number)
+                    yield number, line
     except UnicodeDecodeError as e:
         raise DataError(f"{file} is not UTF-8: {e}. Save it as UTF-8.") from e
+    except OSError as e:
+        raise DataError(f"{file} cannot be read: {e.strerror}.") from e
 
 
-def reference(entry: Mapping[str, Any], file: Path, line: int) -> str:
+def read_entry(line: str, where: str) -> dict[str, Any]:
+    """A line's JSON object.
+
+    Raises:
+        DataError: it is none; the message begins with ``where``.
+    """
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError) as e:
+        raise DataError(f"{where} is not valid JSON: {e}.") from e
+    if not isinstance(entry, dict):
+        raise DataError(f"{where} is not a JSON object.")
+    return entry
+
+
+def reference(entry: Mapping[str, Any], where: str) -> str:
     """What a line calls its picture.
 
     Raises:
-        DataError: it names none.
+        DataError: it names none; the message begins with ``where``.
     """
     for key in REFERENCE_KEYS:
         if isinstance(entry.get(key), str) and entry[key]:
             return str(entry[key])
-    raise DataError(f"{file}:{line} names no picture; expected one of {', '.join(REFERENCE_KEYS)}.")
+    raise DataError(f"{where} names no picture; expected one of {', '.join(REFERENCE_KEYS)}.")
 
 
 class LocalFiles:
@@ -185,19 +208,15 @@ def _files(root: Path) -> list[tuple[Path, str | None]]:
 
 
 def _fits(file: Path) -> bool:
-    for _, entry in read_entries(file):
-        return any(key in entry for key in REFERENCE_KEYS)
-    return False
+    """Whether one of the first lines names a picture."""
+    return any(key in entry for entry in _entries(file, _LOOKED_AT) for key in REFERENCE_KEYS)
 
 
-def _parse(line: str, file: Path, number: int) -> dict[str, Any]:
-    try:
-        entry = json.loads(line)
-    except ValueError as e:
-        raise DataError(f"{file}:{number} is not valid JSON: {e}") from e
-    if not isinstance(entry, dict):
-        raise DataError(f"{file}:{number} is not a JSON object.")
-    return entry
+def _entries(file: Path, at_most: int | None = None) -> Iterator[dict[str, Any]]:
+    """The lines that can be read."""
+    for _, line in islice(read_lines(file), at_most):
+        with suppress(DataError):
+            yield read_entry(line, file.name)
 
 
 def _label(entry: dict[str, Any]) -> str | None:
@@ -244,18 +263,28 @@ def _read_boxes(written: Any, names: Mapping[str, Any], crowd: bool, where: str)
     if not isinstance(written, list):
         raise DataError(f"{where}: expected annotations to be a list.")
     for number, annotation in enumerate(written, start=1):
-        if not isinstance(annotation, dict):
-            raise DataError(f"{where}: annotation {number} is no object.")
-        edges = (annotation.get(key) for key in ("left", "top", "width", "height"))
-        label = class_name(names.get(str(annotation.get("class_id")), UNKNOWN_CLASS))
-        yield Box(label, read_corner_box(edges, f"{where}: annotation {number}"), crowd)
+        try:
+            box = _box(annotation, names, crowd, f"{where}: annotation {number}")
+        except DataError as e:
+            box = unreadable_box(e)
+        yield box
 
 
-def _split(entry: Mapping[str, Any], file: Path, line: int) -> str | None:
+def _box(annotation: Any, names: Mapping[str, Any], crowd: bool, where: str) -> Box:
+    if not isinstance(annotation, dict):
+        raise DataError(f"{where} is no object.")
+    edges = (annotation.get(key) for key in ("left", "top", "width", "height"))
+    number = annotation.get("class_id")
+    label = class_name(names.get(str(number), UNKNOWN_CLASS))
+    unnamed = f"{where}: the class map has no class_id {number!r}."
+    return named_box(label, read_corner_box(edges, where), unnamed, crowd)
+
+
+def _split(entry: Mapping[str, Any], where: str) -> str | None:
     written = entry.get("split")
     if not written:
         return None
     split = split_name(str(written))
     if split is None:
-        raise DataError(f"{file}:{line}: split {written!r} is not train, validation or test.")
+        raise DataError(f"{where}: split {written!r} is not train, validation or test.")
     return split

@@ -139,7 +139,7 @@ class PictureLinks:
         try:
             _link(picture, target)
         except OSError as e:
-            raise DataError(f"{picture} cannot be laid into {folder}: {e}") from e
+            raise DataError(f"{picture} cannot be laid into {folder}: {e.strerror or e}.") from e
         return target
 
 
@@ -154,7 +154,7 @@ def upright_size(picture: Path) -> tuple[int, int]:
             lies = exif_orientation(image) in _LYING
             return (image.height, image.width) if lies else (image.width, image.height)
     except OSError as e:
-        raise DataError(f"{picture} cannot be read: {e}") from e
+        raise DataError(f"{picture} cannot be read: {e.strerror or e}.") from e
 
 
 def _link(picture: Path, target: Path) -> None:

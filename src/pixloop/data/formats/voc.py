@@ -30,13 +30,17 @@ from pixloop.data.formats.boxes import (
     class_name,
     frame,
     in_pixels,
+    named_box,
     plain,
     read_number,
     read_size,
+    unreadable_box,
+    unreadable_sample,
 )
 from pixloop.data.formats.layout import (
     entries,
     fold_validation,
+    read_text,
     relative_name,
     split_name,
     subfolders,
@@ -67,11 +71,11 @@ def read(root: Path) -> Iterator[Sample]:
     """Every listed picture, or else every XML and every picture; boxes are passed on as they are.
 
     The picture is the file that has the XML's own name; ``<filename>`` is asked only where there is
-    none or several. A size that is missing or 0×0 is None.
+    none or several. A size that is missing or 0×0 is None. An XML that is broken or unsafe gives a
+    sample whose findings say so, an object that lacks what it must have such a box.
 
     Raises:
-        DataError: an XML is broken or unsafe, or an object in it lacks what it must have; the
-            message names the file and the object.
+        DataError: a list of pictures cannot be read.
     """
     parts = [(folder, split) for folder, split in _parts(root) if _is_voc(folder)]
     has_test = any(split == "test" for _, split in parts) or any(
@@ -147,9 +151,17 @@ def _parts(root: Path) -> list[tuple[Path, str | None]]:
 def _is_voc(folder: Path) -> bool:
     some = list(islice(_xml_files(folder), _LOOKED_AT))
     if some:
-        return any(b"<annotation" in file.read_bytes()[:4096] for file in some)
+        return any(map(_is_annotation, some))
     names = {entry.name for entry in entries(folder)}
     return {"Annotations", "JPEGImages"} <= names
+
+
+def _is_annotation(file: Path) -> bool:
+    try:
+        with file.open("rb") as content:
+            return b"<annotation" in content.read(4096)
+    except OSError:  # reading the labels reports it
+        return False
 
 
 def _label_folders(folder: Path) -> list[Path]:
@@ -169,10 +181,7 @@ def _lists(folder: Path) -> dict[str, list[str]]:
     for name in _LISTS:
         file = folder / "ImageSets" / "Main" / f"{name}.txt"
         if file.is_file():
-            try:
-                lines = file.read_text(encoding="utf-8-sig").split("\n")
-            except UnicodeDecodeError as e:
-                raise DataError(f"{file} is not UTF-8: {e}. Save it as UTF-8.") from e
+            lines = read_text(file).split("\n")
             lists[name] = [line.strip() for line in lines if line.strip()]
     return {name: listed for name, listed in lists.items() if listed}
 
@@ -218,15 +227,22 @@ def _read_listed(
 
 
 def _read_xml(root: Path, file: Path, pictures: Pictures, split: str | None) -> Sample:
-    annotation = _parse(file)
+    source = relative_name(file, root)
+    try:
+        annotation = _parse(file, source)
+    except DataError as e:
+        return unreadable_sample(_picture(file, "", pictures, split), source, e)
     path = _picture(file, (annotation.findtext("filename") or "").strip(), pictures, split)
     size = annotation.find("size")
     return Sample(
         path,
         None,
         split,
-        relative_name(file, root),
-        tuple(_box(e, f"{file}: object {i}") for i, e in enumerate(annotation.iter("object"), 1)),
+        source,
+        tuple(
+            _read_object(element, f"{source}: object {number}")
+            for number, element in enumerate(annotation.iter("object"), start=1)
+        ),
         None if size is None else read_size(size.findtext("width"), size.findtext("height")),
     )
 
@@ -238,25 +254,34 @@ def _picture(file: Path, written: str, pictures: Pictures, split: str | None) ->
     return pictures.find(written or f"{file.stem}.jpg", split)
 
 
+def _read_object(element: Any, where: str) -> Box:
+    try:
+        return _box(element, where)
+    except DataError as e:
+        return unreadable_box(e)
+
+
 def _box(element: Any, where: str) -> Box:
     edges = element.find("bndbox")
     if edges is None:
-        raise DataError(f"{where} has no bndbox.")
+        raise DataError(f"{where} has no bndbox; expected one with {', '.join(_EDGES)}.")
     x1, y1, x2, y2 = (read_number(edges.findtext(tag), f"{where}, {tag}") for tag in _EDGES)
     xyxy: Xyxy = (x1, y1, x2, y2)
     crowd = (element.findtext("difficult") or "").strip() == "1"
-    return Box(class_name(element.findtext("name")), xyxy, crowd)
+    return named_box(class_name(element.findtext("name")), xyxy, f"{where} has no name.", crowd)
 
 
-def _parse(file: Path) -> Any:
+def _parse(file: Path, name: str) -> Any:
     try:
         annotation = defusedxml.ElementTree.parse(file).getroot()
     except ParseError as e:
-        raise DataError(f"{file} is not valid XML: {e}") from e
+        raise DataError(f"{name} is not valid XML: {e}.") from e
     except DefusedXmlException as e:
-        raise DataError(f"{file} declares XML entities, which labels need none of: {e}") from e
+        raise DataError(f"{name} declares XML entities, which labels need none of: {e}.") from e
     except (ValueError, LookupError) as e:  # an encoding that is not what the file says, or unknown
-        raise DataError(f"{file} cannot be decoded: {e}") from e
+        raise DataError(f"{name} cannot be decoded: {e}.") from e
+    except OSError as e:
+        raise DataError(f"{name} cannot be read: {e.strerror}.") from e
     if annotation.tag != "annotation":
-        raise DataError(f"{file} is not Pascal VOC: its root is <{annotation.tag}>.")
+        raise DataError(f"{name} is not Pascal VOC: expected <annotation>, got <{annotation.tag}>.")
     return annotation

@@ -9,15 +9,18 @@
 A line is ``class x y width height``: the class's number, the box's centre and its extent, as shares
 of the upright picture's width and height. So a sample's size is (1, 1). A line with more numbers is
 a polygon (``class x1 y1 x2 y2 …``): the box around it is read. A picture whose label file is empty
-or missing holds nothing; where there is no folder for label files, its pictures are not labelled.
+holds nothing, and so does one without a label file, which is reported; where there is no folder for
+label files, its pictures are not labelled.
 
 What YOLO has no place for lies in data.yaml under ``pixloop``, which no other tool reads: crowds,
 pictures of no split, pictures that are not labelled, and sizes that are not the upright picture's.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import yaml
@@ -29,22 +32,26 @@ from pixloop.data.formats.boxes import (
     Size,
     fold,
     frame,
+    named_box,
     plain,
     read_number,
     scale,
     sized,
+    unreadable_box,
+    unreadable_sample,
 )
-from pixloop.data.formats.layout import relative_name
+from pixloop.data.formats.layout import read_text, relative_name
 from pixloop.data.formats.pictures import PictureLinks, upright_size
-from pixloop.data.formats.yolo_layout import LabelFiles, Layout, find_layout, is_yolo, read_text
+from pixloop.data.formats.yolo_layout import LabelFiles, Layout, find_layout, is_yolo
 from pixloop.errors import DataError
 from pixloop.files import write_text
-from pixloop.records import Box, Sample
+from pixloop.records import Box, Finding, Sample
 
 NAME = "yolo"
 TASKS: tuple[Task, ...] = ("detection",)
 
 _CONFIG = "data.yaml"
+_LARGEST_SHARE = 2.0  # a box may hang out of its picture, but not as far as pixels would put it
 
 
 def matches(root: Path) -> bool:
@@ -57,11 +64,11 @@ def read(root: Path) -> Iterator[Sample]:
 
     A class number that is not named gives the class ``""``. A picture that several splits name
     belongs to the first of test, train, validation. A label file without a picture comes with the
-    path that its picture would have.
+    path that its picture would have. A line that is not as above gives a box whose findings say so,
+    a label file that cannot be read a sample whose findings say so.
 
     Raises:
-        DataError: nothing names the classes, a folder that data.yaml names is not there, or a line
-            of a label file is not as above; the message has the file and the line.
+        DataError: nothing names the classes, or a folder that data.yaml names is not there.
     """
     layout = find_layout(root)
     has_test = any(split == "test" for _, split, _ in layout.pictures())
@@ -85,35 +92,56 @@ def _sample(path: Path, split: str | None, file: Path | None, layout: Layout) ->
     name = relative_name(path, layout.folder)
     if file is None:
         return Sample(path, None, split, name)
-    width, height = size = layout.sizes.get(name, SHARES)
-    lines = read_text(file).split("\n") if file.is_file() else []
-    found = [*_boxes(lines, layout.names, file)]
-    crowds = _boxes(layout.crowds.get(name, ()), layout.names, layout.folder / _CONFIG)
+    source = relative_name(file, layout.folder)
+    is_there = os.path.lexists(file)  # a link to nowhere is, and cannot be read
+    try:
+        lines = read_text(file, source).split("\n") if is_there else []
+    except DataError as e:
+        return unreadable_sample(path, source, e)
+    found = [*_boxes(lines, layout.names, source)]
+    crowds = _boxes(layout.crowds.get(name, ()), layout.names, f"{_CONFIG}: crowds of {name}")
     found += [replace(box, crowd=True) for box in crowds]
+    width, height = size = layout.sizes.get(name, SHARES)
     boxes = tuple(replace(box, xyxy=scale(box.xyxy, width, height)) for box in found)
-    return Sample(path, None, split, relative_name(file, layout.folder), boxes, size)
+    missing = () if is_there else (Finding("no_label_file", f"expected {source}"),)
+    return Sample(path, None, split, source, boxes, size, findings=missing)
 
 
-def _boxes(lines: Iterable[str], names: Mapping[int, str], file: Path) -> Iterator[Box]:
+def _boxes(lines: Iterable[str], names: Mapping[int, str], source: str) -> Iterator[Box]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            yield _box(line.split(), names, f"{file}:{number}")
+            where = f"{source}:{number}"
+            try:
+                box = _box(line.split(), names, where)
+            except DataError as e:
+                box = unreadable_box(e)
+            yield box
 
 
 def _box(words: list[str], names: Mapping[int, str], where: str) -> Box:
     if len(words) < 5 or len(words) == 6 or len(words) % 2 == 0:
-        raise DataError(
-            f"{where}: expected 'class x y width height' or a polygon, got {len(words)} words."
-        )
+        line = shorten(" ".join(words), 80)
+        raise DataError(f"{where}: expected 'class x y width height' or a polygon, got {line!r}.")
     category, *values = (read_number(word, where) for word in words)
     if not category.is_integer():
         raise DataError(f"{where}: {words[0]} is not the number of a class.")
     label = names.get(int(category), UNKNOWN_CLASS)
+    unnamed = f"{where}: the class {words[0]} has no name."
     if len(values) > 4:
         xs, ys = values[::2], values[1::2]
-        return Box(label, (min(xs), min(ys), max(xs), max(ys)))
-    x, y, width, height = values
-    return Box(label, (x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+        xyxy = min(xs), min(ys), max(xs), max(ys)
+    else:
+        x, y, width, height = values
+        xyxy = x - width / 2, y - height / 2, x + width / 2, y + height / 2
+    return named_box(label, xyxy, unnamed, findings=_look_at_unit(max(values), where))
+
+
+def _look_at_unit(largest: float, where: str) -> tuple[Finding, ...]:
+    """What is to be said of a box by the largest of its values."""
+    if largest <= _LARGEST_SHARE:
+        return ()
+    words = f"{where}: {largest:g} looks like pixels; expected shares of the picture, from 0 to 1."
+    return (Finding("pixel_box", words),)
 
 
 def write(samples: Iterable[Sample], folder: Path) -> None:

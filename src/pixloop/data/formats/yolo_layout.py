@@ -13,6 +13,7 @@ from pixloop.data.formats.boxes import Size, class_name, read_number
 from pixloop.data.formats.layout import (
     YAML_SUFFIXES,
     entries,
+    read_text,
     split_name,
     subfolders,
     walk,
@@ -90,7 +91,8 @@ class LabelFiles:
             return folder / f"{picture.stem}.txt"
         beside = picture.parent
         if beside not in self._has_labels:
-            self._has_labels[beside] = any(_is_label(Path(e.path)) for e in entries(beside))
+            found = entries(beside) if beside.is_dir() else ()  # a list may name what is gone
+            self._has_labels[beside] = any(_is_label(Path(e.path)) for e in found)
         return beside / f"{picture.stem}.txt" if self._has_labels[beside] else None
 
     def orphans(self) -> Iterator[tuple[Path, Path, str | None]]:
@@ -140,18 +142,6 @@ def find_layout(root: Path) -> Layout:
     if named:
         return _from_config(named[0])
     return Layout(root, _classes(root), (Place(root, None),))
-
-
-def read_text(file: Path) -> str:
-    """A text file.
-
-    Raises:
-        DataError: it is not UTF-8.
-    """
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as e:
-        raise DataError(f"{file} is not UTF-8: {e}. Save it as UTF-8.") from e
 
 
 def _from_config(file: Path) -> Layout:
@@ -251,8 +241,8 @@ def _load_config(file: Path) -> dict[str, Any]:
     Everything stays text, so that a class may be called ``no``, ``1e3`` or ``null``.
     """
     try:
-        config = yaml.load(file.read_text(encoding="utf-8-sig"), Loader=_LOADER)  # noqa: S506
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        config = yaml.load(read_text(file), Loader=_LOADER)  # noqa: S506
+    except (yaml.YAMLError, DataError) as e:
         if file.stem == "data":
             raise DataError(f"{file} is not readable YAML: {e}") from e
         return {}
