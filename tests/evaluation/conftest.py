@@ -3,7 +3,6 @@
 import hashlib
 import io
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,8 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from tests.evaluation.bundles import write_tiny_bundle
 
-from pixloop.bundle import CERTIFICATE, Graph, Manifest, Threshold, write_bundle
 from pixloop.data.dataset import DatasetWriter, Row
 from pixloop.imaging import Preprocessing
 
@@ -69,34 +68,18 @@ def make_bundle(tmp_path: Path) -> Maker:
         temperature: float = 0.5,
         name: str = "colours",
     ) -> Path:
-        folder = tmp_path / f"bundle-{next(numbers)}"
-        (folder / "graphs").mkdir(parents=True)
-        onnx.save(_graph(skill), folder / "graphs" / "model.onnx")
-        graph = {"format": "onnx", "verdict": "agrees", "reason": "", "latency_ms": 0.2}
-        (folder / CERTIFICATE).write_text(json.dumps({"graphs": [graph]}))
-        manifest = Manifest(
+        return write_tiny_bundle(
+            tmp_path / f"bundle-{next(numbers)}",
+            _graph(skill),
+            {"latency_ms": 0.2},
+            score,
             name=name,
-            created="2025-01-01T00:00:00+00:00",
             classes=tuple(classes),
             preprocessing=Preprocessing(
                 image_size=SIDE, crop_share=1, mean=(0, 0, 0), std=(1, 1, 1)
             ),
-            graphs=(Graph(format="onnx", file="graphs/model.onnx"),),
-            chosen_graph="onnx",
             temperature=temperature,
-            threshold=Threshold(
-                score=score,
-                max_error=0.1,
-                confidence=0.9,
-                accepted_share=0.5,
-                error=0.05,
-                pictures=200,
-            ),
-            lineage={"model": "tiny", "seed": 0, "config": {"training.epochs": 3}},
-            versions={"pixloop": "0.1.0"},
         )
-        write_bundle(folder, manifest)
-        return folder
 
     return make
 

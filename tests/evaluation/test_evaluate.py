@@ -1,12 +1,12 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import f1_score, log_loss
+from tests.evaluation.bundles import read_strict_json
 
 from pixloop.bundle import ARCHIVE, Bundle
 from pixloop.config import Config
@@ -25,19 +25,12 @@ def config() -> Config:
     return parse_config({"task": "classification", "data": "."}, ["gate.minimum=0.5"])
 
 
-def strict(path: Path) -> Any:
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
-    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-
-
 def test_writes_numbers_rows_and_report(
     config: Config, make_bundle: Maker, make_dataset: Maker, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
     found = evaluate(config, make_bundle(), make_dataset(), output)
-    written = strict(output / "evaluation.json")
+    written = read_strict_json(output / "evaluation.json")
     assert written == found.content
     rows = pq.read_table(output / "predictions.parquet").to_pylist()
     assert len(rows) == written["pixloop"]["pictures"] == 60
@@ -65,7 +58,7 @@ def test_scores_what_the_server_answers(
         assert (row["predicted"], row["decision"]) == (answer.label, str(answer.decision))
         assert row["score"] == answer.score
     assert {row["decision"] for row in rows} == {"accept", "refer"}
-    summary = strict(tmp_path / "out" / "evaluation.json")["pixloop"]["threshold"]
+    summary = read_strict_json(tmp_path / "out" / "evaluation.json")["pixloop"]["threshold"]
     taken = [row for row in rows if row["decision"] == "accept"]
     assert summary["accepted"] == len(taken)
     assert summary["error"] == pytest.approx(np.mean([r["label"] != r["predicted"] for r in taken]))
@@ -123,7 +116,7 @@ def test_a_threshold_that_accepts_nothing_is_reported(
     config: Config, make_bundle: Maker, make_dataset: Maker, tmp_path: Path
 ) -> None:
     evaluate(config, make_bundle(score=None), make_dataset(), tmp_path / "out")
-    threshold = strict(tmp_path / "out" / "evaluation.json")["pixloop"]["threshold"]
+    threshold = read_strict_json(tmp_path / "out" / "evaluation.json")["pixloop"]["threshold"]
     assert (threshold["score"], threshold["accepted"], threshold["error"]) == (None, 0, None)
     report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "Refers every picture" in report

@@ -124,7 +124,7 @@ def test_shows_mistakes_graphs_training_and_findings(render: Callable[..., str])
         "3.2 ms",
         "refused",
         "epoch 2 was the best",
-        "1 corrupt or truncated pictures",
+        "1 corrupt or truncated picture",
         "training.epochs",
     ):
         assert words in text, words

@@ -19,7 +19,7 @@ from typing import Any
 from pixloop.bundle import ARCHIVE, CERTIFICATE, MANIFEST, Bundle, Manifest
 from pixloop.config import Config
 from pixloop.data.dataset import Dataset
-from pixloop.errors import BundleError
+from pixloop.errors import BundleError, DataError
 from pixloop.evaluation.page import Evidence
 from pixloop.evaluation.scoring import CLASSIFICATION, DETECTION, Answers, Scoring
 from pixloop.files import write_json, write_text
@@ -114,6 +114,8 @@ def _check(manifest: Manifest, data: Dataset, bundle: Path) -> None:
             f"{bundle} knows the classes {', '.join(manifest.classes)}; the data set "
             f"{data.folder} has {', '.join(data.info.classes)}. Train on this data set."
         )
+    if len(data.split("test")) == 0:
+        raise DataError("there are no test pictures. Add some, or raise data.test_share.")
 
 
 def _evaluate(

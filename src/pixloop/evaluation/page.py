@@ -172,7 +172,7 @@ def _findings(data_report: Mapping[str, Any] | None) -> list[dict[str, Any]] | N
         return None
     order = ("error", "warning", "info")
     findings = sorted(data_report["findings"], key=lambda f: order.index(f["severity"]))
-    return [{**found, "text": KINDS[found["kind"]].text} for found in findings]
+    return [{**found, "text": KINDS[found["kind"]].text(found["count"])} for found in findings]
 
 
 def _lineage(manifest: Manifest) -> list[tuple[str, str]]:

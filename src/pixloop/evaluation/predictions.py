@@ -1,9 +1,7 @@
 """A model's answers to every picture of a split, as columns."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pixloop.data.dataset import Row, Split
-from pixloop.errors import DataError, ImageError
+from pixloop.data.dataset import Split
+from pixloop.evaluation.batches import ask_in_batches
 from pixloop.files import atomic_path
-from pixloop.progress import progress
 from pixloop.records import Decision
 from pixloop.serving.classifier import Classifier, softmax
 from pixloop.serving.model import decide
-
-_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +61,13 @@ def predict_split(
 
     Args:
         predictor: the model, as it is served.
-        split: the pictures.
+        split: the pictures, at least one.
         labels: the names of the split's labels; they need not be the model's classes.
         description: for the progress display.
 
     Raises:
-        DataError: the split is empty, or one of its pictures cannot be read.
+        DataError: a picture cannot be read.
     """
-    if len(split) == 0:
-        raise DataError("there are no test pictures. Add some, or raise data.test_share.")
     known = predictor.manifest.classes
     classes = (*known, *(label for label in labels if label not in known))
     index = np.array([classes.index(label) for label in labels], np.int64)
@@ -82,13 +75,11 @@ def predict_split(
     hashes: list[str] = []
     targets: list[int] = []
     logits: list[NDArray[np.float32]] = []
-    with progress(description, total=len(split)) as advance:
-        for rows in _batches(split):
-            logits.append(_logits(predictor, rows))
-            paths += [row.path for row in rows]
-            hashes += [row.sha256 for row in rows]
-            targets += [row.label for row in rows]
-            advance(len(rows))
+    for rows, answered in ask_in_batches(predictor.logits, split, description):
+        logits.append(answered)
+        paths += [row.path for row in rows]
+        hashes += [row.sha256 for row in rows]
+        targets += [row.label for row in rows]
     answers = np.concatenate(logits)
     probabilities = softmax(answers, predictor.manifest.temperature)
     threshold = predictor.manifest.threshold
@@ -124,22 +115,3 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     ).replace_schema_metadata({"classes": json.dumps(predictions.classes)})
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
-
-
-def _batches(split: Split) -> Iterator[list[Row]]:
-    rows = iter(split)
-    while batch := list(islice(rows, _BATCH)):
-        yield batch
-
-
-def _logits(predictor: Classifier, rows: list[Row]) -> NDArray[np.float32]:
-    try:
-        return predictor.logits([row.image for row in rows])
-    except ImageError:
-        # One is broken: find it, so that the message can name it.
-        for row in rows:
-            try:
-                predictor.logits([row.image])
-            except ImageError as e:
-                raise DataError(f"test picture {row.path} cannot be read: {e}") from e
-        raise

@@ -1,6 +1,5 @@
 """Calibrating a draft with pictures that neither trained nor test, and sealing it."""
 
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +7,16 @@ import numpy as np
 from pixloop.bundle import Bundle
 from pixloop.config import Config, ThresholdsConfig
 from pixloop.data.dataset import Dataset, Split
+from pixloop.evaluation.batches import ask_in_batches
 from pixloop.evaluation.calibration import fit_temperature
 from pixloop.evaluation.detection.scores import fit_box_scores
 from pixloop.evaluation.detection.thresholds import choose_box_threshold
 from pixloop.evaluation.thresholds import choose_threshold
 from pixloop.export.export import Draft, seal
-from pixloop.progress import progress
 from pixloop.serving.classifier import Classifier, softmax
 from pixloop.serving.detector import Detector, Found
 from pixloop.serving.engines import Logits
 
-_BATCH = 64
 # On fewer pictures a fitted temperature is mostly chance: with 6, it took one model's calibration
 # error from 0.04 to 0.25.
 _LEAST_TO_CALIBRATE = 50
@@ -28,7 +26,7 @@ def seal_calibrated(config: Config, draft: Draft, dataset: Path) -> Bundle:
     """Find what scores mean and from which one on they are accepted, and seal the bundle.
 
     Raises:
-        DataError: there is no data set.
+        DataError: there is no data set, or a picture cannot be read.
     """
     data = Dataset.open(dataset)
     # A small data set may have none to spare; those that chose the epoch are the next best.
@@ -64,21 +62,12 @@ def _seal_detector(
 
 def _classify(classifier: Classifier, pictures: Split) -> Logits:
     """The logits of every picture of a split, holding one batch of pictures in memory."""
-    found = [np.empty((0, len(classifier.manifest.classes)), np.float32)]
-    rows = iter(pictures)
-    with progress("calibrating", len(pictures)) as advance:
-        while batch := list(islice(rows, _BATCH)):
-            found.append(classifier.logits([row.image for row in batch]))
-            advance(len(batch))
-    return np.concatenate(found)
+    none = np.empty((0, len(classifier.manifest.classes)), np.float32)
+    batches = ask_in_batches(classifier.logits, pictures, "calibrating")
+    return np.concatenate([none, *(logits for _, logits in batches)])
 
 
 def _detect(detector: Detector, pictures: Split) -> list[Found]:
     """What is found in every picture of a split, holding one batch of pictures in memory."""
-    found: list[Found] = []
-    rows = iter(pictures)
-    with progress("calibrating", len(pictures)) as advance:
-        while batch := list(islice(rows, _BATCH)):
-            found += detector.find([row.image for row in batch])
-            advance(len(batch))
-    return found
+    batches = ask_in_batches(detector.find, pictures, "calibrating")
+    return [each for _, found in batches for each in found]

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,9 +11,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from tests.evaluation.bundles import write_tiny_bundle
 from tests.evaluation.detection.cases import objects
 
-from pixloop.bundle import CERTIFICATE, BoxScores, Graph, Manifest, Threshold, write_bundle
+from pixloop.bundle import BoxScores
 from pixloop.data.dataset import DatasetWriter, Objects, Row
 from pixloop.imaging import Preprocessing
 
@@ -79,36 +79,20 @@ def make_bundle(tmp_path: Path) -> Maker:
         box_scores: BoxScores | None = None,
         name: str = "squares",
     ) -> Path:
-        folder = tmp_path / f"bundle-{next(numbers)}"
-        (folder / "graphs").mkdir(parents=True)
-        onnx.save(_graph(order), folder / "graphs" / "model.onnx")
-        graph = {"format": "onnx", "verdict": "agrees", "reason": "", "smallest_iou": 0.99987}
-        (folder / CERTIFICATE).write_text(json.dumps({"graphs": [graph]}))
-        manifest = Manifest(
+        return write_tiny_bundle(
+            tmp_path / f"bundle-{next(numbers)}",
+            _graph(order),
+            {"smallest_iou": 0.99987},
+            score,
             name=name,
             task="detection",
-            created="2025-01-01T00:00:00+00:00",
             classes=tuple(classes),
             preprocessing=Preprocessing(
                 image_size=SIDE, resize="letterbox", mean=(0, 0, 0), std=(1, 1, 1)
             ),
-            graphs=(Graph(format="onnx", file="graphs/model.onnx"),),
-            chosen_graph="onnx",
             temperature=1.0,
             box_scores=box_scores or BoxScores(slope=1.2, offset=0.3, minimum=0.3),
-            threshold=Threshold(
-                score=score,
-                max_error=0.1,
-                confidence=0.9,
-                accepted_share=0.5,
-                error=0.05,
-                pictures=200,
-            ),
-            lineage={"model": "tiny", "seed": 0, "config": {"training.epochs": 3}},
-            versions={"pixloop": "0.1.0"},
         )
-        write_bundle(folder, manifest)
-        return folder
 
     return make
 

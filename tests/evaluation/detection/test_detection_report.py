@@ -136,7 +136,7 @@ def test_says_what_there_is(scored: Callable[..., Any]) -> None:
         "with &lt;nothing&gt; in them",
         "epoch 2 was the best",
         "AP50, epoch 2: 0.625",
-        "1 corrupt or truncated pictures",
+        "1 corrupt or truncated picture",
         "training.epochs",
         "40 test",
     ):

@@ -1,11 +1,10 @@
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tests.evaluation.bundles import read_strict_json
 
 from pixloop.bundle import BoxScores, Bundle
 from pixloop.config import Config
@@ -36,19 +35,12 @@ def config() -> Config:
     return parse_config({"task": "detection", "data": "."}, ["gate.minimum=0.3"])
 
 
-def strict(path: Path) -> Any:
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
-    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-
-
 def test_writes_numbers_rows_and_report(
     config: Config, make_bundle: Maker, make_dataset: Maker, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
     found = evaluate(config, make_bundle(), make_dataset(), output)
-    written = strict(output / "evaluation.json")
+    written = read_strict_json(output / "evaluation.json")
     assert written == found.content
     assert set(found.metrics) >= METRICS
     assert 0.3 < found.metrics["map_50"] < 0.95, "the test needs some mistakes"
@@ -74,7 +66,7 @@ def test_the_numbers_follow_from_the_rows(
     config: Config, make_bundle: Maker, make_dataset: Maker, tmp_path: Path
 ) -> None:
     evaluate(config, make_bundle(), make_dataset(), tmp_path / "out")
-    section = strict(tmp_path / "out" / "evaluation.json")["pixloop"]
+    section = read_strict_json(tmp_path / "out" / "evaluation.json")["pixloop"]
     rows = pq.read_table(tmp_path / "out" / "predictions.parquet").to_pylist()
     boxes = [box for row in rows for box in row["boxes"]]
     true = [box for row in rows for box in row["true_boxes"]]

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pixloop.bundle import BoxScores, Threshold
-from pixloop.data.dataset import Objects, Row, Split
-from pixloop.errors import DataError, ImageError
+from pixloop.data.dataset import Objects, Split
+from pixloop.errors import DataError
+from pixloop.evaluation.batches import ask_in_batches
 from pixloop.evaluation.detection.causes import Mistake, confusion_with_background, find_mistakes
 from pixloop.evaluation.detection.matching import Bools, Floats, Matches, match_boxes
 from pixloop.evaluation.metrics import Counts
 from pixloop.files import atomic_path
-from pixloop.progress import progress
 from pixloop.records import Decision
 from pixloop.serving.detector import Detector, Found, read_scores
 from pixloop.serving.model import decide
-
-_BATCH = 64
 
 _BOX = [(name, pa.float64()) for name in ("x1", "y1", "x2", "y2")]
 _SCHEMA = pa.schema(
@@ -129,10 +126,8 @@ def detect_split(
         description: for the progress display.
 
     Raises:
-        DataError: the split is empty, has no box to find, or one of its pictures cannot be read.
+        DataError: there is no box to find, or a picture cannot be read.
     """
-    if len(split) == 0:
-        raise DataError("there are no test pictures. Add some, or raise data.test_share.")
     truth = split.objects
     if all(objects.crowd.all() for objects in truth):
         raise DataError(
@@ -144,13 +139,10 @@ def detect_split(
     paths: list[str] = []
     hashes: list[str] = []
     found: list[Found] = []
-    with progress(description, total=len(split)) as advance:
-        rows = iter(split)
-        while batch := list(islice(rows, _BATCH)):
-            found += [_rename(each, index) for each in _find(detector, batch)]
-            paths += [row.path for row in batch]
-            hashes += [row.sha256 for row in batch]
-            advance(len(batch))
+    for rows, answered in ask_in_batches(detector.find, split, description):
+        found += [_rename(each, index) for each in answered]
+        paths += [row.path for row in rows]
+        hashes += [row.sha256 for row in rows]
     return Detections(
         classes=classes,
         paths=tuple(paths),
@@ -221,16 +213,3 @@ def _rename(found: Found, index: np.ndarray[Any, np.dtype[np.int64]]) -> Found:
     labels = index[found.labels]
     kept = labels >= 0
     return Found(found.boxes[kept], found.scores[kept], labels[kept], found.width, found.height)
-
-
-def _find(detector: Detector, rows: list[Row]) -> list[Found]:
-    try:
-        return detector.find([row.image for row in rows])
-    except ImageError:
-        # One is broken: find it, so that the message can name it.
-        for row in rows:
-            try:
-                detector.find([row.image])
-            except ImageError as e:
-                raise DataError(f"test picture {row.path} cannot be read: {e}") from e
-        raise
