@@ -38,6 +38,15 @@ def test_a_changed_key_runs_only_what_depends_on_it(project):
     assert summary.threshold["max_error"] == 0.3
 
 
+def test_with_the_data_prepared_train_itself_says_that_a_name_is_wrong(project):
+    misspelt = Project.open(project.folder, ["training.optimizer=adamww"])
+
+    with pytest.raises(
+        ConfigError, match=r"Train failed: training\.optimizer: .* Did you mean adamw"
+    ):
+        misspelt.run()
+
+
 def test_a_model_below_the_gate_is_refused_by_how_much(project):
     worse = Project.open(
         project.folder, ["training.epochs=1", "training.learning_rate=1e-9", "gate.minimum=0.99"]

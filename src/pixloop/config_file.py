@@ -23,6 +23,14 @@ _HEADER = """\
 # A key behind '# ' has the value shown; take the '# ' away to change it.
 # Any key can also be set for one run: pixloop run --set training.epochs=3
 """
+#: What people write who know other tools.
+_ALIASES = {
+    "batch": "batch_size",
+    "bs": "batch_size",
+    "imgsz": "image_size",
+    "lr": "learning_rate",
+    "wd": "weight_decay",
+}
 _COMMENT_COLUMN = 44
 _WIDTH = 110
 
@@ -170,8 +178,15 @@ def _explain(error: Any, where: str) -> str:
 
 
 def _nearest(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    if not near:
-        last = key.rpartition(".")[2]
-        near = [k for k in known if k.rpartition(".")[2] == last][:1]
+    last = key.rpartition(".")[2]
+    near = (
+        _ending_in(_ALIASES.get(last, ""), known)
+        or difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+        or _ending_in(last, known)
+    )
     return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}."
+
+
+def _ending_in(last: str, known: list[str]) -> list[str]:
+    """The first key whose last part is ``last``, if there is one."""
+    return [key for key in known if key.rpartition(".")[2] == last][:1]

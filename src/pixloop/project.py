@@ -16,23 +16,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlparse
-
-from pydantic import BaseModel, ConfigDict
 
 from pixloop.bundle import Bundle
 from pixloop.config import FILE_NAME, Config
 from pixloop.config_file import load_config, parse_config, render_config
 from pixloop.data.sources import fetch
-from pixloop.drawing import DrawingFolder
-from pixloop.errors import ConfigError, GateRefused, ImageError, PipelineError
+from pixloop.errors import ConfigError, GateRefused, PipelineError
 from pixloop.files import write_text
-from pixloop.imaging import decode_image
+from pixloop.picture_predictions import (
+    PicturePrediction,
+    predict_with_bundle,
+    predict_with_server,
+)
 from pixloop.pipeline.definition import build_definition
 from pixloop.pipeline.display import Listener
+from pixloop.pipeline.early_check import check_early
 from pixloop.pipeline.local import run_local
+from pixloop.pipeline.registration import register_model
 from pixloop.pipeline.runs import list_runs
-from pixloop.records import DetectedBox, Detection, Prediction
 from pixloop.run_summary import RunSummary, report_of, summarise
 from pixloop.served_version import find_bundle
 
@@ -40,27 +41,6 @@ if TYPE_CHECKING:
     from pixloop.registry import Registry
 
 STATE = ".pixloop"
-
-
-class PicturePrediction(BaseModel):
-    """The answer for one picture file: a prediction, or what was found, or why there is neither.
-
-    A classifier gives ``label`` and ``probabilities``, a detector ``boxes`` in pixels of the
-    upright picture, whose ``width`` and ``height`` come with them.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    path: str
-    label: str | None = None
-    score: float | None = None
-    decision: str | None = None
-    probabilities: dict[str, float] | None = None
-    boxes: tuple[DetectedBox, ...] | None = None
-    width: int | None = None
-    height: int | None = None
-    drawing: str | None = None
-    error: str | None = None
 
 
 class Project:
@@ -126,7 +106,8 @@ class Project:
         Raises:
             GateRefused: the model does not meet the gate.
             PipelineError: a step failed.
-            DataError, ConfigError: the data or the configuration cannot be used.
+            DataError, ConfigError: the data or the configuration cannot be used; where nothing
+                is prepared yet, wrong names in it are found before anything is.
         """
         train, test = self._fetch_data()
         champion = self._champion_bundle()
@@ -146,8 +127,9 @@ class Project:
                     definition,
                     self.state,
                     name=self.config.name,
-                    register=lambda arguments: _register(registry.result(), arguments),
+                    register=lambda arguments: register_model(registry.result(), arguments),
                     listener=listener,
+                    before_work=self._check_names,
                 )
             except GateRefused as e:
                 raise GateRefused(f"{e}\nThe report says why: {self.report()}") from e
@@ -233,22 +215,10 @@ class Project:
         Raises:
             DataError: a drawing cannot be written.
         """
-        if draw is not None:
-            pictures = list(pictures)  # no drawing may be written over one that is still to come
         if url is not None:
-            from pixloop.serving.client import Client
-
-            with Client(url) as client:
-                drawings = DrawingFolder(draw, pictures) if draw else None
-                yield from _predict_each(pictures, lambda data: client.predict([data])[0], drawings)
+            yield from predict_with_server(url, pictures, draw)
         else:
-            # The inference engine is no part of the other verbs.
-            from pixloop.serving.predictor import open_predictor
-
-            predictor = open_predictor(self.bundle(version)[1])
-            classes = predictor.manifest.classes
-            drawings = DrawingFolder(draw, pictures, classes) if draw else None
-            yield from _predict_each(pictures, lambda data: predictor.predict([data])[0], drawings)
+            yield from predict_with_bundle(self.bundle(version)[1], pictures, draw)
 
     # ---- inside -----------------------------------------------------------------------------
 
@@ -288,6 +258,11 @@ class Project:
         champions = [version for version in self.registry.list() if version.champion]
         return self.bundle(champions[0].version)[1].path if champions else None
 
+    def _check_names(self, first_step: str) -> None:
+        # Any later step is soon at the names itself, and the check takes seconds.
+        if first_step == "Prepare":
+            check_early(self.config)
+
     def _open_registry(self) -> "Registry":
         registry = self.registry
         registry.prepare()
@@ -311,43 +286,6 @@ def _stored_source(source: str, root: Path) -> str:
     if not path.exists():
         raise ConfigError(f"--data: {path} does not exist.")
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
-
-
-def _register(registry: "Registry", arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Carry out a RegisterModel step."""
-    container = arguments["InferenceSpecification"]["Containers"][0]
-    archive = _file_of(container["ModelDataUrl"])
-    statistics = arguments["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"]
-    version = registry.register(archive.parent / "bundle", _file_of(statistics))
-    return {"ModelPackageVersion": version.version}
-
-
-def _predict_each(
-    pictures: Iterable[Path],
-    predict: Callable[[bytes], Prediction | Detection],
-    drawings: DrawingFolder | None,
-) -> Iterator[PicturePrediction]:
-    for path in pictures:
-        try:
-            data = path.read_bytes()
-            answer = predict(data)
-        except (OSError, ImageError) as e:
-            yield PicturePrediction(path=str(path), error=str(e))
-            continue
-        fields: dict[str, Any] = {"path": str(path)}
-        if isinstance(answer, Detection):
-            fields |= {"boxes": answer.boxes, "width": answer.width, "height": answer.height}
-        else:
-            fields |= {"label": answer.label, "score": answer.score}
-            fields |= {"decision": answer.decision.value}
-            fields |= {"probabilities": dict(answer.probabilities)}
-        if drawings:
-            fields["drawing"] = str(drawings.draw(path, decode_image(data), answer))
-        yield PicturePrediction(**fields)
-
-
-def _file_of(address: str) -> Path:
-    return Path(unquote(urlparse(address).path))
 
 
 def _git_commit(folder: Path) -> str:

@@ -12,61 +12,25 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict
+from typing import Any
 
 from pixloop.bundle import MANIFEST, Bundle
 from pixloop.errors import BundleError, RegistryError
 from pixloop.files import sha256_file
+from pixloop.model_versions import (
+    Comparison,
+    ModelVersion,
+    compare_versions,
+    read_metrics,
+    read_version,
+)
 from pixloop.tracking import find_experiment, log_run, open_client, sqlite_file, translated
 
 CHAMPION = "champion"
 _HISTORY = "champions"
 _KEPT_CHAMPIONS = 200
-
-Status = Literal["pending", "approved", "rejected"]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class ModelVersion(_Part):
-    """One registered model."""
-
-    model: str
-    version: str
-    status: Status
-    champion: bool  #: whether this is the one to serve
-    created: str  #: ISO 8601, UTC
-    metrics: dict[str, float]  #: of the test pictures: accuracy, f1_macro, ...
-    chosen_graph: str
-    lineage: dict[str, Any]
-    bundle_sha256: str  #: of bundle.json, which holds the SHA-256 of every other file
-    bundle: str  #: where the bundle is
-    report: str  #: where evaluation.json and report.html are
-    run: str  #: MLflow's run
-    reason: str = ""  #: why it was rejected
-
-
-class Difference(_Part):
-    """A metric of two versions."""
-
-    a: float
-    b: float
-    difference: float  #: b - a
-
-
-class Comparison(_Part):
-    """Two versions, side by side."""
-
-    a: str
-    b: str
-    metrics: dict[str, Difference]  #: those that both have
 
 
 class Registry:
@@ -109,7 +73,7 @@ class Registry:
         """
         opened = Bundle.open(bundle)
         opened.verify()
-        metrics = _read_metrics(evaluation)
+        metrics = read_metrics(evaluation)
         identity = sha256_file(bundle / MANIFEST)
         with translated(self.url):
             for known in self._versions():
@@ -203,15 +167,7 @@ class Registry:
 
     def compare(self, a: str, b: str) -> Comparison:
         """The metrics of two versions, and how far ``b`` is from ``a``."""
-        first, second = self.show(a), self.show(b)
-        metrics = {
-            name: Difference(
-                a=value, b=second.metrics[name], difference=second.metrics[name] - value
-            )
-            for name, value in first.metrics.items()
-            if name in second.metrics
-        }
-        return Comparison(a=first.version, b=second.version, metrics=metrics)
+        return compare_versions(self.show(a), self.show(b))
 
     def bundle(self, version: str, to: Path) -> Bundle:
         """A version's bundle, verified, in the folder ``to``; what is there already is used.
@@ -253,7 +209,7 @@ class Registry:
             if not token:
                 break
         champion = self._model().aliases.get(CHAMPION) if found else None
-        versions = [self._read(each, str(each.version) == str(champion)) for each in found]
+        versions = [read_version(each, str(each.version) == str(champion)) for each in found]
         return sorted(versions, key=lambda each: int(each.version), reverse=True)
 
     def _model(self) -> Any:
@@ -268,26 +224,6 @@ class Registry:
         except MlflowException as e:
             if e.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-
-    def _read(self, found: Any, champion: bool) -> ModelVersion:
-        tags = found.tags
-        root = str(found.source).removesuffix("/bundle")
-        created = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
-        return ModelVersion(
-            model=self.model,
-            version=str(found.version),
-            status=tags.get("status", "pending"),
-            champion=champion,
-            created=created.isoformat(timespec="seconds"),
-            metrics=json.loads(tags.get("metrics", "{}")),
-            chosen_graph=tags.get("chosen_graph", ""),
-            lineage=json.loads(tags.get("lineage", "{}")),
-            bundle_sha256=tags.get("bundle_sha256", ""),
-            bundle=str(found.source),
-            report=f"{root}/evaluation",
-            run=str(found.run_id),
-            reason=tags.get("reason", ""),
-        )
 
     def _tag(self, version: ModelVersion, **tags: str) -> None:
         for key, value in tags.items():
@@ -318,14 +254,6 @@ class Registry:
                 return Path(shutil.copytree(beside, folder / "bundle"))
         with translated(self.url):
             return Path(self._client.download_artifacts(version.run, "bundle", str(folder)))
-
-
-def _read_metrics(evaluation: Path) -> dict[str, float]:
-    try:
-        metrics = json.loads(evaluation.read_text(encoding="utf-8"))["pixloop"]["metrics"]
-        return {name: float(value) for name, value in metrics.items() if value is not None}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-        raise RegistryError(f"{evaluation} is no evaluation that pixloop wrote: {e!r}") from e
 
 
 def _is_bundle(folder: Path, identity: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 import typer
+from tests.conftest import QUICK
 from typer.testing import CliRunner
 
 from pixloop import __version__
@@ -129,6 +130,21 @@ def test_a_refused_model_ends_with_exit_code_3(pixloop, project):
     assert code == json.loads(out)["error"]["exit_code"] == 3
     assert "below the minimum" in " ".join(err.split())
     assert "report.html" in err
+
+
+def test_misspelt_names_are_found_before_anything_is_prepared(pixloop, finished, tmp_path):
+    settings = QUICK | {"model": {"name": "resnet81"}}
+    Project.init(tmp_path, str(finished[0].folder / "pictures"), settings=settings)
+
+    code, out, _ = pixloop(
+        "run", "-C", str(tmp_path), "--json", "--set", "training.augmentations=[flp]"
+    )
+
+    message = json.loads(out)["error"]["message"]
+    assert code == 2
+    assert "model.name: timm has no model 'resnet81'. Did you mean resnet18" in message
+    assert "training.augmentations: there is no augmentation 'flp'. Did you mean 'flip'" in message
+    assert not list((tmp_path / ".pixloop").glob("steps/*"))
 
 
 def test_strict_turns_a_broken_picture_into_an_error(pixloop, project):

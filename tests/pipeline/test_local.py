@@ -83,6 +83,31 @@ def test_steps_run_in_the_order_of_their_data(
     assert ran(trace) == ["First", "Middle", "Last"]
 
 
+def test_what_is_checked_before_any_work_is_asked_once_and_only_where_there_is_work(
+    loop: Json, state: Path
+) -> None:
+    asked: list[str] = []
+    go(loop, state, before_work=asked.append)
+    assert asked == ["Copy"]
+    go(loop, state, before_work=asked.append)
+    assert asked == ["Copy"]
+    go(loop, state, {"Rate": 0.4}, before_work=asked.append)
+    assert asked == ["Copy", "Learn"]
+
+
+def test_a_check_that_fails_stops_the_run_before_any_work(
+    loop: Json, state: Path, trace: Path
+) -> None:
+    def refuse(step: str) -> None:
+        raise ConfigError(f"not even {step}")
+
+    with pytest.raises(ConfigError, match=r"^not even Copy$"):
+        go(loop, state, before_work=refuse)
+    [record] = list_runs(state)
+    assert (record.status, ran(trace)) == ("failed", [])
+    assert not list(state.glob("steps/*"))
+
+
 def test_a_circle_is_named(toy: SimpleNamespace, state: Path) -> None:
     a = toy.processing("A", "", {"x": toy.output_of("B", "result")})
     b = toy.processing("B", "", {"x": toy.output_of("A", "result")})

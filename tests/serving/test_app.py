@@ -1,4 +1,5 @@
 import json
+import re
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator, MutableMapping
@@ -7,6 +8,7 @@ from html import unescape
 from html.parser import HTMLParser
 from io import BytesIO
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -43,6 +45,20 @@ def post(client: TestClient, body: bytes, content_type: str = "image/png") -> ht
     return client.post("/invocations", content=body, headers={"Content-Type": content_type})
 
 
+def shown_answers() -> list[dict[str, Any]]:
+    """The answers that the README shows: a classifier's and a detector's."""
+    readme = Path(__file__).parents[2] / "README.md"
+    blocks = re.findall(r"^```json\n(.*?)^```", readme.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return [json.loads(block) for block in blocks]
+
+
+def form_of(value: Any) -> Any:
+    """JSON with the types in the place of its values; the first of a list stands for all."""
+    if isinstance(value, dict):
+        return {key: form_of(inner) for key, inner in value.items()}
+    return [form_of(value[0])] if isinstance(value, list) else type(value).__name__
+
+
 def check_problem(response: httpx.Response, status: int) -> dict[str, object]:
     assert response.status_code == status
     assert response.headers["content-type"] == "application/problem+json"
@@ -50,6 +66,26 @@ def check_problem(response: httpx.Response, status: int) -> dict[str, object]:
     assert problem["status"] == status
     assert problem.keys() >= {"type", "title", "detail"}
     return problem
+
+
+def test_the_readme_shows_what_is_answered(
+    client: TestClient, detecting: TestClient, make_picture: Make, make_scene: Make
+) -> None:
+    classified, detected = shown_answers()
+    scene = make_scene(((255, 0, 0), (20, 40, 60, 90)))
+    answers = [
+        post(server, json.dumps({"image": b64encode(data).decode()}).encode(), "application/json")
+        for server, data in ((client, make_picture()), (detecting, scene))
+    ]
+
+    told, found = (answer.json() for answer in answers)
+    for answer in (told, classified):  # whose keys are the classes
+        probabilities = answer["predictions"][0]["probabilities"]
+        assert sum(probabilities.values()) == pytest.approx(1)
+        assert answer["predictions"][0]["score"] == max(probabilities.values())
+        answer["predictions"][0]["probabilities"] = {}
+    assert form_of(classified) == form_of(told)
+    assert form_of(detected) == form_of(found)
 
 
 def test_ping(client: TestClient) -> None:

@@ -37,9 +37,12 @@ def test_biases_and_norms_are_spared_weight_decay(optimizer):
     assert decays == {1: 0.0, 2: 0.3, 4: 0.3}
 
 
-def test_an_unknown_optimizer_lists_those_there_are():
-    with pytest.raises(TrainingError, match=r"'adamx' cannot be used.*adamw"):
-        classifier(optimizer="adamx").configure_optimizers()
+@pytest.mark.parametrize(
+    ("name", "says"), [("adamww", r"Did you mean .*adamw\b"), ("gradient", r"timm has .*adamw\b")]
+)
+def test_an_unknown_optimizer_names_the_nearest_or_all(name, says):
+    with pytest.raises(TrainingError, match=rf"'{name}' cannot be used.*{says}"):
+        classifier(optimizer=name).configure_optimizers()
 
 
 @given(st.integers(1, 500))

@@ -7,8 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pixloop.cli.output import JsonOption, ProjectOption, out, print_json
+from pixloop.model_versions import ModelVersion
 from pixloop.project import Project
-from pixloop.registry import ModelVersion
 
 app = typer.Typer(help="The versions of this project's model.", no_args_is_help=True)
 

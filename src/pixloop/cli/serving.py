@@ -10,7 +10,8 @@ from rich.markup import escape
 
 from pixloop.cli.output import JsonOption, ProjectOption, err, out, percent, print_json
 from pixloop.errors import DataError
-from pixloop.project import PicturePrediction, Project
+from pixloop.picture_predictions import PicturePrediction
+from pixloop.project import Project
 from pixloop.records import Decision, DetectedBox
 
 VersionOption = Annotated[

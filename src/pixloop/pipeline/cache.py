@@ -20,11 +20,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 import pixloop
 from pixloop.data.formats.layout import LABEL_SUFFIXES
 from pixloop.files import sha256_file, sha256_folder, write_text
-from pixloop.pipeline.jobs import Job
+from pixloop.pipeline.jobs import Job, local_path
 
 DONE = "done.json"
 #: Rooms whose code no step runs: a change there repeats nothing.
-_OUTSIDE_STEPS = ("cli", "demo.py", "drawing.py", "project.py", "registry.py")
+_OUTSIDE_STEPS = (
+    "cli",
+    "demo.py",
+    "drawing.py",
+    "model_versions.py",
+    "picture_predictions.py",
+    "project.py",
+    "registry.py",
+)
 #: Says where a result comes from, and does not change it.
 _TOLD_ONLY = ("PIXLOOP_COMMIT",)
 
@@ -74,6 +82,26 @@ def outside_digest(path: Path) -> str:
 def content_digest(path: Path) -> str:
     """A hash over the content of a file, or of a folder with the names in it."""
     return sha256_file(path) if path.is_file() else sha256_folder(path)
+
+
+def input_digests(job: Job, made: Mapping[str, str], steps: Path) -> dict[str, str]:
+    """A digest of each of a job's inputs.
+
+    Args:
+        job: its inputs are at ``file://`` addresses.
+        made: the addresses of what this run's steps have made → their digests.
+        steps: the folder of all steps. What lies outside it is judged by how its files look.
+    """
+    digests = {}
+    for name, (address, _) in job.inputs.items():
+        path = local_path(address, f"{job.name}'s input {name!r}")
+        if address in made:
+            digests[name] = made[address]
+        elif path.is_relative_to(steps):
+            digests[name] = content_digest(path)
+        else:
+            digests[name] = outside_digest(path)
+    return digests
 
 
 def step_key(job: Job, inputs: Mapping[str, str]) -> str:

@@ -6,7 +6,6 @@ killed goes on from its checkpoints.
 """
 
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,18 +18,26 @@ from pixloop.files import write_json
 from pixloop.pipeline.cache import (
     DONE,
     Done,
-    content_digest,
-    outside_digest,
+    input_digests,
     read_done,
     step_key,
     write_done,
 )
 from pixloop.pipeline.display import Listener, Silent
 from pixloop.pipeline.expressions import Scope, judge, resolve
-from pixloop.pipeline.jobs import LOG, Job, collect, lay_out, local_path, properties, read_job
+from pixloop.pipeline.jobs import (
+    LOG,
+    Job,
+    collect,
+    environment_of,
+    explain_failure,
+    lay_out,
+    properties,
+    read_job,
+)
 from pixloop.pipeline.lock import exclusive
 from pixloop.pipeline.order import bind_parameters, in_order, main_path
-from pixloop.pipeline.process import Ended, run_command
+from pixloop.pipeline.process import run_command
 from pixloop.pipeline.runs import (
     RunRecord,
     StepRecord,
@@ -42,10 +49,6 @@ from pixloop.pipeline.runs import (
 
 Register = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 _ORPHAN_WAIT_S = 20.0
-# OpenMP's threads spin while they wait for one another, by default so long that beside two busy
-# processes on two cores a training step took four times longer than with this limit; without any
-# spinning, it took half as long again on an idle machine.
-_PATIENT_THREADS = {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "10000")}
 
 
 def run_local(
@@ -57,6 +60,7 @@ def run_local(
     register: Register | None = None,
     listener: Listener | None = None,
     environment: Mapping[str, str] | None = None,
+    before_work: Callable[[str], None] | None = None,
 ) -> RunRecord:
     """Run a pipeline to its end.
 
@@ -69,6 +73,8 @@ def run_local(
             JSON, is kept in the record.
         listener: is told what happens.
         environment: variables for every step.
+        before_work: called once, with the name of the first step that is not cached, before it
+            starts; what it raises fails the run.
 
     Raises:
         GateRefused: a condition does not hold, and the definition then fails on purpose.
@@ -81,7 +87,9 @@ def run_local(
         for old in list_runs(state):
             if old.status == "running":
                 mark_interrupted(old)
-        run = _Run(definition, state, bound, name, register, listener or Silent(), environment)
+        run = _Run(
+            definition, state, bound, name, register, listener or Silent(), environment, before_work
+        )
         return run.execute()
 
 
@@ -97,12 +105,14 @@ class _Run:
         register: Register | None,
         listener: Listener,
         environment: Mapping[str, str] | None,
+        before_work: Callable[[str], None] | None,
     ) -> None:
         self._definition = definition
         self._state = state.absolute()
         self._register = register
         self._listener = listener
         self._environment = environment or {}
+        self._before_work = before_work
         self._digests: dict[str, str] = {}  # address of an output → its content's digest
         self._reasons: list[str] = []  # why the last condition does not hold
         identity = new_run_id()
@@ -168,11 +178,14 @@ class _Run:
         with self._watched(name) as record:
             arguments = resolve(step["Arguments"], self._scope)
             job = read_job(name, step["Type"], arguments)
-            key = step_key(job, self._input_digests(job))
+            key = step_key(job, input_digests(job, self._digests, self._state / "steps"))
             folder = self._state / "steps" / f"{name}-{key[:16]}"
+            done = read_done(folder, job) if step.get("CacheConfig", {}).get("Enabled") else None
+            if done is None and self._before_work is not None:
+                self._before_work(name)
+                self._before_work = None
             record.folder = folder.relative_to(self._state).as_posix()
             self._link_to_run(name, folder)
-            done = read_done(folder, job) if step.get("CacheConfig", {}).get("Enabled") else None
             if done is None:
                 done = self._work(job, key, folder)
             else:
@@ -185,37 +198,17 @@ class _Run:
             started = time.monotonic()
             (folder / DONE).unlink(missing_ok=True)
             lay_out(job, folder)
-            environment = {
-                **self._environment,
-                **job.environment,
-                "PIXLOOP_ML": str(folder / "ml"),
-                "PIXLOOP_PROGRESS": "lines",
-                **_PATIENT_THREADS,
-                "PYTHONUNBUFFERED": "1",
-                "TRAINING_JOB_NAME": f"{job.name}-{key[:16]}",
-            }
+            environment = {**self._environment, **environment_of(job, key, folder)}
             ended = run_command(
                 job.command, environment, folder, folder / LOG, lock, self._advance(job.name)
             )
             if ended.code != 0:
                 wrong = ended.code == ConfigError.exit_code
                 error = ConfigError if wrong else PipelineError
-                raise error(_explain(job.name, ended, folder))
+                raise error(explain_failure(job, ended, folder))
             collect(job, folder)
             seconds = round(time.monotonic() - started, 3)
             return write_done(folder, job, key, ended=now(), seconds=seconds)
-
-    def _input_digests(self, job: Job) -> dict[str, str]:
-        digests = {}
-        for name, (address, _) in job.inputs.items():
-            path = local_path(address, f"{job.name}'s input {name!r}")
-            if address in self._digests:
-                digests[name] = self._digests[address]
-            elif path.is_relative_to(self._state / "steps"):
-                digests[name] = content_digest(path)
-            else:
-                digests[name] = outside_digest(path)
-        return digests
 
     def _publish(
         self,
@@ -298,17 +291,3 @@ class _Run:
             record.status, record.seconds = status, round(time.monotonic() - started, 3)
             self._record.save()
             self._listener.step_ended(name, status, record.seconds)
-
-
-def _explain(step: str, ended: Ended, folder: Path) -> str:
-    """Why a step failed: what it left in its failure file, or how it ended; and its last lines."""
-    file = folder / "ml" / "output" / "failure"
-    cause = file.read_text(encoding="utf-8", errors="replace").strip() if file.exists() else ""
-    if not cause and ended.code < 0:
-        cause = f"it was ended by {signal.Signals(-ended.code).name}"
-        if ended.code == -signal.SIGKILL:
-            cause += " (by a person, or by the system because memory ran out)"
-    cause = cause or f"it ended with exit code {ended.code}"
-    lines = [f"The step {step} failed: {cause}", f"Its log: {folder / LOG}"]
-    lines += [f"  {line}" for line in ended.tail if line.strip() not in cause]
-    return "\n".join(lines)

@@ -52,12 +52,21 @@ def create_classifier(name: str, num_classes: int, image_size: int) -> nn.Module
     return _create(name, num_classes, _options(name, image_size))
 
 
-def _options(name: str, image_size: int) -> dict[str, Any]:
-    """What ``timm.create_model`` must be told for a network of fixed input size."""
+def check_classifier(name: str) -> None:
+    """See that timm has the model ``name``.
+
+    Raises:
+        TrainingError: it has not; the message has the nearest.
+    """
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(near)}?" if near else "timm.list_models() lists them."
         raise TrainingError(f"model.name: timm has no model {name!r}. {hint}")
+
+
+def _options(name: str, image_size: int) -> dict[str, Any]:
+    """What ``timm.create_model`` must be told for a network of fixed input size."""
+    check_classifier(name)
     published = timm.get_pretrained_cfg(name, allow_unregistered=True)
     fixed = getattr(published, "fixed_input_size", False)
     return {"img_size": image_size} if fixed else {}

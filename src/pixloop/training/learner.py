@@ -5,13 +5,13 @@ import math
 from typing import Any
 
 import lightning.pytorch as pl
-import timm.optim
 import torch
 from torch import Tensor, nn
 
 from pixloop.config import TrainingConfig
 from pixloop.errors import TrainingError
 from pixloop.imaging import Preprocessing
+from pixloop.training.optimizers import create_optimizer
 
 _WARM_UP = 0.1
 
@@ -82,19 +82,7 @@ class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to 
         return {"weight_decay": self._config.weight_decay}  # timm spares biases and norms
 
     def configure_optimizers(self) -> Any:
-        config = self._config
-        try:
-            optimizer = timm.optim.create_optimizer_v2(
-                self.network,
-                opt=config.optimizer,
-                lr=config.learning_rate,
-                **self.optimizer_options(),
-            )
-        except Exception as e:  # timm asserts, and optimizers check their own arguments
-            raise TrainingError(
-                f"training.optimizer: {config.optimizer!r} cannot be used: {e}."
-                f" timm has {', '.join(timm.optim.list_optimizers())}."
-            ) from e
+        optimizer = create_optimizer(self.network, self._config, **self.optimizer_options())
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {
             "optimizer": optimizer,

@@ -25,6 +25,7 @@ from pixloop.files import sha256_file, write_text
 from pixloop.training.built_model import BuiltModel
 from pixloop.training.checkpoints import Epoch, EpochKeeper
 from pixloop.training.models import TrainedModel, build_model, save_model
+from pixloop.training.names import check_names
 from pixloop.training.precision import Precision
 from pixloop.training.run import TrainingRun
 
@@ -77,10 +78,12 @@ def train(
         weights: a file to start from; ``config.model.weights`` is not read.
 
     Raises:
+        ConfigError: there is no model, optimizer or augmentation of a name.
         TrainingError: the model cannot be built, or training fails; the message says what to try.
         DataError: there is no data set.
     """
     started = time.monotonic()
+    check_names(config)
     data = Dataset.open(dataset)
     _check_data(config, data)
     torch.manual_seed(config.training.seed)

@@ -1,0 +1,95 @@
+"""What is known of a registered model version, read from MLflow's, and compared with another."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pixloop.errors import RegistryError
+
+Status = Literal["pending", "approved", "rejected"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ModelVersion(_Part):
+    """One registered model."""
+
+    model: str
+    version: str
+    status: Status
+    champion: bool  #: whether this is the one to serve
+    created: str  #: ISO 8601, UTC
+    metrics: dict[str, float]  #: of the test pictures: accuracy, f1_macro, ...
+    chosen_graph: str
+    lineage: dict[str, Any]
+    bundle_sha256: str  #: of bundle.json, which holds the SHA-256 of every other file
+    bundle: str  #: where the bundle is
+    report: str  #: where evaluation.json and report.html are
+    run: str  #: MLflow's run
+    reason: str = ""  #: why it was rejected
+
+
+class Difference(_Part):
+    """A metric of two versions."""
+
+    a: float
+    b: float
+    difference: float  #: b - a
+
+
+class Comparison(_Part):
+    """Two versions, side by side."""
+
+    a: str
+    b: str
+    metrics: dict[str, Difference]  #: those that both have
+
+
+def read_version(found: Any, champion: bool) -> ModelVersion:
+    """A version as MLflow holds it; ``champion``: whether it is the one to serve."""
+    tags = found.tags
+    root = str(found.source).removesuffix("/bundle")
+    created = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
+    return ModelVersion(
+        model=str(found.name),
+        version=str(found.version),
+        status=tags.get("status", "pending"),
+        champion=champion,
+        created=created.isoformat(timespec="seconds"),
+        metrics=json.loads(tags.get("metrics", "{}")),
+        chosen_graph=tags.get("chosen_graph", ""),
+        lineage=json.loads(tags.get("lineage", "{}")),
+        bundle_sha256=tags.get("bundle_sha256", ""),
+        bundle=str(found.source),
+        report=f"{root}/evaluation",
+        run=str(found.run_id),
+        reason=tags.get("reason", ""),
+    )
+
+
+def compare_versions(a: ModelVersion, b: ModelVersion) -> Comparison:
+    """The metrics that two versions have in common, and how far ``b`` is from ``a``."""
+    metrics = {
+        name: Difference(a=value, b=b.metrics[name], difference=b.metrics[name] - value)
+        for name, value in a.metrics.items()
+        if name in b.metrics
+    }
+    return Comparison(a=a.version, b=b.version, metrics=metrics)
+
+
+def read_metrics(evaluation: Path) -> dict[str, float]:
+    """The metrics in evaluation.json; those that could not be measured are left out.
+
+    Raises:
+        RegistryError: it is no evaluation.
+    """
+    try:
+        metrics = json.loads(evaluation.read_text(encoding="utf-8"))["pixloop"]["metrics"]
+        return {name: float(value) for name, value in metrics.items() if value is not None}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        raise RegistryError(f"{evaluation} is no evaluation that pixloop wrote: {e!r}") from e
