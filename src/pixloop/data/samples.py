@@ -43,7 +43,8 @@ def write_digits(folder: Path) -> None:
 SHAPES = ("circle", "square", "triangle", "star")
 _SHAPES_SIDE_PX = 128
 _RADIUS_PX = (12.0, 30.0)
-_MOST_SHAPES = 4
+_MOST_SHAPES = 6
+_MOST_TRIES = 40  # to find gaps for them
 _EMPTY_SHARE = 0.05
 _SMOOTH = 4  # drawn this many times larger, then shrunk, so that edges are smooth
 
@@ -70,7 +71,7 @@ def write_shapes(folder: Path) -> None:
 
 
 def draw_shapes(count: int, seed: int) -> Iterator[tuple[RgbArray, list[Shape]]]:
-    """Pictures, uint8 (128, 128, 3), of up to four shapes each on a soft background with noise.
+    """Pictures, uint8 (128, 128, 3), of up to six shapes each on a soft background with noise.
 
     Shapes differ in size, colour and rotation and overlap at most a little; one picture in twenty
     has none. The same seed gives the same pictures.
@@ -87,7 +88,9 @@ def _draw_picture(random: np.random.Generator) -> tuple[RgbArray, list[Shape]]:
     draw = ImageDraw.Draw(image)
     shapes: list[Shape] = []
     wanted = 0 if random.random() < _EMPTY_SHARE else int(random.integers(1, _MOST_SHAPES + 1))
-    while len(shapes) < wanted:
+    for _ in range(_MOST_TRIES):
+        if len(shapes) == wanted:
+            break
         kind = SHAPES[random.integers(len(SHAPES))]
         radius = random.uniform(*_RADIUS_PX)
         centre = random.uniform(radius, side - radius, 2)
@@ -95,7 +98,6 @@ def _draw_picture(random: np.random.Generator) -> tuple[RgbArray, list[Shape]]:
         (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
         new = Shape(kind, (left, top, right, bottom))
         if any(_overlap(new.xyxy, other.xyxy) > 0.1 for other in shapes):
-            wanted -= 1  # rather one less than to look for a gap that may not be there
             continue
         around = background[round(centre[1]), round(centre[0])].astype(int)
         corners = [(x * _SMOOTH, y * _SMOOTH) for x, y in points.tolist()]

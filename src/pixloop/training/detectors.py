@@ -85,15 +85,16 @@ class PreparedPictures(nn.Module):
         ]
 
 
-def torchvision_detector(name: str) -> Builder:
-    """A builder of torchvision's detector ``name``, every layer of it trainable."""
+def torchvision_detector(name: str, **options: int) -> Builder:
+    """A builder of torchvision's detector ``name``, with its ``options``, every layer trainable."""
     is_rcnn = name.startswith("fasterrcnn")
     prefix = "box_" if is_rcnn else ""
-    options = {f"{prefix}score_thresh": _LEAST_SCORE, f"{prefix}detections_per_img": _MOST_BOXES}
+    settings = {f"{prefix}score_thresh": _LEAST_SCORE, f"{prefix}detections_per_img": _MOST_BOXES}
+    settings |= options
 
     def build(num_classes: int) -> nn.Module:
         network: nn.Module = torchvision.models.get_model(
-            name, weights=None, weights_backbone=None, num_classes=num_classes, **options
+            name, weights=None, weights_backbone=None, num_classes=num_classes, **settings
         )
         return _prepared(network)
 
