@@ -1,6 +1,7 @@
 """Labels that cannot be read: the run goes on, and what was left out is listed with its place."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,11 @@ class Room:
         samples = [Sample(p, None, None, "", (box,), (WIDTH, HEIGHT)) for p in self.pictures]
         write_samples(samples, self.source, format_)
 
-    def prepare(self, task: Task = "detection", **data: Any) -> DatasetInfo:
+    def prepare(
+        self, task: Task = "detection", *, test: Path | None = None, **data: Any
+    ) -> DatasetInfo:
         config = DataConfig(train="source", **data)
-        return prepare(config, self.source, None, self.output, self.work, task)
+        return prepare(config, self.source, test, self.output, self.work, task)
 
     def said(self, kind: str) -> dict[str, str]:
         """A finding's words about each path; the count is that of the paths."""
@@ -156,11 +159,57 @@ def test_where_most_labels_cannot_be_read_the_run_stops(room: Room, line: str, w
     with pytest.raises(DataError) as error:
         room.prepare()
     first, *shown = str(error.value).split("\n")
-    assert f"{room.source}: 6 of 10 labels cannot be read." in first
+    assert f"{room.source}: the labels of 6 in 10 pictures cannot be read." in first
     assert "data.format" in first
     places = [f"labels/unsplit/{number}.txt:1: " for number in range(3)]
     assert [entry[: len(place)] for entry, place in zip(shown, places, strict=True)] == places
     assert all(words in entry for entry in shown)
+
+
+def test_a_test_set_that_cannot_be_read_stops_the_run_whatever_there_is_to_train(
+    room: Room, tmp_path: Path
+) -> None:
+    room.write("yolo")
+    test = tmp_path / "test"
+    shutil.copytree(room.source, test)
+    for number in range(4, 10):
+        (test / f"labels/unsplit/{number}.txt").unlink()
+        (test / f"images/unsplit/{number}.png").unlink()
+    for number in range(4):
+        (test / f"labels/unsplit/{number}.txt").write_text("0 24 20 24 20")
+    with pytest.raises(DataError) as error:
+        room.prepare(test=test)
+    assert str(error.value).startswith(f"{test}: the labels of 4 in 4 pictures cannot be read.")
+
+
+def test_pictures_that_show_nothing_count_as_read(room: Room) -> None:
+    room.write("yolo")
+    for number in range(8):
+        yolo_label(room, number).write_text("")
+    yolo_label(room, 8).write_text("0 0.5")
+    yolo_label(room, 9).write_text(yolo_label(room, 9).read_text() + "0 0.5\n" * 3)
+    assert room.prepare().counts
+    assert room.quarantine() == {"8.png": "no_box_left"}
+
+
+def test_coco_ids_written_as_7_0_are_whole_numbers(room: Room) -> None:
+    room.write("coco")
+
+    def change(content: dict[str, Any]) -> None:
+        for annotation in content["annotations"]:
+            annotation["image_id"] = float(annotation["image_id"])
+
+    change_json(room.source / "labels.json", change)
+    room.prepare()
+    assert room.boxes() == {f"{n}.png": [CAT] for n in range(10)}
+    assert not room.quarantine()
+
+
+def test_a_name_that_no_file_can_have_is_a_missing_picture(room: Room) -> None:
+    room.write("coco")
+    change_json(room.source / "labels.json", lambda c: c["images"][0].update(file_name="a\0b.png"))
+    room.prepare()
+    assert list(room.quarantine().values()) == ["missing_file"]
 
 
 def test_an_xml_or_an_object_that_cannot_be_read(room: Room) -> None:

@@ -5,6 +5,7 @@ and a run that was killed goes on with what it has not yet inspected.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -39,7 +40,8 @@ from pixloop.records import Box, Finding
 _LEAST_CLASSES: dict[Task, int] = {"classification": 2, "detection": 1}
 
 #: Findings of labels that are not written as their format is.
-_MALFORMED = ("unreadable_label", "unreadable_box", "pixel_box")
+_MALFORMED = "FROM remarks WHERE kind IN ('unreadable_label', 'unreadable_box', 'pixel_box')"
+_OF_SOURCE = "substr(s.name, 1, length(?1)) = ?1"
 
 
 def prepare(
@@ -71,7 +73,8 @@ def prepare(
     index = Index.open(work / "index.sqlite", f"{check.VERSION} {config.max_pixels}")
     try:
         index.add_samples(track(_entries(config, train, test, task), "listing pictures"))
-        _refuse_misread(index, train)
+        for prefix, root, _ in _sources(train, test):
+            _refuse_misread(index, prefix, root)
         _inspect(index, config, work / "upright")
         apply_rules(index, config, task, work)
         report = write_report(index, output, task)
@@ -88,10 +91,7 @@ def prepare(
 
 
 def _entries(config: DataConfig, train: Path, test: Path | None, task: Task) -> Iterator[Entry]:
-    roots = (
-        [("", train, None)] if test is None else [("train/", train, None), ("test/", test, "test")]
-    )
-    for prefix, root, given in roots:
+    for prefix, root, given in _sources(train, test):
         folder = root if root.is_dir() else root.parent
         for sample in read_samples(root, config.format, task):
             label = _storable(tidy(sample.label or "")) or None
@@ -107,6 +107,13 @@ def _entries(config: DataConfig, train: Path, test: Path | None, task: Task) -> 
                 sample.relative,
                 tuple(map(_storable_finding, sample.findings)),
             )
+
+
+def _sources(train: Path, test: Path | None) -> list[tuple[str, Path, str | None]]:
+    """Of each source how its pictures' names begin, where it is, and the split it is, if it is."""
+    if test is None:
+        return [("", train, None)]
+    return [("train/", train, None), ("test/", test, "test")]
 
 
 def _tidy_box(box: Box) -> Box:
@@ -133,23 +140,35 @@ def _name(path: Path, folder: Path) -> str:
     return path.name if name.startswith("..") else Path(name).as_posix()
 
 
-def _refuse_misread(index: Index, train: Path) -> None:
+def _refuse_misread(index: Index, prefix: str, root: Path) -> None:
     """Stop where most labels cannot be read: it is the format that is wrong, and not some labels.
+
+    Every picture counts alike, with the share of its boxes that cannot be read.
+
+    Args:
+        index: of all samples.
+        prefix: how the names of the source's pictures begin.
+        root: the source.
 
     Raises:
         DataError: it is more than half of them; the message has the first.
     """
-    where = f"FROM remarks WHERE kind IN {_MALFORMED}"
-    bad, labels = index.db.execute(
-        f"SELECT (SELECT COUNT(*) {where}), (SELECT COUNT(*) FROM boxes)"  # noqa: S608
-        " + (SELECT COUNT(*) FROM samples WHERE label IS NOT NULL)"
-        " + (SELECT COUNT(*) FROM remarks WHERE kind = 'unreadable_label')"
+    unreadable, labelled = index.db.execute(
+        "SELECT TOTAL(MIN(1.0, COALESCE(bad, 0) / MAX(1.0, COALESCE(box_count, 1)))), COUNT(*)"  # noqa: S608
+        f" FROM samples s LEFT JOIN (SELECT sample, COUNT(*) AS bad {_MALFORMED} GROUP BY sample) m"
+        f" ON m.sample = s.id WHERE {_OF_SOURCE}"
+        " AND (label IS NOT NULL OR box_count IS NOT NULL OR bad IS NOT NULL)",
+        (prefix,),
     ).fetchone()
-    if 2 * bad > labels:
-        some = index.db.execute(f"SELECT detail {where} ORDER BY detail LIMIT 3")
+    if 2 * unreadable > labelled:
+        some = index.db.execute(
+            f"SELECT m.detail FROM (SELECT * {_MALFORMED}) m JOIN samples s ON s.id = m.sample"  # noqa: S608
+            f" WHERE {_OF_SOURCE} ORDER BY m.detail LIMIT 3",
+            (prefix,),
+        )
         raise DataError(
-            f"{train}: {bad} of {labels} labels cannot be read. Perhaps the format was misread: see"
-            " data.format, or mend the labels. The first are:\n"
+            f"{root}: the labels of {math.ceil(unreadable)} in {labelled} pictures cannot be read."
+            " Perhaps the format was misread: see data.format, or mend the labels. The first are:\n"
             + "\n".join(detail for (detail,) in some)
         )
 
@@ -173,7 +192,7 @@ def _changed(index: Index, upright: Path) -> Iterator[FileState]:
     for path, known, turned in index.files():
         try:
             stat = os.stat(path)  # noqa: PTH116 (once a picture: a Path is not worth its price)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a name that no file can have
             yield FileState(path, -1, 0)
             continue
         if not S_ISREG(stat.st_mode):  # opening a pipe would wait for ever

@@ -5,6 +5,7 @@
     python -m pixloop.pipeline.early_check < config.json      exit code 2: a name is wrong
 """
 
+import json
 import subprocess
 import sys
 
@@ -25,7 +26,7 @@ def check_early(config: Config) -> None:
     ended = subprocess.run(
         # -P: no file in the current folder is to stand in for a module.
         [sys.executable, "-P", "-m", "pixloop.pipeline.early_check"],
-        input=config.model_dump_json(),
+        input=json.dumps(config.model_dump(mode="json")),  # which, as the steps do, knows infinity
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -44,7 +45,7 @@ def main() -> int:
     from pixloop.training.names import check_names
 
     try:
-        check_names(Config.model_validate_json(sys.stdin.buffer.read()))
+        check_names(Config.model_validate(json.load(sys.stdin.buffer)))
     except ConfigError as e:
         print(e)
         return e.exit_code

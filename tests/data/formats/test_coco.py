@@ -136,7 +136,7 @@ def test_an_annotation_that_cannot_be_read_is_named_and_others_stay(
         ),
         (
             {"annotations": [{"id": 9, "bbox": [1, 2, 3, 4]}]},
-            "annotation 9 names an image by None; expected a number or text.",
+            "annotation 9 names an image by None; expected a whole number or text.",
             "labels.json",
         ),
         ({"annotations": [7]}, "entry 1 of 'annotations' is no object.", "labels.json"),
@@ -148,7 +148,7 @@ def test_an_annotation_that_cannot_be_read_is_named_and_others_stay(
         ({"images": [5], "annotations": []}, "entry 1 of 'images' is no object", "labels.json"),
         (
             {"images": [{"id": [], "file_name": "a/1.jpg"}], "annotations": []},
-            "image [] names an image by []; expected a number or text.",
+            "image [] names an image by []; expected a whole number or text.",
             "1.jpg",
         ),
     ],

@@ -74,11 +74,18 @@ def test_backslashes_are_folders(tmp_path: Path) -> None:
     assert next(csv.read(tmp_path)).path == tmp_path / "cats/1.jpg"
 
 
+def test_a_row_that_cannot_be_read_is_left_to_preparation(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("path,label,split\n1.jpg,a,maybe\n,b,\n2.jpg,b,test\n")
+    split, no_file, good = csv.read(tmp_path)
+    assert [f.kind for f in (*split.findings, *no_file.findings)] == ["unreadable_label"] * 2
+    assert "labels.csv:2: split 'maybe' is not" in split.findings[0].detail
+    assert no_file.findings[0].detail == "labels.csv:3 names no file."
+    assert (good.path.name, good.label, good.split, good.findings) == ("2.jpg", "b", "test", ())
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"path,label,split\n1.jpg,a,maybe\n", r"labels\.csv:2: split 'maybe'"),
-        (b"path,label\n,cat\n", r"labels\.csv:2 names no file in column 'path'"),
         (b"path,label\n\xe9.jpg,cat\n", "not UTF-8"),
         (b"name,weight\n1.jpg,3\n", "holds no labels"),
         (b"", "holds no labels"),

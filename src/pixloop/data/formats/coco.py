@@ -148,10 +148,10 @@ def _read_file(root: Path, file: Path, split: str | None) -> Iterator[Sample]:
     images, faults = _read_images(content["images"], file)
     boxes = None
     if "annotations" in content:
-        known = {str(image.get("id")) for same in images.values() for image in same}
+        known = {_text(image.get("id")) for same in images.values() for image in same}
         boxes, strays = _boxes(content, known, file)
         faults += strays
-    owners = Counter(key for same in images.values() for key in {str(i.get("id")) for i in same})
+    owners = Counter(key for same in images.values() for key in {_text(i.get("id")) for i in same})
     for same in images.values():
         yield _sample(same, file, find, split, boxes, owners)
     unlabelled, more = _read_images(content.get("unlabelled", []), file, "unlabelled")
@@ -237,9 +237,15 @@ def _boxes_of(
 
 def _identity(value: Any, where: str) -> str:
     """An image's id as text: some tools write numbers here and text there."""
-    if value is None or not isinstance(value, int | str):
-        raise DataError(f"{where} names an image by {value!r}; expected a number or text.")
-    return str(value)
+    text = _text(value)
+    if not isinstance(value, str) and not text.lstrip("-").isdigit():
+        raise DataError(f"{where} names an image by {value!r}; expected a whole number or text.")
+    return text
+
+
+def _text(value: Any) -> str:
+    """An id as text; 7.0, which tables with gaps write for 7, is 7."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _where(entry: Any, what: str, number: int, key: str, file: Path) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pixloop.bundle import Task
+from pixloop.data.formats.boxes import unreadable_sample
 from pixloop.data.formats.layout import (
     CSV_SUFFIXES,
     fold_validation,
@@ -45,21 +46,25 @@ def matches(root: Path) -> bool:
 def read(root: Path) -> Iterator[Sample]:
     """Every row of every CSV at ``root``.
 
+    A row that names no file, or a split that is none, gives a sample whose findings say so.
+
     Raises:
-        DataError: a CSV is not UTF-8, or names a split that is none; the message has the line.
+        DataError: a CSV is not UTF-8.
     """
     files = _files(root)
     has_test = any(split == "test" for _, split in files) or any(
-        split == "test" for file, _ in files for *_, split, _ in _rows(file)
+        split_name(split) == "test" for file, _ in files for *_, split, _ in _rows(file)
     )
     for file, file_split in files:
         for path, label, split, line in _rows(file):
-            yield Sample(
-                picture_path(file.parent, path),
-                label or None,
-                fold_validation(split or file_split, has_test),
-                f"{file.name}:{line}",
-            )
+            where = f"{file.name}:{line}"
+            picture = picture_path(file.parent, path) if path else file
+            try:
+                given = _split(path, split, where) or file_split
+            except DataError as e:
+                yield unreadable_sample(picture, where, e)
+                continue
+            yield Sample(picture, label or None, fold_validation(given, has_test), where)
 
 
 def _files(root: Path) -> list[tuple[Path, str | None]]:
@@ -74,30 +79,27 @@ def _fits(file: Path) -> bool:
     )
 
 
-def _rows(file: Path) -> Iterator[tuple[str, str, str | None, int]]:
-    """Path, label, split and line of each row that names a file."""
+def _rows(file: Path) -> Iterator[tuple[str, str, str, int]]:
+    """Path, label, split and line of each row that is not empty."""
     with _reader(file) as reader:
         header = _normalised(next(reader, []))
         path, label = _column(header, _PATH_COLUMNS), _column(header, _LABEL_COLUMNS)
         split = _column(header, _SPLIT_COLUMNS)
         for row in reader:
-            line = reader.line_num
-            if not any(cell.strip() for cell in row):
-                continue
-            cells = [_cell(row, path), _cell(row, label), _cell(row, split)]
-            if not cells[0]:
-                raise DataError(f"{file}:{line} names no file in column {header[path or 0]!r}.")
-            yield cells[0], cells[1], _split(cells[2], file, line), line
+            if any(cell.strip() for cell in row):
+                yield _cell(row, path), _cell(row, label), _cell(row, split), reader.line_num
 
 
 def _cell(row: Sequence[str], column: int | None) -> str:
     return row[column].strip() if column is not None and column < len(row) else ""
 
 
-def _split(written: str, file: Path, line: int) -> str | None:
+def _split(path: str, written: str, where: str) -> str | None:
     split = split_name(written)
+    if not path:
+        raise DataError(f"{where} names no file.")
     if written and split is None:
-        raise DataError(f"{file}:{line}: split {written!r} is not train, validation or test.")
+        raise DataError(f"{where}: split {written!r} is not train, validation or test.")
     return split
 
 

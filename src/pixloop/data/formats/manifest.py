@@ -16,6 +16,7 @@ beside the manifest; ``sources.fetch`` brings what is not there.
 """
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from itertools import islice
@@ -197,7 +198,7 @@ class LocalFiles:
         skips = range(len(parts))
         for skip in sorted(skips, key=lambda s: (s != self._skip, s)):
             path = self._folder.joinpath(*parts[skip:])
-            if path.is_file():
+            if os.path.isfile(path):  # noqa: PTH113 (a name that no file can have is none)
                 self._skip = skip
                 return path
         return self._folder.joinpath(*parts)
