@@ -12,7 +12,7 @@ from pixloop.data.dataset import Objects
 from pixloop.evaluation.detection.matching import match_boxes
 from pixloop.evaluation.detection.precision import (
     MAX_BOXES,
-    mean_average,
+    PrecisionRecall,
     measure_precision,
     precision_interval,
     precision_recall,
@@ -20,6 +20,12 @@ from pixloop.evaluation.detection.precision import (
     weighted_averages,
 )
 from pixloop.serving.detector import Found
+
+
+def mean_average(curves: list[PrecisionRecall]) -> float | None:
+    """The mean over the classes that have a true box."""
+    averages = [curve.average for curve in curves if curve.average is not None]
+    return float(np.mean(averages)) if averages else None
 
 
 def by_pycocotools(searched: list[Found], truth: list[Objects], classes: int) -> np.ndarray:

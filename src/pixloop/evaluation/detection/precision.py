@@ -89,12 +89,6 @@ def precision_recall(matches: Matches) -> list[PrecisionRecall]:
     return curves
 
 
-def mean_average(curves: Sequence[PrecisionRecall]) -> float | None:
-    """The mean over the classes that have a true box."""
-    averages = [curve.average for curve in curves if curve.average is not None]
-    return float(np.mean(averages)) if averages else None
-
-
 def precision_interval(matches: Matches, seed: int = 0) -> tuple[float, float] | None:
     """The 95 % bootstrap interval of the mean average precision at the matches' limit.
 
