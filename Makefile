@@ -42,7 +42,7 @@ $(INSTALLED): requirements.lock requirements-uv.lock pyproject.toml
 # The lock covers Python 3.11 to 3.13 and every platform, and names no index.
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header --extra dev --extra s3 --extra postgres \
+		--no-emit-index-url --no-header --extra dev --extra s3 --extra postgres --extra rehearsal \
 		pyproject.toml --output-file requirements.lock
 	printf 'uv==%s\n' "$$($(BIN)/uv --version | cut -d' ' -f2)" | \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \

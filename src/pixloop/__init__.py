@@ -1,5 +1,8 @@
 """pixloop closes the loop on image models: train, prove, serve, watch, ask people, retrain."""
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
-__version__ = version("pixloop")
+try:
+    __version__ = version("pixloop")
+except PackageNotFoundError:  # a few modules of it, in the package of a Lambda function
+    __version__ = "0+unknown"

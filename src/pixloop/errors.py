@@ -14,6 +14,8 @@
     ├── RegistryError            an unknown version, or a registry that cannot be reached
     ├── ServingError             the server cannot start, or does not answer as it should
     │   └── RequestProblem       a request that gets no prediction (serving/problems.py)
+    ├── AwsError                 AWS refuses, cannot be reached, or lacks what is needed there
+    │   └── VerificationError    a deployment does not answer as its certificate says
     └── PipelineError            a step failed
         └── GateRefused    (3)   the model was trained and measured, and is not good enough
 
@@ -71,6 +73,14 @@ class RegistryError(PixloopError):
 
 class ServingError(PixloopError):
     """The server cannot start, or does not answer as it should."""
+
+
+class AwsError(PixloopError):
+    """AWS refuses, cannot be reached, or lacks what a command needs there."""
+
+
+class VerificationError(AwsError):
+    """A deployment does not answer as the certificate of its version says."""
 
 
 class PipelineError(PixloopError):

@@ -1,0 +1,1 @@
+"""The loop on AWS: the only room that imports boto3."""

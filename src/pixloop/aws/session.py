@@ -1,0 +1,77 @@
+"""boto3's clients, and its errors in our words."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from pixloop.errors import AwsError
+
+try:
+    import boto3
+    from botocore.config import Config as BotoConfig
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        EndpointConnectionError,
+        NoCredentialsError,
+    )
+except ImportError as e:  # an extra
+    raise AwsError("AWS needs boto3: pip install 'pixloop[aws]'.") from e
+
+_DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError")
+
+
+class Session:
+    """Clients for one region, made when they are first asked for.
+
+    Credentials, profile and endpoints are found where boto3 finds them: AWS_PROFILE,
+    AWS_ENDPOINT_URL and their kin.
+    """
+
+    def __init__(self, region: str) -> None:
+        self.region = region
+        self._session = boto3.session.Session(region_name=region)
+        self._clients: dict[str, Any] = {}
+
+    def client(self, service: str) -> Any:
+        """The client of a service, such as ``"s3"``; threads may share it."""
+        if service not in self._clients:
+            with translated(service):
+                settings = BotoConfig(retries={"mode": "standard", "max_attempts": 5})
+                self._clients[service] = self._session.client(service, config=settings)
+        return self._clients[service]
+
+    def account(self) -> str:
+        """The account's 12 digits."""
+        return self._account()
+
+    @cache  # noqa: B019 - a session lives as long as the command
+    def _account(self) -> str:
+        with translated("who am I"):
+            return str(self.client("sts").get_caller_identity()["Account"])
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Errors of boto3 as ``AwsError``; ``what`` says in a few words what was tried."""
+    try:
+        yield
+    except NoCredentialsError as e:
+        raise AwsError(
+            f"{what}: there are no AWS credentials. 'aws configure', AWS_PROFILE or "
+            "AWS_ACCESS_KEY_ID give some; 'pixloop aws rehearse' needs none."
+        ) from e
+    except EndpointConnectionError as e:
+        raise AwsError(f"{what}: AWS cannot be reached: {e}") from e
+    except ClientError as e:
+        code, message = error_code(e), e.response.get("Error", {}).get("Message", str(e))
+        hint = " The role or user needs that right; see docs/aws.md." if code in _DENIED else ""
+        raise AwsError(f"{what}: AWS answers {code}: {message}{hint}") from e
+    except BotoCoreError as e:
+        raise AwsError(f"{what}: {e}") from e
+
+
+def error_code(error: Any) -> str:
+    """The code of a ClientError, such as ``"NoSuchKey"``."""
+    return str(error.response.get("Error", {}).get("Code", ""))

@@ -1,0 +1,1 @@
+"""Whether a deployment answers as the certificate of its version says."""
