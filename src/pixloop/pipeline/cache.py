@@ -20,11 +20,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 import pixloop
 from pixloop.data.formats.layout import LABEL_SUFFIXES
 from pixloop.files import sha256_file, sha256_folder, write_text
-from pixloop.pipeline.jobs import Job, local_path
+from pixloop.pipeline.jobs import Job
+from pixloop.pipeline.places import Source
 
 DONE = "done.json"
 #: Rooms whose code no step runs: a change there repeats nothing.
 _OUTSIDE_STEPS = (
+    "aws",
     "cli",
     "demo.py",
     "drawing.py",
@@ -32,6 +34,9 @@ _OUTSIDE_STEPS = (
     "picture_predictions.py",
     "project.py",
     "registry.py",
+    "run_summary.py",
+    "served_version.py",
+    "verification",
 )
 #: Says where a result comes from, and does not change it.
 _TOLD_ONLY = ("PIXLOOP_COMMIT",)
@@ -84,23 +89,22 @@ def content_digest(path: Path) -> str:
     return sha256_file(path) if path.is_file() else sha256_folder(path)
 
 
-def input_digests(job: Job, made: Mapping[str, str], steps: Path) -> dict[str, str]:
+def input_digests(sources: Mapping[str, Source], steps: Path) -> dict[str, str]:
     """A digest of each of a job's inputs.
 
     Args:
-        job: its inputs are at ``file://`` addresses.
-        made: the addresses of what this run's steps have made → their digests.
-        steps: the folder of all steps. What lies outside it is judged by how its files look.
+        sources: the inputs.
+        steps: the folder of all steps. What lies outside it, and was not fetched, is judged by how
+            its files look.
     """
     digests = {}
-    for name, (address, _) in job.inputs.items():
-        path = local_path(address, f"{job.name}'s input {name!r}")
-        if address in made:
-            digests[name] = made[address]
-        elif path.is_relative_to(steps):
-            digests[name] = content_digest(path)
+    for name, source in sources.items():
+        if source.sha256 is not None:
+            digests[name] = source.sha256
+        elif source.fetched or source.path.is_relative_to(steps):
+            digests[name] = content_digest(source.path)
         else:
-            digests[name] = outside_digest(path)
+            digests[name] = outside_digest(source.path)
     return digests
 
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from pixloop.errors import PipelineError
 from pixloop.files import pack, write_json
@@ -63,8 +62,19 @@ def read_job(name: str, kind: str, arguments: Mapping[str, Any]) -> Job:
         raise PipelineError(f"The step {name} is not described fully: {e} is missing.") from e
 
 
-def lay_out(job: Job, folder: Path) -> None:
-    """Make the job's ``ml/`` afresh: inputs linked, outputs empty, what ``KEPT`` names kept."""
+def job_name(job: Job, key: str) -> str:
+    """The name of the job that carries a step out; the same work has the same name."""
+    return f"{job.name}-{key[:16]}"
+
+
+def lay_out(job: Job, folder: Path, sources: Mapping[str, Path]) -> None:
+    """Make the job's ``ml/`` afresh: inputs linked, outputs empty, what ``KEPT`` names kept.
+
+    Args:
+        job: what to do.
+        folder: the job's.
+        sources: name of an input → where it lies.
+    """
     root = folder / "ml"
     root.mkdir(parents=True, exist_ok=True)
     _wipe(root, keep=[root / name for name in KEPT])
@@ -76,8 +86,8 @@ def lay_out(job: Job, folder: Path) -> None:
     (root / "model").mkdir(exist_ok=True)
     for name in KEPT:
         (root / name).mkdir(parents=True, exist_ok=True)
-    for input_name, (address, place) in job.inputs.items():
-        _link(local_path(address, f"{job.name}'s input {input_name!r}"), root / place)
+    for name, (_, place) in job.inputs.items():
+        _link(sources[name], root / place)
     for file, content in job.documents.items():
         write_json(root / file, content)
 
@@ -90,7 +100,7 @@ def environment_of(job: Job, key: str, folder: Path) -> dict[str, str]:
         "PIXLOOP_PROGRESS": "lines",
         **_PATIENT_THREADS,
         "PYTHONUNBUFFERED": "1",
-        "TRAINING_JOB_NAME": f"{job.name}-{key[:16]}",
+        "TRAINING_JOB_NAME": job_name(job, key),
     }
 
 
@@ -123,31 +133,31 @@ def collect(job: Job, folder: Path) -> None:
     shutil.rmtree(folder / "ml" / "work", ignore_errors=True)
 
 
-def properties(job: Job, arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """What later steps can refer to: the arguments, with the outputs at their addresses here."""
-    addresses = {name: (folder / place).as_uri() for name, place in job.outputs.items()}
+def destinations(job: Job, arguments: Mapping[str, Any], title: str) -> dict[str, str]:
+    """Where the arguments say that outputs go: output → address; ``title`` is the job's name.
+
+    A model goes to ``<S3OutputPath>/<job name>/output/model.tar.gz``, as SageMaker puts it.
+
+    Raises:
+        PipelineError: a Training step does not say.
+    """
+    if job.kind == "Training":
+        folder = arguments.get("OutputDataConfig", {}).get("S3OutputPath")
+        if folder is None:
+            raise PipelineError(f"The step {job.name} has no OutputDataConfig.S3OutputPath.")
+        return {"model": f"{folder.rstrip('/')}/{title}/output/{_ARTIFACT}"}
+    outputs = arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    return {output["OutputName"]: output["S3Output"]["S3Uri"] for output in outputs}
+
+
+def properties(
+    job: Job, arguments: Mapping[str, Any], addresses: Mapping[str, str]
+) -> dict[str, Any]:
+    """What later steps can refer to: the arguments, with the outputs at their ``addresses``."""
     if job.kind == "Training":
         return {**arguments, "ModelArtifacts": {"S3ModelArtifacts": addresses["model"]}}
     outputs = {name: {"S3Output": {"S3Uri": address}} for name, address in addresses.items()}
     return {**arguments, "ProcessingOutputConfig": {"Outputs": outputs}}
-
-
-def local_path(address: str, what: str) -> Path:
-    """The path of a ``file://`` address.
-
-    Raises:
-        PipelineError: the address is another one, or nothing is there; ``what`` names it.
-    """
-    parts = urlsplit(address)
-    if parts.scheme != "file":
-        raise PipelineError(
-            f"{what} is at {address!r}, but a pipeline that runs here reads file:// addresses. "
-            "Fetch it to a folder first, as 'pixloop run' does."
-        )
-    path = Path(unquote(parts.path))
-    if not path.exists():
-        raise PipelineError(f"{what}: {path} does not exist.")
-    return path
 
 
 def _read_training(name: str, arguments: Mapping[str, Any]) -> Job:

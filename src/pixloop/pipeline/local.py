@@ -29,14 +29,17 @@ from pixloop.pipeline.jobs import (
     LOG,
     Job,
     collect,
+    destinations,
     environment_of,
     explain_failure,
+    job_name,
     lay_out,
     properties,
     read_job,
 )
 from pixloop.pipeline.lock import exclusive
 from pixloop.pipeline.order import bind_parameters, in_order, main_path
+from pixloop.pipeline.places import Addresses, Places
 from pixloop.pipeline.process import run_command
 from pixloop.pipeline.runs import (
     RunRecord,
@@ -61,6 +64,8 @@ def run_local(
     listener: Listener | None = None,
     environment: Mapping[str, str] | None = None,
     before_work: Callable[[str], None] | None = None,
+    places: Places | None = None,
+    execution: str | None = None,
 ) -> RunRecord:
     """Run a pipeline to its end.
 
@@ -75,6 +80,9 @@ def run_local(
         environment: variables for every step.
         before_work: called once, with the name of the first step that is not cached, before it
             starts; what it raises fails the run.
+        places: where ``s3://`` addresses are; without them all is at ``file://`` addresses.
+        execution: what ``Execution.PipelineExecutionId`` and the run's id are; a new name unless
+            it is given.
 
     Raises:
         GateRefused: a condition does not hold, and the definition then fails on purpose.
@@ -88,7 +96,16 @@ def run_local(
             if old.status == "running":
                 mark_interrupted(old)
         run = _Run(
-            definition, state, bound, name, register, listener or Silent(), environment, before_work
+            definition,
+            state,
+            bound,
+            name,
+            execution or new_run_id(),
+            register,
+            listener or Silent(),
+            environment or {},
+            before_work,
+            Addresses(places),
         )
         return run.execute()
 
@@ -102,20 +119,21 @@ class _Run:
         state: Path,
         parameters: Mapping[str, Any],
         name: str,
+        identity: str,
         register: Register | None,
         listener: Listener,
-        environment: Mapping[str, str] | None,
+        environment: Mapping[str, str],
         before_work: Callable[[str], None] | None,
+        addresses: Addresses,
     ) -> None:
         self._definition = definition
         self._state = state.absolute()
         self._register = register
         self._listener = listener
-        self._environment = environment or {}
+        self._environment = environment
         self._before_work = before_work
-        self._digests: dict[str, str] = {}  # address of an output → its content's digest
+        self._addresses = addresses
         self._reasons: list[str] = []  # why the last condition does not hold
-        identity = new_run_id()
         self._record = RunRecord(
             id=identity,
             pid=os.getpid(),
@@ -178,7 +196,11 @@ class _Run:
         with self._watched(name) as record:
             arguments = resolve(step["Arguments"], self._scope)
             job = read_job(name, step["Type"], arguments)
-            key = step_key(job, input_digests(job, self._digests, self._state / "steps"))
+            sources = {
+                input_name: self._addresses.find(address, f"{name}'s input {input_name!r}")
+                for input_name, (address, _) in job.inputs.items()
+            }
+            key = step_key(job, input_digests(sources, self._state / "steps"))
             folder = self._state / "steps" / f"{name}-{key[:16]}"
             done = read_done(folder, job) if step.get("CacheConfig", {}).get("Enabled") else None
             if done is None and self._before_work is not None:
@@ -187,17 +209,17 @@ class _Run:
             record.folder = folder.relative_to(self._state).as_posix()
             self._link_to_run(name, folder)
             if done is None:
-                done = self._work(job, key, folder)
+                done = self._work(job, key, folder, {n: s.path for n, s in sources.items()})
             else:
                 record.status = "cached"
             self._publish(step, job, arguments, folder, done)
 
-    def _work(self, job: Job, key: str, folder: Path) -> Done:
+    def _work(self, job: Job, key: str, folder: Path, sources: Mapping[str, Path]) -> Done:
         busy = f"The step {job.name} is still at work in process {{pid}}, left by an earlier run."
         with exclusive(folder / "lock", busy, wait_s=_ORPHAN_WAIT_S) as lock:
             started = time.monotonic()
             (folder / DONE).unlink(missing_ok=True)
-            lay_out(job, folder)
+            lay_out(job, folder, sources)
             environment = {**self._environment, **environment_of(job, key, folder)}
             ended = run_command(
                 job.command, environment, folder, folder / LOG, lock, self._advance(job.name)
@@ -218,9 +240,16 @@ class _Run:
         folder: Path,
         done: Done,
     ) -> None:
-        for output, place in job.outputs.items():
-            self._digests[(folder / place).as_uri()] = done.outputs[output].sha256
-        self._scope.steps[job.name] = properties(job, arguments, folder)
+        where: Mapping[str, str] = {}
+        if not self._addresses.local:
+            where = destinations(job, arguments, job_name(job, done.key))
+        addresses = {
+            output: self._addresses.add(
+                folder / place, done.outputs[output].sha256, where.get(output)
+            )
+            for output, place in job.outputs.items()
+        }
+        self._scope.steps[job.name] = properties(job, arguments, addresses)
         self._scope.property_files[job.name] = {
             file["PropertyFileName"]: folder / job.outputs[file["OutputName"]] / file["FilePath"]
             for file in step.get("PropertyFiles", [])
@@ -229,6 +258,7 @@ class _Run:
     def _link_to_run(self, name: str, folder: Path) -> None:
         link = self._record.folder / "steps" / name
         link.parent.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)  # an execution of this name may have been here before
         link.symlink_to(os.path.relpath(folder, link.parent))
 
     def _advance(self, step: str) -> Callable[[Mapping[str, object]], None]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pixloop.pipeline.jobs import local_path
+from pixloop.pipeline.places import local_path
 
 if TYPE_CHECKING:
     from pixloop.registry import Registry

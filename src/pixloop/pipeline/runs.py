@@ -56,14 +56,14 @@ def new_run_id() -> str:
 def list_runs(state: Path) -> list[RunRecord]:
     """The runs of a project, the newest first; ``state`` is its ``.pixloop`` folder."""
     records = []
-    for file in sorted((state / "runs").glob(f"*/{RECORD}"), reverse=True):
+    for file in (state / "runs").glob(f"*/{RECORD}"):
         try:
             record = RunRecord.model_validate_json(file.read_text(encoding="utf-8"))
         except (OSError, ValidationError):
             continue  # another version's record does not stand in the way
         record.folder = file.parent
         records.append(record)
-    return records
+    return sorted(records, key=lambda each: (each.started, each.id), reverse=True)
 
 
 def mark_interrupted(record: RunRecord) -> None:
