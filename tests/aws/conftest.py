@@ -1,5 +1,6 @@
 """AWS as moto's server has it: one for all tests, empty before each."""
 
+import logging
 from collections.abc import Iterator
 
 import httpx
@@ -14,6 +15,7 @@ REGION = "eu-west-1"
 @pytest.fixture(scope="session")
 def moto_address() -> Iterator[str]:
     """Where moto's server listens, such as ``http://127.0.0.1:40123``."""
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line a request hides the failure
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -1,0 +1,193 @@
+"""Objects on S3: their addresses, listings, JSON, and downloads that are whole or not there."""
+
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
+
+from pixloop.aws.session import Session, error_code, translated
+from pixloop.data.archives import safe_path
+from pixloop.errors import AwsError
+from pixloop.files import atomic_path
+from pixloop.progress import progress
+
+# As many as a client keeps connections for.
+_AT_ONCE = 10
+#: Objects that one request lists or removes: the most that S3 takes.
+PAGE = 1000
+#: Files above it are sent and fetched in parts, several at once.
+_LARGE_BYTES = 64 * 1024**2
+_JSON_BYTES = 64 * 1024**2
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What a listing says of an object."""
+
+    key: str
+    bytes: int
+    etag: str
+    modified: datetime
+
+
+def split_address(address: str) -> tuple[str, str]:
+    """Bucket and key, or prefix, of an ``s3://`` address.
+
+    >>> split_address("s3://pictures/raw/a b.jpg")
+    ('pictures', 'raw/a b.jpg')
+
+    Raises:
+        AwsError: it is none.
+    """
+    scheme, _, rest = address.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not bucket:
+        raise AwsError(f"{address!r}: expected an address such as s3://bucket/folder.")
+    return bucket, key
+
+
+def list_objects(session: Session, address: str) -> Iterator[StoredObject]:
+    """The objects whose address begins with ``address``, by key, a page at a time.
+
+    Those that only mark a folder are left out.
+    """
+    bucket, prefix = split_address(address)
+    pages = session.client("s3").get_paginator("list_objects_v2")
+    with translated(address):
+        for page in pages.paginate(Bucket=bucket, Prefix=prefix, MaxKeys=PAGE):
+            for found in page.get("Contents", []):
+                if not found["Key"].endswith("/"):
+                    yield StoredObject(
+                        found["Key"], found["Size"], found["ETag"].strip('"'), found["LastModified"]
+                    )
+
+
+def find_metadata(session: Session, address: str) -> dict[str, Any] | None:
+    """What HeadObject says of an object, or None where there is none."""
+    bucket, key = split_address(address)
+    with translated(address):
+        try:
+            return dict(session.client("s3").head_object(Bucket=bucket, Key=key))
+        except ClientError as e:
+            if error_code(e) in ("404", "NoSuchKey", "NotFound"):
+                return None
+            raise
+
+
+def put_json(session: Session, address: str, value: Any) -> None:
+    """Write a small JSON object."""
+    bucket, key = split_address(address)
+    with translated(address):
+        session.client("s3").put_object(
+            Bucket=bucket,
+            Key=key,
+            Body=json.dumps(value).encode(),
+            ContentType="application/json",
+        )
+
+
+def read_json(session: Session, address: str) -> Any:
+    """The content of a JSON object of at most 64 MiB.
+
+    Raises:
+        AwsError: there is none, it is larger, or it is no JSON.
+    """
+    bucket, key = split_address(address)
+    with translated(address):
+        answer = session.client("s3").get_object(Bucket=bucket, Key=key)
+        if answer["ContentLength"] > _JSON_BYTES:
+            raise AwsError(f"{address} is longer than {_JSON_BYTES} bytes, too long for JSON here.")
+        with answer["Body"] as body:
+            content = body.read()
+    try:
+        return json.loads(content)
+    except ValueError as e:
+        raise AwsError(f"{address} is not valid JSON: {e}") from e
+
+
+def download_file(session: Session, address: str, target: Path) -> Path:
+    """Fetch an object; ``target`` appears, or changes, only when all of it is there.
+
+    Raises:
+        AwsError: there is no such object, or it cannot be read.
+    """
+    bucket, key = split_address(address)
+    there = find_metadata(session, address)
+    if there is None:
+        raise AwsError(f"{address} does not exist.")
+    with translated(address), atomic_path(target) as part:
+        session.client("s3").download_file(
+            bucket, key, str(part), Config=transfer_settings(there["ContentLength"])
+        )
+    return target
+
+
+def download_folder(session: Session, address: str, folder: Path) -> int:
+    """Fetch everything below ``address``; a file that is there is not fetched again.
+
+    Like ``aws s3 sync``, a file gets its object's time, and is taken for the same while both size
+    and time are.
+
+    Returns:
+        How many files there are now.
+
+    Raises:
+        AwsError: there is nothing, or it cannot be read.
+        SourceError: an object's key leads outside the folder.
+    """
+    bucket, prefix = split_address(address.rstrip("/") + "/")
+
+    def fetch(found: StoredObject) -> None:
+        target = safe_path(folder, found.key.removeprefix(prefix), address)
+        seconds = found.modified.timestamp()
+        if target.is_file():
+            stat = target.stat()
+            if (stat.st_size, stat.st_mtime) == (found.bytes, seconds):
+                return
+        download_file(session, f"s3://{bucket}/{found.key}", target)
+        os.utime(target, (seconds, seconds))
+
+    count = 0
+    with progress(f"fetching {address}") as advance:
+        for _ in at_once(fetch, list_objects(session, f"s3://{bucket}/{prefix}")):
+            count += 1
+            advance()
+    if not count:
+        raise AwsError(f"{address}: there is nothing.")
+    return count
+
+
+def at_once(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """The results of ``work`` in the order of the items, ten of which are at work at a time.
+
+    >>> list(at_once(len, ["a", "bc"]))
+    [1, 2]
+    """
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) == 2 * _AT_ONCE:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            # After an error, or when nobody asks for more, what has not begun is not begun.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def transfer_settings(size_bytes: int) -> TransferConfig:
+    """Threads for large files only: of the others several are sent or fetched at a time."""
+    return TransferConfig(use_threads=size_bytes > _LARGE_BYTES)
