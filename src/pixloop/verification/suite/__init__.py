@@ -1,0 +1,1 @@
+"""The tests that every deployment must pass, run by ``pixloop.verification.run``."""

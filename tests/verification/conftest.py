@@ -1,0 +1,60 @@
+"""Deployments of real bundles, asked as a server would be, without HTTP."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.verification.bundles import write_boxes, write_classifier
+
+from pixloop.bundle import Bundle
+from pixloop.serving.app import answer_body
+from pixloop.serving.predictor import open_predictor
+from pixloop.serving.problems import RequestProblem
+from pixloop.verification.deployment import AnswerRefused, Deployment
+
+Ask = Callable[[bytes], dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def classifier_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_classifier(tmp_path_factory.mktemp("bundles") / "colours")
+
+
+@pytest.fixture(scope="session")
+def boxes_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_boxes(tmp_path_factory.mktemp("bundles") / "things")
+
+
+@pytest.fixture(scope="session", params=["classification", "detection"])
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    kind = "classifier" if request.param == "classification" else "boxes"
+    found: Bundle = request.getfixturevalue(f"{kind}_bundle")
+    return found
+
+
+def serve_here(bundle: Bundle, name: str = "test:1") -> Ask:
+    """What the server of a bundle answers, as JSON."""
+    predictor = open_predictor(bundle)
+
+    def ask(picture: bytes) -> dict[str, Any]:
+        try:
+            body, _ = answer_body(predictor, name, picture, "application/x-image")
+        except RequestProblem as e:
+            raise AnswerRefused(f"{e.status}: {e.detail}") from e
+        answer: dict[str, Any] = json.loads(body)
+        return answer
+
+    return ask
+
+
+def deploy_here(bundle: Bundle, model: str | None = None) -> Deployment:
+    return Deployment("here", serve_here(bundle), lambda: None, model)
+
+
+@pytest.fixture
+def own_tests(tmp_path: Path) -> Path:
+    folder = tmp_path / "project" / "verify"
+    folder.mkdir(parents=True)
+    return folder
