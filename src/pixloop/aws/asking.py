@@ -1,7 +1,9 @@
 """Asking the served model for its answer to one picture: an endpoint, or a function."""
 
 import json
+import os
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 from typing import Any
 
 PICTURE = "application/x-image"
@@ -98,6 +100,18 @@ def ask_function(
         message = content.decode(errors="replace")
         raise _problem(f"function {function}", response["statusCode"], message)
     return _read(content, f"function {function}")
+
+
+def ask_served(
+    client: Callable[[str], Any], picture: bytes, content_type: str = PICTURE
+) -> dict[str, Any]:
+    """The answer of what this Lambda function's environment names: ENDPOINT_NAME or FUNCTION_NAME.
+
+    ``client`` gives boto's client of a service. Raises as ``ask_endpoint`` and ``ask_function``.
+    """
+    if endpoint := os.environ.get("ENDPOINT_NAME"):
+        return ask_endpoint(client("sagemaker-runtime"), endpoint, picture, content_type)
+    return ask_function(client("lambda"), os.environ["FUNCTION_NAME"], picture, content_type)
 
 
 def _request_event(body: bytes, content_type: str) -> dict[str, Any]:

@@ -84,6 +84,28 @@ class Names:
         """A CloudWatch alarm: ``errors``, ``latency``, ``drift``, ``dead-letters`` …."""
         return self._name(what, 100)
 
+    def role(self, purpose: str) -> str:
+        """An IAM role whose name is needed before it exists: ``execution``, ``server``."""
+        return self._name(f"{purpose}-role", 64)
+
+    @property
+    def repository(self) -> str:
+        """The ECR repository of the project's image."""
+        return self._name("", 100).lower()
+
+    def bucket(self, purpose: str, account: str, region: str) -> str:
+        """An S3 bucket of one of the stacks: ``data``, ``pictures``, ``logs``."""
+        return self._name(f"{purpose}-{account}-{region}", 63).lower()
+
+    @property
+    def prefix(self) -> str:
+        """What the names of functions, rules, alarms begin with, those that are cut included.
+
+        >>> Names("vehicles").prefix
+        'pixloop-vehicles-'
+        """
+        return f"pixloop-{self.project}-"[:40]
+
     def _name(self, part: str, limit: int) -> str:
         name = "-".join(filter(None, ["pixloop", self.project, part]))
         if len(name) <= limit:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixloop.aws.rekognition_answers import ask_rekognition, picture_size
-from pixloop.aws.rekognition_data import write_rekognition_data
-from pixloop.aws.rekognition_evaluation import calibrate, convert_summary
+from pixloop.aws.rekognition.answers import ask_rekognition, picture_size
+from pixloop.aws.rekognition.data import write_rekognition_data
+from pixloop.aws.rekognition.evaluation import calibrate, convert_summary
 from pixloop.config import DataConfig, ThresholdsConfig
 from pixloop.data.dataset import Dataset
 from pixloop.data.formats import read_samples

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from botocore.stub import ANY, Stubber
 
-from pixloop.aws.rekognition import Rekognition
-from pixloop.aws.rekognition_evaluation import read_evaluation
+from pixloop.aws.rekognition.evaluation import read_evaluation
+from pixloop.aws.rekognition.versions import Rekognition
 from pixloop.aws.session import Session
 from pixloop.errors import AwsError
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixloop.aws.rekognition import RekognitionVersion
+from pixloop.aws.rekognition.versions import RekognitionVersion
 from pixloop.aws.session import Session, translated
 from pixloop.bundle import Threshold, now
 from pixloop.config import ThresholdsConfig
@@ -20,7 +20,7 @@ from pixloop.evaluation.thresholds import choose_threshold
 from pixloop.progress import track
 
 Json = dict[str, Any]
-#: An encoded picture → the answer's one prediction, as ``rekognition_answers`` gives it.
+#: An encoded picture → the answer's one prediction, as ``answers.py`` gives it.
 Ask = Callable[[bytes], Json]
 
 
