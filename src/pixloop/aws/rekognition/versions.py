@@ -19,7 +19,7 @@ from typing import Any
 from pixloop.aws.names import Names
 from pixloop.aws.rekognition.data import Written, write_rekognition_data
 from pixloop.aws.session import Session, error_code, translated
-from pixloop.aws.storage import upload_folder
+from pixloop.aws.uploads import upload_folder
 from pixloop.data.dataset import Dataset
 from pixloop.errors import AwsError
 
