@@ -1,0 +1,122 @@
+"""``pixloop aws deploy``: code to the code bucket, then the two stacks, learning before serving."""
+
+import json
+from typing import Any
+
+from pixloop.aws.champion import read_champion
+from pixloop.aws.cloudformation import OnEvent, deploy_stack, stack_parameters
+from pixloop.aws.code_bucket import CodeBucket, partition
+from pixloop.aws.names import CHAMPION, LEARNING_FUNCTIONS, RAW, SERVING_FUNCTIONS
+from pixloop.aws.packages import build_package
+from pixloop.aws.session import Session, translated
+from pixloop.aws.stack_parameters import (
+    Options,
+    Place,
+    camel,
+    learning_parameters,
+    make_target,
+    serving_parameters,
+)
+from pixloop.aws.stacks import read_text
+from pixloop.aws.storage import put_json
+from pixloop.config import Config
+from pixloop.pipeline.definition import build_definition
+
+
+def deploy_stacks(
+    session: Session,
+    config: Config,
+    *,
+    on_event: OnEvent,
+    options: Options | None = None,
+    definition: dict[str, Any] | None = None,
+    commit: str = "",
+) -> dict[str, str]:
+    """Make the project's stacks, or change what differs; the outputs of both.
+
+    Doing it again changes nothing. What an earlier deployment kept (buckets, their key, the image's
+    repository, the registry) is used again.
+
+    Args:
+        session: clients.
+        config: the project's configuration.
+        on_event: told what happens to each resource, as it happens.
+        options: what pixloop.yaml does not say; what is not given stays as it is.
+        definition: the pipeline's; without it, one over what lies in the bucket under ``raw/``.
+        commit: the project's git commit, for the lineage.
+
+    Raises:
+        AwsError: AWS refuses; the message has the first resource that failed, and why.
+    """
+    options = options or Options()
+    code = CodeBucket(session)
+    code.prepare()
+    place = Place(config, session.account(), partition(session), code.name)
+    names = place.names
+
+    definition = definition or pipeline_definition(place, commit)
+    keys = _upload_functions(code, config.name, LEARNING_FUNCTIONS)
+    text = json.dumps(definition, indent=1, sort_keys=True)
+    keys["PipelineDefinitionKey"] = code.put(f"{config.name}/pipeline", text.encode(), ".json")
+    before = stack_parameters(session, names.learning_stack)
+    learning = deploy_stack(
+        session,
+        names.learning_stack,
+        _upload_template(code, config.name, "learning"),
+        learning_parameters(session, place, keys, options, before),
+        on_event,
+    )
+    _leave_no_champion(session, place)
+
+    keys = _upload_functions(code, config.name, SERVING_FUNCTIONS)
+    workflow = read_text("workflow.asl.json").encode()
+    keys["WorkflowKey"] = code.put(f"{config.name}/workflow", workflow, ".asl.json")
+    before = stack_parameters(session, names.serving_stack)
+    serving = deploy_stack(
+        session,
+        names.serving_stack,
+        _upload_template(code, config.name, "serving"),
+        serving_parameters(session, place, keys, options, before, learning),
+        on_event,
+    )
+    return {**learning, **serving}
+
+
+def pipeline_definition(place: Place, commit: str) -> dict[str, Any]:
+    """The definition for runs that triggers start: over ``raw/``, against the champion."""
+    aws = place.config.aws.model_copy(
+        update={"bucket": place.bucket, "role": place.execution_role, "image": place.image}
+    )
+    raw = f"s3://{place.bucket}/{RAW}"
+    data = place.config.data
+    return build_definition(
+        place.config.model_copy(update={"aws": aws}),
+        train=data.train if data.train.startswith("s3://") else raw,
+        test=data.test if data.test and data.test.startswith("s3://") else None,
+        champion=f"s3://{place.bucket}/{CHAMPION}",
+        commit=commit,
+    )
+
+
+def _upload_functions(code: CodeBucket, project: str, modules: tuple[str, ...]) -> dict[str, str]:
+    """The keys of functions' packages, by the parameter that takes each."""
+    return {
+        f"{camel(module)}Key": code.put(
+            f"{project}/functions/{module}", build_package(module), ".zip"
+        )
+        for module in modules
+    }
+
+
+def _upload_template(code: CodeBucket, project: str, name: str) -> str:
+    """The address of a template, which is too large to be sent with a request."""
+    return code.url(code.put(f"{project}/{name}", read_text(f"{name}.yaml").encode(), ".yaml"))
+
+
+def _leave_no_champion(session: Session, place: Place) -> None:
+    """Say under ``champion/`` that there is none yet: SageMaker refuses an input that is empty."""
+    target = make_target(place, "endpoint", "")
+    with translated(f"s3://{place.bucket}/{CHAMPION}/"):
+        champion = read_champion(session, target)
+    if champion is None:
+        put_json(session, f"s3://{place.bucket}/{CHAMPION}/none.json", {})
