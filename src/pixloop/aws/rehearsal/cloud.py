@@ -15,6 +15,7 @@ from typing import Any
 import boto3
 import httpx
 from botocore.config import Config
+from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 from moto.server import ThreadedMotoServer
 
 from pixloop.aws.rehearsal import alarms, sagemaker
@@ -25,6 +26,7 @@ from pixloop.aws.rehearsal.lambdas import Lambdas
 from pixloop.aws.rehearsal.patches import Patches
 from pixloop.aws.rehearsal.pipelines import Pipelines
 from pixloop.aws.rehearsal.queues import Queues
+from pixloop.aws.rehearsal.stack import Stacks
 
 _HERE = "127.0.0.1"
 
@@ -40,6 +42,7 @@ class Cloud:
         front: the address that InvokeEndpoint goes to; it can be told to fail.
         lambdas: the functions' processes, with how long they took to start.
         queues: the pollers of event source mappings.
+        stacks: what CloudFormation made with our help.
     """
 
     events: Events
@@ -48,6 +51,7 @@ class Cloud:
     front: Front
     lambdas: Lambdas
     queues: Queues
+    stacks: Stacks
 
     def __init__(self, folder: Path, *, region: str = "eu-west-1") -> None:
         """``folder`` is for logs, models and the pipelines' steps; it stays afterwards."""
@@ -106,9 +110,12 @@ class Cloud:
         stack.callback(self._clients.clear)
 
         self._simulate_state_machines(address, stack)
+        _count_as_tls(patches)
         self.events.install(patches)
         alarms.install(patches, self.events, self.events.notify)
         sagemaker.install(patches, self.endpoints, self.pipelines, self.events)
+        self.stacks = Stacks(self.client)
+        self.stacks.install(patches)
         self.lambdas = Lambdas(self.environment, self.folder / "lambda")
         self.lambdas.install()
         self.queues = Queues(self.client)
@@ -156,6 +163,21 @@ def _set_environment(environment: dict[str, str], stack: ExitStack) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(environment)
+
+
+def _count_as_tls(patches: Patches) -> None:
+    """Requests that never leave this machine are as safe as those over TLS.
+
+    moto knows no ``aws:SecureTransport``: what denies all without TLS would deny all.
+    """
+    original = IAMPolicyStatement.is_action_permitted
+
+    def is_action_permitted(self: Any, *arguments: Any, **named: Any) -> Any:
+        if self._statement.get("Condition") == {"Bool": {"aws:SecureTransport": "false"}}:
+            return PermissionResult.NEUTRAL
+        return original(self, *arguments, **named)
+
+    patches.replace(IAMPolicyStatement, "is_action_permitted", is_action_permitted)
 
 
 def _quiet(name: str, stack: ExitStack) -> None:

@@ -81,7 +81,7 @@ class Endpoints:
         self._backend.describe_endpoint(name)
         self._backend.describe_endpoint_config(config)
         endpoint = self._backend.endpoints[name]
-        if endpoint.endpoint_status not in ("InService", "Failed"):
+        if endpoint.endpoint_status != "InService":
             raise ValidationError(message=f'Cannot update in-progress endpoint "{endpoint.arn}".')
         self._set(endpoint, "Updating")
         self._pool.submit(self._deploy, endpoint, config, deployment)

@@ -21,10 +21,10 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from pixloop.aws.rehearsal.patches import Patches
 from pixloop.aws.rehearsal.transformer import target_input
 
-#: An asynchronous invocation of a function is tried this often.
+#: How often an asynchronous invocation is tried again, unless the function's settings say it.
 #: Source: AWS Lambda Developer Guide, "How Lambda handles errors and retries with asynchronous
 #: invocation"; AWS waits a minute and two between tries, which a rehearsal does not.
-_TRIES = 3
+_RETRIES = 2
 _MOTO_PLACEHOLDER_ID = "17793124-05d4-b198-2fde-7ededc63b103"
 
 log = logging.getLogger(__name__)
@@ -174,12 +174,29 @@ class Events:
         raise NotImplementedError(f"the stand-in delivers no events to {service}")
 
     def _invoke(self, arn: str, text: str) -> str:
-        for _ in range(_TRIES):
+        settings = self._invoke_settings(arn)
+        tries = 1 + settings.get("MaximumRetryAttempts", _RETRIES)
+        for _ in range(tries):
             answer = self._client("lambda").invoke(FunctionName=arn, Payload=text.encode())
             payload = str(answer["Payload"].read().decode())
             if "FunctionError" not in answer:
                 return payload
-        raise RuntimeError(f"the function failed {_TRIES} times: {payload}")
+        failed = settings.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
+        if failed:
+            said = {
+                "requestContext": {"functionArn": arn, "condition": "RetriesExhausted"},
+                "requestPayload": json.loads(text),
+                "responsePayload": json.loads(payload),
+            }
+            self._send(failed, {}, json.dumps(said))
+        raise RuntimeError(f"the function failed {tries} times: {payload}")
+
+    def _invoke_settings(self, arn: str) -> Mapping[str, Any]:
+        client = self._client("lambda")
+        try:
+            return dict(client.get_function_event_invoke_config(FunctionName=arn))
+        except client.exceptions.ResourceNotFoundException:
+            return {}
 
 
 def now_text() -> str:

@@ -66,7 +66,7 @@ class Pipelines:
             definition = pipeline.pipeline_definition = json.dumps(definition)
         try:
             if not json.loads(definition)["Steps"]:
-                raise ValueError("it has no steps")
+                raise ValueError("there are no steps")
         except (ValueError, KeyError, TypeError) as e:
             raise ValidationError(message=f"Unable to parse pipeline definition: {e}") from e
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from moto.core.responses import ActionResult, EmptyResult
+from moto.sagemaker.exceptions import ValidationError
 from moto.sagemaker.models import ModelPackage, SageMakerModelBackend
 from moto.sagemaker.responses import SageMakerResponse
 
@@ -19,8 +20,7 @@ def install(patches: Patches, endpoints: Endpoints, pipelines: Pipelines, events
     """Put our answers in the place of moto's."""
     for name, answer in {**_endpoint_calls(endpoints), **_pipeline_calls(pipelines)}.items():
         patches.replace(SageMakerResponse, name, answer)
-    for name in ("create_pipeline", "update_pipeline"):
-        _check_definitions(patches, name, pipelines)
+    _check_definitions(patches, pipelines)
     _announce_versions(patches, events)
 
 
@@ -92,15 +92,33 @@ def _pipeline_calls(pipelines: Pipelines) -> dict[str, _Answer]:
     }
 
 
-def _check_definitions(patches: Patches, name: str, pipelines: Pipelines) -> None:
-    original = getattr(SageMakerResponse, name)
+def _check_definitions(patches: Patches, pipelines: Pipelines) -> None:
+    create, update = SageMakerResponse.create_pipeline, SageMakerResponse.update_pipeline
 
-    def checked(self: Any) -> Any:
-        answer = original(self)
-        pipelines.check(self._get_param("PipelineName"))
+    def create_pipeline(self: Any) -> Any:
+        answer = create(self)
+        name = self._get_param("PipelineName")
+        try:
+            pipelines.check(name)
+        except ValidationError:
+            self.sagemaker_backend.delete_pipeline(name)
+            raise
         return answer
 
-    patches.replace(SageMakerResponse, name, checked)
+    def update_pipeline(self: Any) -> Any:
+        name = self._get_param("PipelineName")
+        pipeline = self.sagemaker_backend.pipelines.get(name)
+        before = pipeline and pipeline.pipeline_definition
+        answer = update(self)
+        try:
+            pipelines.check(name)
+        except ValidationError:
+            pipeline.pipeline_definition = before
+            raise
+        return answer
+
+    patches.replace(SageMakerResponse, "create_pipeline", create_pipeline)
+    patches.replace(SageMakerResponse, "update_pipeline", update_pipeline)
 
 
 def _announce_versions(patches: Patches, events: Events) -> None:
