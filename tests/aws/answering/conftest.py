@@ -1,23 +1,48 @@
-"""Lambda on this machine, over the tests' moto."""
+"""Lambda on this machine over the tests' moto, and a real server behind an endpoint's name."""
 
+import contextlib
+import http.client
 import io
+import json
 import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from pixloop.aws.rehearsal.lambdas import Lambdas
 from pixloop.aws.session import Session
+from pixloop.bundle import Graph, Manifest, Threshold, now, write_bundle
+from pixloop.imaging import Preprocessing
+
+ENDPOINT = "pixloop-colours"
 
 
 @pytest.fixture
-def lambdas(aws: Session, tmp_path: Path) -> Iterator[Lambdas]:
-    names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    lambdas = Lambdas({name: os.environ[name] for name in names}, tmp_path / "lambdas")
+def lambdas(aws: Session, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lambdas]:
+    if "front" in request.fixturenames:
+        request.getfixturevalue("front")  # functions shall find it
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY", "AWS_SECRET"))
+    }
+    lambdas = Lambdas(environment, tmp_path / "lambdas")
     lambdas.install()
     yield lambdas
     lambdas.close()
@@ -68,3 +93,153 @@ def until() -> Callable[..., Any]:
         return value
 
     return wait
+
+
+# ---- a model that is served
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tells red, green and blue apart: logits are ten times the mean of each channel."""
+    folder = tmp_path_factory.mktemp("bundle")
+    shape = ["N", 3, 8, 8]
+    graph = helper.make_graph(
+        [
+            helper.make_node("GlobalAveragePool", ["images"], ["mean"]),
+            helper.make_node("Flatten", ["mean"], ["flat"]),
+            helper.make_node("Mul", ["flat", "ten"], ["logits"]),
+        ],
+        "colours",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(np.float32([10, 10, 10]), "ten")],
+    )
+    (folder / "graphs").mkdir()
+    opset = [helper.make_opsetid("", 20)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=10)
+    onnx.save(model, folder / "graphs/model.onnx")
+    manifest = Manifest(
+        name="colours",
+        created=now(),
+        classes=("red", "green", "blue"),
+        preprocessing=Preprocessing(image_size=8, mean=(0, 0, 0), std=(1, 1, 1)),
+        chosen_graph="onnx",
+        graphs=(Graph(format="onnx", file="graphs/model.onnx"),),
+        temperature=1.0,
+        threshold=Threshold(
+            score=0.9, max_error=0.02, confidence=0.95, accepted_share=0.7, error=0.01, pictures=300
+        ),
+        lineage={},
+        versions={},
+    )
+    write_bundle(folder, manifest)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(bundle: Path) -> Iterator[str]:
+    """The address of a real server process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "pixloop.serving", str(bundle), "--name", "colours:1"]
+    process = subprocess.Popen([*command, "--port", str(port)], stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(600):
+        try:
+            httpx.get(f"{address}/ping").raise_for_status()
+            break
+        except httpx.HTTPError:
+            assert process.poll() is None
+            time.sleep(0.05)
+    yield address
+    process.send_signal(signal.SIGTERM)
+    process.wait(10)
+
+
+class Front:
+    """SageMaker's runtime in front of the server, with trouble to order.
+
+    ``trouble`` is asked at each request, and gives an HTTP status with AWS's name of the error,
+    or None for an answer.
+    """
+
+    def __init__(self, server: str) -> None:
+        self.trouble: Callable[[], tuple[int, str] | None] = lambda: None
+        self.asked = self.refused = 0
+        host = server.removeprefix("http://")
+        front = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                front.asked += 1
+                if not re.fullmatch(f"/endpoints/{ENDPOINT}/invocations", self.path):
+                    return self.fail(400, "ValidationError", {"Message": "no such endpoint"})
+                if trouble := front.trouble():
+                    front.refused += 1
+                    return self.fail(*trouble, {"Message": "trouble was ordered"})
+                connection = http.client.HTTPConnection(host, timeout=30)
+                kind = {"Content-Type": self.headers["Content-Type"]}
+                connection.request("POST", "/invocations", body, kind)
+                response = connection.getresponse()
+                answer = response.read()
+                connection.close()
+                if response.status == 200:
+                    return self.answer(200, answer, {})
+                details = {
+                    "Message": "Received client error from primary",
+                    "OriginalStatusCode": response.status,
+                    "OriginalMessage": answer.decode(),
+                }
+                self.fail(424, "ModelError", details)
+
+            def fail(self, status: int, kind: str, details: dict[str, Any]) -> None:
+                self.answer(status, json.dumps(details).encode(), {"x-amzn-ErrorType": kind})
+
+            def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+                pass
+
+            def handle(self) -> None:
+                with contextlib.suppress(OSError):  # who asked was killed
+                    super().handle()
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self.http.server_port}"
+        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.http.shutdown()
+        self.http.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def front(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    front = Front(server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", front.address)
+    yield front
+    front.close()
+
+
+@pytest.fixture(scope="session")
+def make_picture() -> Callable[..., bytes]:
+    """A picture of one colour: the server is sure of bright red, green and blue."""
+
+    def make(colour: str | tuple[int, int, int] = "red", format_: str = "PNG") -> bytes:
+        buffer = io.BytesIO()
+        Image.new("RGB", (20, 30), colour).save(buffer, format_)
+        return buffer.getvalue()
+
+    return make
