@@ -22,6 +22,7 @@ from pixloop.data.formats.layout import LABEL_SUFFIXES
 from pixloop.files import sha256_file, sha256_folder, write_text
 from pixloop.pipeline.jobs import Job
 from pixloop.pipeline.places import Source
+from pixloop.pipeline.shares import files_below
 
 DONE = "done.json"
 #: Rooms whose code no step runs: a change there repeats nothing.
@@ -166,22 +167,8 @@ def _record(path: Path) -> OutputRecord:
 
 
 def _files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
-    if not path.is_dir():
-        yield path.name, path.stat()
-        return
-    seen: set[Path] = set()
-    for folder, folders, names in os.walk(path, followlinks=True):
-        # A link to a folder above would be walked for ever.
-        real = Path(folder).resolve()
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        for name in names:
-            file = Path(folder, name)
-            # A dangling link has no content.
-            if file.exists():
-                yield file.relative_to(path).as_posix(), file.stat()
+    found = files_below(path) if path.is_dir() else iter([(path.name, path)])
+    return ((name, file.stat()) for name, file in found)
 
 
 def _installed_requirements() -> Iterator[str]:

@@ -10,6 +10,7 @@
       model/                                     Training: becomes model.tar.gz
       checkpoints/  output/tensorboard/          Training: kept while it runs, and after a kill
       config/processingjobconfig.json            Processing: the request of the job
+      config/resourceconfig.json                 Processing: the hosts
       processing/input/<name>/                   Processing: the inputs
       processing/output/<name>/                  Processing: the outputs
       output/failure  output/message             why a job failed; 1024 characters are read
@@ -71,6 +72,10 @@ class Container:
             if item["InputName"] == name:
                 return dict(item["S3Input"])
         return None
+
+    def host(self) -> str:
+        """The name of the instance of a processing job that this is, such as ``algo-1``."""
+        return str(self._config("config/resourceconfig.json")["current_host"])
 
     def output(self, name: str) -> Path:
         """The folder of a processing output; it exists."""

@@ -13,34 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from pixloop.bundle import now
-from pixloop.errors import ConfigError, GateRefused, PipelineError
+from pixloop.errors import GateRefused, PipelineError
 from pixloop.files import write_json
-from pixloop.pipeline.cache import (
-    DONE,
-    Done,
-    input_digests,
-    read_done,
-    step_key,
-    write_done,
-)
+from pixloop.pipeline.cache import Done, input_digests, read_done, step_key
 from pixloop.pipeline.display import Listener, Silent
 from pixloop.pipeline.expressions import Scope, judge, resolve
-from pixloop.pipeline.jobs import (
-    LOG,
-    Job,
-    collect,
-    destinations,
-    environment_of,
-    explain_failure,
-    job_name,
-    lay_out,
-    properties,
-    read_job,
-)
+from pixloop.pipeline.jobs import Job, destinations, job_name, properties, read_job
 from pixloop.pipeline.lock import exclusive
 from pixloop.pipeline.order import bind_parameters, in_order, main_path
 from pixloop.pipeline.places import Addresses, Places
-from pixloop.pipeline.process import run_command
 from pixloop.pipeline.runs import (
     RunRecord,
     StepRecord,
@@ -49,9 +30,9 @@ from pixloop.pipeline.runs import (
     mark_interrupted,
     new_run_id,
 )
+from pixloop.pipeline.work import do_job
 
 Register = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-_ORPHAN_WAIT_S = 20.0
 
 
 def run_local(
@@ -209,28 +190,17 @@ class _Run:
             record.folder = folder.relative_to(self._state).as_posix()
             self._link_to_run(name, folder)
             if done is None:
-                done = self._work(job, key, folder, {n: s.path for n, s in sources.items()})
+                done = do_job(
+                    job,
+                    key,
+                    folder,
+                    {name: source.path for name, source in sources.items()},
+                    self._environment,
+                    self._advance(name),
+                )
             else:
                 record.status = "cached"
             self._publish(step, job, arguments, folder, done)
-
-    def _work(self, job: Job, key: str, folder: Path, sources: Mapping[str, Path]) -> Done:
-        busy = f"The step {job.name} is still at work in process {{pid}}, left by an earlier run."
-        with exclusive(folder / "lock", busy, wait_s=_ORPHAN_WAIT_S) as lock:
-            started = time.monotonic()
-            (folder / DONE).unlink(missing_ok=True)
-            lay_out(job, folder, sources)
-            environment = {**self._environment, **environment_of(job, key, folder)}
-            ended = run_command(
-                job.command, environment, folder, folder / LOG, lock, self._advance(job.name)
-            )
-            if ended.code != 0:
-                wrong = ended.code == ConfigError.exit_code
-                error = ConfigError if wrong else PipelineError
-                raise error(explain_failure(job, ended, folder))
-            collect(job, folder)
-            seconds = round(time.monotonic() - started, 3)
-            return write_done(folder, job, key, ended=now(), seconds=seconds)
 
     def _publish(
         self,
