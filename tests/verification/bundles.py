@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 from PIL import Image
 from tests.serving.conftest import SIDE, SIZE, encode, write_detector, write_graph
 
@@ -87,6 +89,16 @@ def rewrite(bundle: Bundle, folder: Path, **changes: Any) -> Bundle:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes((bundle.path / name).read_bytes())
     return write_bundle(folder, manifest)
+
+
+def spoil(bundle: Bundle) -> Bundle:
+    """Change the bundle's graph by a little, after its certificate was written."""
+    path = bundle.path / "graphs/model.onnx"
+    graph = onnx.load(path)
+    factors = onnx.numpy_helper.from_array(np.float32([10, 10.1, 10]), "ten")
+    graph.graph.initializer[0].CopyFrom(factors)
+    onnx.save(graph, path)
+    return write_bundle(bundle.path, bundle.manifest)
 
 
 def archive(bundle: Bundle) -> Path:

@@ -88,16 +88,23 @@ def read_certificate(source: Path | IO[bytes]) -> Certificate:
 
     Raises:
         BundleError: there is no bundle, it is damaged, or it carries no picture to ask about.
+        OSError: a stream breaks off, which says nothing about the bundle.
     """
-    where = str(source) if isinstance(source, Path) else "the archive"
+    if not isinstance(source, Path):
+        return _read(lambda: _read_archive(source), "the archive")
     try:
-        if isinstance(source, Path) and source.is_dir():
-            return _certificate(_Files(lambda name: _read_below(source, name)))
-        if isinstance(source, Path):
-            with source.open("rb") as stream:
-                return _certificate(_read_archive(stream))
-        return _certificate(_read_archive(source))
-    except (OSError, EOFError, tarfile.TarError, ValueError, KeyError, TypeError) as e:
+        if source.is_dir():
+            return _read(lambda: _Files(lambda name: (source / name).read_bytes()), str(source))
+        with source.open("rb") as stream:
+            return _read(lambda: _read_archive(stream), str(source))
+    except OSError as e:
+        raise BundleError(f"{source} is no bundle with a certificate: {e}") from e
+
+
+def _read(files: Callable[[], "_Files"], where: str) -> Certificate:
+    try:
+        return _certificate(files())
+    except (EOFError, tarfile.TarError, ValueError, KeyError, TypeError) as e:
         raise BundleError(f"{where} is no bundle with a certificate: {e!r}") from e
 
 
@@ -113,10 +120,6 @@ class _Files:
         if hashlib.sha256(content).hexdigest() != self.manifest["files"][name]["sha256"]:
             raise BundleError(f"{name} of the bundle is not what {_MANIFEST} says it is.")
         return content
-
-
-def _read_below(folder: Path, name: str) -> bytes:
-    return (folder / name).read_bytes()
 
 
 def _read_archive(stream: IO[bytes]) -> _Files:
