@@ -1,6 +1,6 @@
 """Picture files in, an answer for each out: from a bundle here, or from a server."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,23 @@ def predict_with_server(
 
     with Client(url) as client:
         yield from _predict_each(pictures, lambda data: client.predict([data])[0], draw)
+
+
+def predict_with(
+    ask: Callable[[bytes], Mapping[str, Any]], pictures: Iterable[Path], draw: Path | None = None
+) -> Iterator[PicturePrediction]:
+    """As ``predict_with_bundle``, with whatever answers one picture as the server does.
+
+    Args:
+        ask: an encoded picture → ``{"model", "predictions": [one]}``. It raises ``ImageError``
+            for a picture that cannot be answered.
+        pictures: as above.
+        draw: as above.
+    """
+    # As above.
+    from pixloop.serving.client import read_answer
+
+    yield from _predict_each(pictures, lambda data: read_answer(ask(data)["predictions"][0]), draw)
 
 
 def _predict_each(

@@ -1,7 +1,7 @@
 """A small client for a pixloop server."""
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -56,7 +56,7 @@ class Client:
         if response.status_code != 200:
             raise self._error(response)
         try:
-            predictions = [_answer(each) for each in response.json()["predictions"]]
+            predictions = [read_answer(each) for each in response.json()["predictions"]]
         except (ValueError, KeyError, TypeError) as e:
             raise ServingError(f"{self._url} does not answer as a pixloop server does.") from e
         if len(predictions) != len(pictures):
@@ -97,11 +97,16 @@ def _batches(pictures: Sequence[bytes]) -> Iterator[list[bytes]]:
         yield batch
 
 
-def _answer(answer: dict[str, Any]) -> Answer:
+def read_answer(answer: Mapping[str, Any]) -> Answer:
+    """One of ``predictions`` in a server's JSON as a record.
+
+    Raises:
+        KeyError, TypeError, ValueError: it has another form.
+    """
     return _detection(answer) if "boxes" in answer else _prediction(answer)
 
 
-def _detection(answer: dict[str, Any]) -> Detection:
+def _detection(answer: Mapping[str, Any]) -> Detection:
     return Detection(
         boxes=tuple(_box(each) for each in answer["boxes"]),
         width=int(answer["width"]),
@@ -109,7 +114,7 @@ def _detection(answer: dict[str, Any]) -> Detection:
     )
 
 
-def _box(answer: dict[str, Any]) -> DetectedBox:
+def _box(answer: Mapping[str, Any]) -> DetectedBox:
     x1, y1, x2, y2 = (float(edge) for edge in answer["xyxy"])
     return DetectedBox(
         label=answer["label"],
@@ -119,7 +124,7 @@ def _box(answer: dict[str, Any]) -> DetectedBox:
     )
 
 
-def _prediction(answer: dict[str, Any]) -> Prediction:
+def _prediction(answer: Mapping[str, Any]) -> Prediction:
     return Prediction(
         label=answer["label"],
         score=float(answer["score"]),
