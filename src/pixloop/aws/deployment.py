@@ -40,8 +40,6 @@ from pixloop.aws.function_deployment import (
     publish,
     read_function_source,
     read_live,
-    remove_old_versions,
-    remove_version,
 )
 from pixloop.aws.scaling import scale
 from pixloop.aws.target import Clients, Deployed, ModelSource, Settled, Target, reject
@@ -165,8 +163,7 @@ def ask_target(
 ) -> Callable[[bytes], dict[str, Any]]:
     """How to ask what is deployed about a picture."""
     if target.to == "function":
-        client = clients.client("lambda")
-        return lambda picture: ask_function(client, target.name, picture, qualifier=qualifier)
+        return partial(ask_function, clients.client("lambda"), f"{target.name}:{qualifier}")
     if target.to == "async":
         return partial(ask_async, clients, target)
     client = clients.client("sagemaker-runtime")
@@ -224,7 +221,6 @@ def _settle_function(clients: Clients, target: Target, version: str) -> Settled:
         if version != ALIAS:
             go_live(clients, target, version)
         crown(clients, target, source)
-        remove_old_versions(clients, target)
         return Settled(target.name, source.name, (), source.name)
     if live is not None and version in (ALIAS, live.version):
         raise AwsError(
@@ -232,7 +228,6 @@ def _settle_function(clients: Clients, target: Target, version: str) -> Settled:
             f"{' '.join(differences)}"
         )
     reject(clients, source.package_arn, _rejection(target, differences))
-    remove_version(clients, target, version)
     serves = read_function_source(clients, target.name).name if live else None
     return Settled(target.name, source.name, tuple(differences), serves)
 

@@ -2,7 +2,7 @@
 
 Whoever asks, asks the alias ``live``. A new version is published and asked by its number first; the
 alias moves only when its answers are right. The alias's description keeps the number of the version
-before, which a rollback needs.
+before, which a rollback needs. Versions that serve nobody cost nothing and stay.
 """
 
 from dataclasses import dataclass
@@ -105,22 +105,6 @@ def go_back(clients: Clients, target: Target) -> str:
         FunctionName=target.name, Name=ALIAS, FunctionVersion=live.before, Description=""
     )
     return live.before
-
-
-def remove_version(clients: Clients, target: Target, version: str) -> None:
-    """Delete a version that serves nobody."""
-    clients.client("lambda").delete_function(FunctionName=target.name, Qualifier=version)
-
-
-def remove_old_versions(clients: Clients, target: Target) -> None:
-    """Delete all versions but the one that serves and the one before it."""
-    client = clients.client("lambda")
-    live = read_live(clients, target.name)
-    keep = {"$LATEST"} | ({live.version, live.before} if live else set())
-    pages = client.get_paginator("list_versions_by_function").paginate(FunctionName=target.name)
-    for version in [v["Version"] for page in pages for v in page["Versions"]]:
-        if version not in keep:
-            remove_version(clients, target, version)
 
 
 def read_url(clients: Clients, target: Target) -> str | None:

@@ -6,6 +6,7 @@ function starts.
 """
 
 import os
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,6 @@ from pixloop.errors import AwsError
 from pixloop.serving.app import build_app
 from pixloop.serving.predictor import open_predictor
 from pixloop.serving.problems import PROBLEM_MEDIA_TYPE
-
-#: The only place that a function may write to.
-_FOLDER = Path("/tmp/pixloop")  # noqa: S108
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -44,23 +42,21 @@ def server() -> Mangum:
     url = os.environ.get(MODEL_URL, "")
     if not url.startswith("s3://"):
         raise AwsError(f"{MODEL_URL} is {url!r}; expected the s3:// address of a {ARCHIVE}.")
-    bundle = fetch_bundle(url, Path(os.environ.get("PIXLOOP_FOLDER", _FOLDER)))
+    # Once its graph is loaded, the bundle's files are of no more use.
+    with tempfile.TemporaryDirectory(prefix="pixloop-") as folder:
+        bundle = _fetch_bundle(url, Path(folder))
+        predictor = open_predictor(bundle)
     name = os.environ.get(MODEL_NAME) or bundle.manifest.name
-    app = build_app(open_predictor(bundle), name, ServingConfig())
+    app = build_app(predictor, name, ServingConfig())
     texts = [*DEFAULT_TEXT_MIME_TYPES, PROBLEM_MEDIA_TYPE]
     return Mangum(app, lifespan="off", text_mime_types=texts)
 
 
-def fetch_bundle(url: str, folder: Path) -> Bundle:
-    """Download an archive and unpack it; the archive itself is removed, as room is scarce."""
+def _fetch_bundle(url: str, folder: Path) -> Bundle:
     bucket, key = split_address(url)
     archive = folder / ARCHIVE
-    folder.mkdir(parents=True, exist_ok=True)
     boto3.client("s3").download_file(bucket, key, str(archive))
-    try:
-        return Bundle.open(archive, folder / "bundle")
-    finally:
-        archive.unlink(missing_ok=True)
+    return Bundle.open(archive, folder / "bundle")
 
 
 if os.environ.get("AWS_LAMBDA_RUNTIME_API"):
