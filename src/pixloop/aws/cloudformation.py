@@ -7,8 +7,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pixloop.aws.absence import is_absent
 from pixloop.aws.resources import find_outputs
-from pixloop.aws.session import Session, error_code, translated
+from pixloop.aws.session import Session, translated
 from pixloop.errors import AwsError
 
 #: A stack so far from its end is asked for again after this time; CloudFormation takes minutes.
@@ -91,7 +92,7 @@ def describe_stack(session: Session, stack: str) -> dict[str, Any] | None:
         try:
             stacks = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         except ClientError as e:
-            if error_code(e) == "ValidationError" and "does not exist" in str(e):
+            if is_absent(e):
                 return None
             raise
     return dict(stacks[0])
@@ -174,5 +175,5 @@ def _events(session: Session, stack: str) -> Iterator[dict[str, Any]]:
             for page in pages.paginate(StackName=stack):
                 yield from page["StackEvents"]
         except ClientError as e:
-            if "does not exist" not in str(e):
+            if not is_absent(e):
                 raise

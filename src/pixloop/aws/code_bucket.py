@@ -10,12 +10,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pixloop.aws.absence import is_absent
 from pixloop.aws.session import Session, error_code, translated
 from pixloop.errors import AwsError
 
 #: S3's first region, which CreateBucket wants unnamed.
 _FIRST_REGION = "us-east-1"
-_ABSENT = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
 
 
 class CodeBucket:
@@ -67,7 +67,7 @@ class CodeBucket:
             try:
                 s3.head_object(Bucket=self.name, Key=key)
             except ClientError as e:
-                if error_code(e) not in _ABSENT:
+                if not is_absent(e):
                     raise
                 s3.put_object(Bucket=self.name, Key=key, Body=content)
         return key
@@ -97,7 +97,7 @@ def bucket_exists(session: Session, bucket: str) -> bool:
     try:
         session.client("s3").head_bucket(Bucket=bucket)
     except ClientError as e:
-        if error_code(e) in _ABSENT:
+        if is_absent(e):
             return False
         if error_code(e) in ("403", "AccessDenied"):
             raise AwsError(

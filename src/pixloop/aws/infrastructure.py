@@ -7,6 +7,7 @@ from pixloop.aws.champion import read_champion
 from pixloop.aws.cloudformation import OnEvent, deploy_stack, stack_parameters
 from pixloop.aws.code_bucket import CodeBucket, partition
 from pixloop.aws.names import CHAMPION, LEARNING_FUNCTIONS, RAW, SERVING_FUNCTIONS
+from pixloop.aws.network import network_parameters
 from pixloop.aws.packages import build_package
 from pixloop.aws.session import Session, translated
 from pixloop.aws.stack_parameters import (
@@ -31,6 +32,7 @@ def deploy_stacks(
     options: Options | None = None,
     definition: dict[str, Any] | None = None,
     commit: str = "",
+    vpc_endpoints: bool = False,
 ) -> dict[str, str]:
     """Make the project's stacks, or change what differs; the outputs of both.
 
@@ -44,6 +46,7 @@ def deploy_stacks(
         options: what pixloop.yaml does not say; what is not given stays as it is.
         definition: the pipeline's; without it, one over what lies in the bucket under ``raw/``.
         commit: the project's git commit, for the lineage.
+        vpc_endpoints: also make the VPC endpoints that the subnets of pixloop.yaml need.
 
     Raises:
         AwsError: AWS refuses; the message has the first resource that failed, and why.
@@ -53,6 +56,10 @@ def deploy_stacks(
     code.prepare()
     place = Place(config, session.account(), partition(session), code.name)
     names = place.names
+    if vpc_endpoints:
+        template = _upload_template(code, config.name, "network")
+        parameters = network_parameters(session, config)
+        deploy_stack(session, names.network_stack, template, parameters, on_event)
 
     definition = definition or pipeline_definition(place, commit)
     keys = _upload_functions(code, config.name, LEARNING_FUNCTIONS)

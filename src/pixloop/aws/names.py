@@ -44,6 +44,11 @@ class Names:
         return self._name("serving", 100)
 
     @property
+    def network_stack(self) -> str:
+        """CloudFormation's name of the stack of VPC endpoints, which not everybody has."""
+        return self._name("network", 100)
+
+    @property
     def pipeline(self) -> str:
         """The SageMaker pipeline."""
         return self._name("", 80)

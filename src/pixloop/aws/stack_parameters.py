@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass
 
 from botocore.exceptions import ClientError
 
+from pixloop.aws.absence import is_absent
 from pixloop.aws.code_bucket import bucket_exists
+from pixloop.aws.github import requirement
 from pixloop.aws.names import CAPTURE, Names
-from pixloop.aws.session import Session, error_code, translated
+from pixloop.aws.session import Session, translated
 from pixloop.aws.target import Target
 from pixloop.config import Config
 
-_ABSENT = ("RepositoryNotFoundException", "ValidationException", "ResourceNotFound")
 _GITHUB = "token.actions.githubusercontent.com"
 
 
@@ -34,6 +35,17 @@ class Options:
     deploy_to: str | None = None  #: ``endpoint``, ``serverless``, ``async`` or ``function``
 
 
+#: The alarms of the serving stack, by what ``Names.alarm`` calls them.
+ALARMS = (
+    "errors",
+    "latency",
+    "dead-letters",
+    "deployments",
+    "triggers",
+    "queue-age",
+    "drift",
+    "quality",
+)
 #: Options that are parameters, by stack, and their values in a first deployment.
 _LEARNING = {
     "github_repository": ("GitHubRepository", ""),
@@ -133,6 +145,7 @@ def learning_parameters(
         "DashboardName": names.dashboard,
         "ServingStack": names.serving_stack,
         "Schedule": aws.schedule or "",
+        "Requirement": requirement(),
         **_options(options, _LEARNING, before),
     }
     exists = {
@@ -185,14 +198,7 @@ def serving_parameters(
         "ReviewName": names.queue("review"),
         "DeploymentsDeadName": names.queue("deployments-dead"),
         "TriggersDeadName": names.queue("triggers-dead"),
-        "ErrorsAlarmName": names.alarm("errors"),
-        "LatencyAlarmName": names.alarm("latency"),
-        "DeadLettersAlarmName": names.alarm("dead-letters"),
-        "DeploymentsAlarmName": names.alarm("deployments"),
-        "TriggersAlarmName": names.alarm("triggers"),
-        "QueueAgeAlarmName": names.alarm("queue-age"),
-        "DriftAlarmName": names.alarm("drift"),
-        "QualityAlarmName": names.alarm("quality"),
+        **{f"{camel(alarm)}AlarmName": names.alarm(alarm) for alarm in ALARMS},
         "BucketName": learning["BucketName"],
         "LogBucketName": learning["LogBucketName"],
         "KeyArn": learning["KeyArn"],
@@ -273,13 +279,13 @@ def _make(
     return "no" if exists(session, parameters[name]) else "yes"
 
 
-def camel(module: str) -> str:
-    """A function as the templates name it.
+def camel(name: str) -> str:
+    """A function or an alarm as the templates name it.
 
-    >>> camel("filter_sure")
-    'FilterSure'
+    >>> camel("filter_sure"), camel("queue-age")
+    ('FilterSure', 'QueueAge')
     """
-    return "".join(part.capitalize() for part in module.split("_"))
+    return "".join(part.capitalize() for part in name.replace("-", "_").split("_"))
 
 
 def _repository_exists(session: Session, name: str) -> bool:
@@ -287,7 +293,7 @@ def _repository_exists(session: Session, name: str) -> bool:
         try:
             session.client("ecr").describe_repositories(repositoryNames=[name])
         except ClientError as e:
-            if error_code(e) in _ABSENT:
+            if is_absent(e):
                 return False
             raise
     return True
@@ -298,7 +304,7 @@ def _group_exists(session: Session, name: str) -> bool:
         try:
             session.client("sagemaker").describe_model_package_group(ModelPackageGroupName=name)
         except ClientError as e:
-            if error_code(e) in _ABSENT:
+            if is_absent(e):
                 return False
             raise
     return True
