@@ -5,6 +5,7 @@ handler and speaks the documented Runtime API to a small server here. It answers
 time; whoever wants more at once starts more of them.
 """
 
+import contextlib
 import json
 import queue
 import subprocess
@@ -163,6 +164,10 @@ def _handler(sandbox: Sandbox) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):  # the process died
+                super().handle()
+
         def do_GET(self) -> None:
             asked = sandbox._next()
             if asked is None:  # closed
@@ -175,10 +180,7 @@ def _handler(sandbox: Sandbox) -> type[BaseHTTPRequestHandler]:
                 "Lambda-Runtime-Deadline-Ms": str(int((time.time() + timeout_s) * 1000)),
                 "Lambda-Runtime-Invoked-Function-Arn": function_arn,
             }
-            try:
-                self._answer(200, event, headers)
-            except OSError:
-                self.close_connection = True  # the process died while it waited
+            self._answer(200, event, headers)
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
