@@ -18,7 +18,8 @@ RUN awk -v locks=/locks ' \
         /locks/requirements-image.lock
 
 FROM tools AS code
-COPY pyproject.toml README.md LICENSE requirements.lock /source/
+# All that pyproject.toml puts into the wheel.
+COPY Dockerfile LICENSE README.md pyproject.toml requirements*.lock /source/
 COPY src /source/src
 # Installed beside the environment, so that one small layer holds it. Its bytecode is not checked
 # against the source's time: layers need not keep times.
@@ -26,7 +27,7 @@ RUN cd /source \
  && /opt/tools/bin/uv build --quiet --system-certs --wheel --out-dir /wheels \
         --build-constraints requirements.lock --require-hashes \
  && /opt/tools/bin/uv pip install --quiet --no-deps --target /opt/pixloop/code /wheels/*.whl \
- && rm -r /opt/pixloop/code/bin /opt/pixloop/code/.lock \
+ && rm -rf /opt/pixloop/code/bin /opt/pixloop/code/.lock /opt/pixloop/code/pixloop/aws/checkout \
  && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/pixloop/code
 
 FROM ${BASE}
