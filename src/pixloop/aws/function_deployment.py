@@ -18,7 +18,7 @@ ALIAS = "live"
 _BEFORE = "before: "
 _TIMEOUT_S = 60
 #: The archive and what is in it, beside each other for a moment.
-_DISK_MB = 4096
+_DISK_MB = 2048
 
 
 @dataclass(frozen=True)
