@@ -1,0 +1,125 @@
+import json
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from pixloop.aws.functions.start_run import handler
+from pixloop.aws.session import Session
+
+
+@pytest.fixture(autouse=True)
+def pipeline(aws: Session, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_NAME", "pixloop-colours")
+    monkeypatch.setenv("BUCKET", bucket)
+    aws.client("sagemaker").create_pipeline(
+        PipelineName="pixloop-colours",
+        PipelineDefinition="{}",
+        ClientRequestToken="x" * 32,
+        RoleArn="arn:aws:iam::123456789012:role/pipeline",
+    )
+
+
+def batch(*bodies: str) -> dict[str, Any]:
+    return {"Records": [{"messageId": f"m{i}", "body": body} for i, body in enumerate(bodies)]}
+
+
+def executions(aws: Session) -> list[dict[str, Any]]:
+    client = aws.client("sagemaker")
+    listed = client.list_pipeline_executions(PipelineName="pixloop-colours")
+    return [
+        client.describe_pipeline_execution(PipelineExecutionArn=each["PipelineExecutionArn"])
+        for each in listed["PipelineExecutionSummaries"]
+    ]
+
+
+def parameters(aws: Session) -> dict[str, str]:
+    """Of the only execution."""
+    (execution,) = executions(aws)
+    arn = execution["PipelineExecutionArn"]
+    listed = aws.client("sagemaker").list_pipeline_parameters_for_execution(
+        PipelineExecutionArn=arn
+    )
+    return {each["Name"]: each["Value"] for each in listed["PipelineParameters"]}
+
+
+def set_status(status: str) -> None:
+    """Let moto's executions be at work; by themselves they succeed at once."""
+    from moto.sagemaker.models import sagemaker_backends
+
+    (backend,) = [b for account in sagemaker_backends.values() for b in account.values()]
+    for made in backend.pipelines.values():
+        for execution in made.pipeline_executions.values():
+            execution.pipeline_execution_status = status
+
+
+TRIGGER = json.dumps({"trigger": "new raw data", "event": "1", "detail": "raw/a.jpg"})
+
+
+def test_many_triggers_start_one_run(aws: Session) -> None:
+    drift = json.dumps({"trigger": "drift alarm"})
+    assert handler(batch(TRIGGER, TRIGGER, drift, "?"), None) == {"batchItemFailures": []}
+    (execution,) = executions(aws)
+    assert execution["PipelineExecutionDescription"] == (
+        "drift alarm (1), new raw data (2), unknown (1)"
+    )
+
+
+def test_a_run_knows_its_data_and_the_champion(aws: Session, bucket: str) -> None:
+    handler(batch(TRIGGER), None)
+    given = parameters(aws)
+    assert given["ChampionVersion"] == "none"
+    assert len(given["DataVersion"]) == 64
+
+
+def test_the_champion_is_told_by_its_etag(aws: Session, bucket: str) -> None:
+    put = aws.client("s3").put_object(Bucket=bucket, Key="champion/model.tar.gz", Body=b"model")
+    handler(batch(TRIGGER), None)
+    assert parameters(aws)["ChampionVersion"] == put["ETag"].strip('"')
+
+
+@pytest.mark.parametrize("status", ["Executing", "Stopping"])
+def test_triggers_during_a_run_are_handed_back(aws: Session, status: str) -> None:
+    handler(batch(TRIGGER), None)
+    set_status(status)
+    assert handler(batch(TRIGGER, TRIGGER), None) == {
+        "batchItemFailures": [{"itemIdentifier": "m0"}, {"itemIdentifier": "m1"}]
+    }
+    assert len(executions(aws)) == 1
+
+
+@pytest.mark.parametrize("status", ["Succeeded", "Failed", "Stopped"])
+def test_a_run_that_ended_is_no_obstacle(aws: Session, status: str) -> None:
+    handler(batch(TRIGGER), None)
+    set_status(status)
+    assert handler({"Records": [{"messageId": "n", "body": TRIGGER}]}, None) == {
+        "batchItemFailures": []
+    }
+    assert len(executions(aws)) == 2
+
+
+def test_the_token_follows_from_the_messages_in_any_order(
+    aws: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = []
+    for order in ((0, 1), (1, 0)):
+        records = batch(TRIGGER, TRIGGER)["Records"]
+        handler({"Records": [records[i] for i in order]}, None)
+        tokens = [
+            {
+                each["Name"]: each["Value"]
+                for each in aws.client("sagemaker").list_pipeline_parameters_for_execution(
+                    PipelineExecutionArn=execution["PipelineExecutionArn"]
+                )["PipelineParameters"]
+            }["DataVersion"]
+            for execution in executions(aws)
+        ]
+    assert len(set(tokens)) == 1
+
+
+def test_a_pipeline_that_is_not_there_fails_the_whole_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PIPELINE_NAME", "pixloop-nothing")
+    with pytest.raises(ClientError):
+        handler(batch(TRIGGER), None)
