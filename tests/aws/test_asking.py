@@ -20,6 +20,7 @@ from pixloop.aws.asking import (
     ask_function,
     ask_served,
 )
+from pixloop.aws.function_deployment import ALIAS
 from pixloop.aws.session import Session
 
 ANSWER = {"model": "colours:1", "predictions": [{"label": "red"}]}
@@ -166,5 +167,6 @@ def test_who_is_asked_is_said_by_the_environment(
     monkeypatch.setenv("ENDPOINT_NAME", "")
     monkeypatch.setenv("FUNCTION_NAME", "colours")
     response = {"statusCode": 200, "body": json.dumps(ANSWER)}
-    function.add_response("invoke", {"Payload": stream(response)})
+    expected = {"FunctionName": "colours", "Payload": ANY, "Qualifier": ALIAS}
+    function.add_response("invoke", {"Payload": stream(response)}, expected)
     assert ask_served(clients.__getitem__, b"picture") == ANSWER

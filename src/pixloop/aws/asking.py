@@ -12,6 +12,8 @@ PICTURE = "application/x-image"
 MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
 #: A function gets the picture as base64, in an event of its own size.
 MAX_FUNCTION_PICTURE_BYTES = (MAX_PAYLOAD_BYTES - 4096) // 4 * 3
+#: The alias of a function's version that answers everybody; deployment moves it.
+LIVE = "live"
 
 #: Statuses in the 400s that say nothing about the picture: it took too long, or too many ask.
 _TRY_AGAIN = (408, 425, 429)
@@ -107,11 +109,13 @@ def ask_served(
 ) -> dict[str, Any]:
     """The answer of what this Lambda function's environment names: ENDPOINT_NAME or FUNCTION_NAME.
 
-    ``client`` gives boto's client of a service. Raises as ``ask_endpoint`` and ``ask_function``.
+    Of a function, it asks the version that deployment has made live. ``client`` gives boto's client
+    of a service. Raises as ``ask_endpoint`` and ``ask_function``.
     """
     if endpoint := os.environ.get("ENDPOINT_NAME"):
         return ask_endpoint(client("sagemaker-runtime"), endpoint, picture, content_type)
-    return ask_function(client("lambda"), os.environ["FUNCTION_NAME"], picture, content_type)
+    function = os.environ["FUNCTION_NAME"]
+    return ask_function(client("lambda"), function, picture, content_type, LIVE)
 
 
 def _request_event(body: bytes, content_type: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pixloop.aws.packages import build_package
 from pixloop.aws.rehearsal.lambdas import Lambdas
 from pixloop.aws.session import Session
 
@@ -220,6 +221,20 @@ def test_logs_are_in_cloudwatch_and_in_the_answer(
     assert ["Init Duration" in report for report in reports] == [True, False]
     (file,) = (tmp_path / "lambdas/logs/say").iterdir()
     assert "hello 2" in file.read_text()
+
+
+def test_printed_metrics_become_cloudwatchs(aws: Session, make_function: Make) -> None:
+    make_function(
+        "filter",
+        build_package("filter_sure"),
+        Handler="pixloop.aws.functions.filter_sure.handler",
+        Environment={"Variables": {"PROJECT": "colours"}},
+    )
+    event = {"picture": "s3://b/a", "model": "colours:1", "prediction": {"boxes": []}}
+    assert invoke(aws, "filter", event) == (event, None)
+    listed = aws.client("cloudwatch").list_metrics(Namespace="pixloop")["Metrics"]
+    assert sorted(metric["MetricName"] for metric in listed) == ["Accepted", "Referred"]
+    assert listed[0]["Dimensions"] == [{"Name": "Project", "Value": "colours"}]
 
 
 def test_an_error_at_import_is_told_each_time(aws: Session, make_function: Make) -> None:

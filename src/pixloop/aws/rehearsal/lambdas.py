@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from moto.awslambda.models import LambdaFunction
+from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.utils import unix_time_millis
 
+from pixloop.aws.rehearsal.embedded_metrics import read_metrics
 from pixloop.aws.rehearsal.patches import Patches
 from pixloop.aws.rehearsal.sandbox import Outcome, Sandbox
 
@@ -290,10 +292,14 @@ def _link_runtime(folder: Path) -> Path:
 
 
 def _keep_logs(function: Any, stream: str, lines: str) -> None:
-    """Put what a function logged where CloudWatch has it."""
+    """Put what a function logged where CloudWatch has it, and the metrics among it."""
     backend, group = function.logs_backend, function.logs_group_name
     backend.ensure_log_group(group)
     if stream not in backend.groups[group].streams:
         backend.create_log_stream(group, stream)
     events = [{"timestamp": unix_time_millis(), "message": each} for each in lines.splitlines()]
     backend.put_log_events(group, stream, events)
+    metrics = cloudwatch_backends[function.account_id][function.region]
+    for line in lines.splitlines():
+        for namespace, metric in read_metrics(line):
+            metrics.put_metric_data(namespace, [metric])
