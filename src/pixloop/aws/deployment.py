@@ -150,8 +150,8 @@ def roll_back(
         # First, so that nobody deploys it again meanwhile.
         reject(clients, left.package_arn, reason)
         restore(clients, target, state, before)
-        wait_for_endpoint(clients, target, before, on_progress, poll_s)
         tag_endpoint(clients, state, {VERIFIED: before, PREVIOUS: ""})
+        wait_for_endpoint(clients, target, before, on_progress, poll_s)
         remove_old_configs(clients, target, {before})
     crown(clients, target, back)
     on_progress(f"{target.name} serves {back.name} again, no longer {left.name}")

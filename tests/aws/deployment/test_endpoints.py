@@ -5,7 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 from tests.aws.deployment.conftest import BUCKET, Register
 
 from pixloop.aws.champion import read_champion
@@ -217,3 +220,53 @@ def test_the_endpoint_answers_pictures(
     answer = ask_target(cloud, endpoint_target)(colours()[0])
     assert answer["model"] == "colours:1"
     assert answer["predictions"][0]["label"] == "red"
+
+
+def test_a_throttled_verification_decides_nothing(
+    cloud: Cloud, endpoint_target: Target, register: Register, good_archives: list[Path]
+) -> None:
+    package = register(good_archives[0])
+    source = read_package(cloud, endpoint_target, package)
+    deploy(cloud, endpoint_target, source, lambda _: None, poll_s=0.1)
+    cloud.front.fail_next("ThrottlingException", 1)
+    with pytest.raises(ClientError, match="Rate exceeded"):
+        verify_and_settle(cloud, endpoint_target)
+    assert wait(cloud, endpoint_target.name).tags.get(VERIFIED, "") == ""
+    assert registry(cloud, package)[0] == "PendingManualApproval"
+    settled = verify_and_settle(cloud, endpoint_target)
+    assert settled is not None
+    assert settled.ok
+
+
+class CrashingModel:
+    """The stand-in cloud with a model that fails on every picture."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._runtime = boto3.client("sagemaker-runtime")
+        self._stub = Stubber(self._runtime)
+        for _ in range(10):
+            self._stub.add_client_error(
+                "invoke_endpoint",
+                "ModelError",
+                "it failed",
+                http_status_code=424,
+                modeled_fields={"OriginalStatusCode": 500, "OriginalMessage": "out of memory"},
+            )
+        self._stub.activate()
+
+    def client(self, service: str) -> Any:
+        return self._runtime if service == "sagemaker-runtime" else self._cloud.client(service)
+
+
+def test_a_version_that_fails_on_pictures_is_undone(
+    cloud: Cloud, endpoint_target: Target, register: Register, good_archives: list[Path]
+) -> None:
+    package = register(good_archives[0])
+    source = read_package(cloud, endpoint_target, package)
+    deploy(cloud, endpoint_target, source, lambda _: None, poll_s=0.1)
+    settled = verify_and_settle(CrashingModel(cloud), endpoint_target)
+    assert settled is not None
+    assert (settled.ok, settled.serves) == (False, None)
+    assert "got no answer: endpoint pixloop-colours answered 500" in settled.differences[0]
+    assert registry(cloud, package)[0] == "Rejected"
