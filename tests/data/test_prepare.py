@@ -412,7 +412,7 @@ def test_the_data_set_is_the_same_whatever_the_workers_and_the_order(
 
     monkeypatch.setattr("pixloop.data.prepare.read_samples", shuffled)
     monkeypatch.setattr(inspection, "_ALONE_S", 0.0)
-    monkeypatch.setattr("pixloop.data.prepare.cores", lambda: 2)
+    monkeypatch.setattr("pixloop.data.inspection.cores", lambda: 2)
     other.prepare()
     assert sha256_folder(other.output) == alone
 

@@ -84,6 +84,24 @@ def test_without_a_champion_its_value_is_nothing(
 ) -> None:
     found = evaluate(config, make_bundle(), make_dataset(), tmp_path / "out").content["pixloop"]
     assert found["comparison"]["difference"] == found["metrics"]["f1_macro"]
+    assert (found["comparison"]["champion"], found["comparison"]["champion_value"]) == (False, 0)
+
+
+def test_a_champions_place_may_say_that_there_is_none_yet(
+    config: Config, make_bundle: Maker, make_dataset: Maker, tmp_path: Path
+) -> None:
+    place = tmp_path / "champion"
+    place.mkdir()
+    with pytest.raises(BundleError, match="champion holds no model bundle"):
+        evaluate(config, make_bundle(), make_dataset(), tmp_path / "a", champion=place)
+    (place / "none.json").write_text("{}")
+    found = evaluate(config, make_bundle(), make_dataset(), tmp_path / "b", champion=place)
+    assert found.content["pixloop"]["comparison"]["champion"] is False
+    assert "There is none to compare with." in (tmp_path / "b/report.html").read_text()
+    pack(make_bundle(), place / "model.tar.gz")  # the word may still lie beside the first champion
+    found = evaluate(config, make_bundle(), make_dataset(), tmp_path / "c", champion=place)
+    comparison = found.content["pixloop"]["comparison"]
+    assert (comparison["champion"], comparison["difference"]) == (True, 0)
 
 
 def test_answers_are_compared_by_name_not_by_place(

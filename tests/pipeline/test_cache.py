@@ -40,9 +40,10 @@ def test_the_inputs_content_changes_the_key() -> None:
         {"inputs": {"x": ("file:///elsewhere", "processing/input/x")}},
         {"documents": {"config/processingjobconfig.json": {"RoleArn": "other"}}},
         {"environment": {"PIXLOOP_COMMIT": "0123abc"}},
+        {"environment": {"PIXLOOP_DATA_VERSION": "2", "PIXLOOP_CHAMPION_VERSION": "3"}},
     ],
 )
-def test_addresses_roles_and_the_commit_leave_the_key(change: Any) -> None:
+def test_addresses_roles_and_versions_leave_the_key(change: Any) -> None:
     assert step_key(job(**change), {"x": "1"}) == step_key(job(), {"x": "1"})
 
 

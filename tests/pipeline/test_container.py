@@ -33,12 +33,21 @@ def test_a_training_job_finds_its_settings_and_channels(container: Container) ->
     assert container.channel("weights") is None
 
 
+def test_settings_that_a_tuning_job_adds_for_itself_are_left_out(container: Container) -> None:
+    added = {"training.epochs": "3", "_tuning_objective_metric": "f1_macro"}
+    write_json(container.root / "input/config/hyperparameters.json", added)
+    assert container.hyperparameters() == {"training.epochs": "3"}
+
+
 def test_a_processing_job_finds_its_inputs_and_makes_its_outputs(container: Container) -> None:
     assert container.input("test") == container.root / "processing/input/test"
     assert container.input_address("test") == "s3://b/test"
     assert container.input("champion") is None
     assert container.input_address("champion") is None
     assert container.output("dataset").is_dir()
+    hosts = {"current_host": "algo-2", "hosts": ["algo-1", "algo-2"]}
+    write_json(container.root / "config" / "resourceconfig.json", hosts)
+    assert container.host() == "algo-2"
 
 
 def test_a_failure_is_left_where_it_is_read_and_no_longer_than_that(container: Container) -> None:

@@ -13,6 +13,7 @@ from botocore.validate import ParamValidator
 
 from pixloop.config import Config, flatten
 from pixloop.config_file import parse_config
+from pixloop.errors import ConfigError
 from pixloop.pipeline.arguments import STEP_KEYS
 from pixloop.pipeline.definition import build_definition
 from pixloop.pipeline.expressions import Scope, path_parts, resolve
@@ -26,6 +27,11 @@ SERVICE = botocore.session.get_session().get_service_model("sagemaker")
 REQUESTS = {
     "Processing": ("CreateProcessingJob", "ProcessingJobName", "DescribeProcessingJob"),
     "Training": ("CreateTrainingJob", "TrainingJobName", "DescribeTrainingJob"),
+    "Tuning": (
+        "CreateHyperParameterTuningJob",
+        "HyperParameterTuningJobName",
+        "DescribeHyperParameterTuningJob",
+    ),
     "RegisterModel": ("CreateModelPackage", "ModelPackageName", "DescribeModelPackage"),
 }
 SAMPLES = {"string": "s3://b/k", "integer": 1, "float": 0.5, "double": 0.5, "boolean": True}
@@ -147,9 +153,25 @@ ADDRESSES = {"weights": "s3://b/w.safetensors", "champion": "s3://b/champion/mod
 # ---- The definition
 
 
+NETWORK = ("aws.subnets=[subnet-1, subnet-2]", "aws.security_groups=[sg-1]")
+SEARCH = (
+    "tuning.models=[resnet18, resnet34]",
+    "tuning.optimizers=[adamw, lamb]",
+    "tuning.learning_rate=[1e-5, 1e-2]",
+)
+
+
 @pytest.mark.parametrize("addresses", [{}, ADDRESSES])
-def test_the_service_would_accept_it(addresses: dict[str, str]) -> None:
-    assert problems(build_definition(config(), commit="0123abc", **addresses)) == []
+@pytest.mark.parametrize("task", ["classification", "detection"])
+@pytest.mark.parametrize("tune", [False, True])
+@pytest.mark.parametrize(
+    "settings", [(), ("aws.spot=true",), NETWORK, ("aws.processing_instances=3",)]
+)
+def test_the_service_would_accept_it(
+    addresses: dict[str, str], task: str, tune: bool, settings: tuple[str, ...]
+) -> None:
+    given = config(f"task={task}", *SEARCH, *settings)
+    assert problems(build_definition(given, commit="0123abc", tune=tune, **addresses)) == []
 
 
 def test_it_has_the_parameters_that_a_user_changes() -> None:
@@ -160,6 +182,7 @@ def test_it_has_the_parameters_that_a_user_changes() -> None:
     assert values["Augmentations"] == "flip,rotate,color,noise,blur"
     names = "Task Model BatchSize Optimizer LearningRate Epochs Augmentations TrainDataUri"
     names += " TestDataUri GateMinimum TrainingInstanceType TrainingInstanceCount"
+    names += " DataVersion ChampionVersion"
     assert set(names.split()) <= values.keys()
 
 
@@ -192,6 +215,9 @@ def step_overrides(definition: Json, name: str, given: Json) -> list[str]:
 
 EXECUTION = {"PipelineExecutionId": "e", "PipelineName": "p"}
 PAST = {
+    "Inspect": {
+        "ProcessingOutputConfig": {"Outputs": {"inspections": {"S3Output": {"S3Uri": "i"}}}}
+    },
     "Prepare": {"ProcessingOutputConfig": {"Outputs": {"dataset": {"S3Output": {"S3Uri": "d"}}}}},
     "Export": {"ProcessingOutputConfig": {"Outputs": {"bundle": {"S3Output": {"S3Uri": "b"}}}}},
     "Train": {"ModelArtifacts": {"S3ModelArtifacts": "m"}},
@@ -211,6 +237,7 @@ def test_each_step_is_told_its_keys_exactly(name: str) -> None:
         "thresholds.max_error=0.5",
         "training.workers=2",
         "data.strict=true",
+        "aws.processing_instances=2",
     )
     overrides = step_overrides(build_definition(given), name, {})
     told = flatten(parse_config({"task": "classification", "data": "x"}, overrides))
@@ -220,7 +247,8 @@ def test_each_step_is_told_its_keys_exactly(name: str) -> None:
 
 def test_no_step_is_told_where_the_data_are() -> None:
     for name in STEP_KEYS:
-        overrides = step_overrides(build_definition(config("data.test=s3://b/t")), name, {})
+        given = config("data.test=s3://b/t", "aws.processing_instances=2")
+        overrides = step_overrides(build_definition(given), name, {})
         assert "s3://" not in " ".join(overrides)
 
 
@@ -254,6 +282,129 @@ def test_sagemaker_finds_its_metrics_in_the_training_log(task: str, line: str, m
         "loss": "3.04",
         metric: "0.182",
     }
+
+
+# ---- On SageMaker
+
+
+def arguments_of(definition: Json, name: str) -> Json:
+    return next(dict(s["Arguments"]) for s in all_steps(definition["Steps"]) if s["Name"] == name)
+
+
+def test_spot_training_may_wait_longer_than_it_may_run() -> None:
+    train = arguments_of(build_definition(config("aws.spot=true")), "Train")
+    assert train["EnableManagedSpotTraining"] is True
+    limits = train["StoppingCondition"]
+    assert limits["MaxWaitTimeInSeconds"] > limits["MaxRuntimeInSeconds"]
+    assert "EnableManagedSpotTraining" not in arguments_of(build_definition(config()), "Train")
+
+
+def test_every_job_runs_in_the_private_network() -> None:
+    definition = build_definition(config(*NETWORK, *SEARCH, "aws.processing_instances=2"))
+    network = {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1", "subnet-2"]}
+    assert arguments_of(definition, "Train")["VpcConfig"] == network
+    for name in ("Inspect", "Prepare", "Export", "Evaluate"):
+        assert arguments_of(definition, name)["NetworkConfig"] == {"VpcConfig": network}
+    tune = arguments_of(build_definition(config(*NETWORK, *SEARCH), tune=True), "Tune")
+    assert tune["TrainingJobDefinition"]["VpcConfig"] == network
+
+
+def test_subnets_need_a_security_group() -> None:
+    with pytest.raises(ConfigError, match=r"aws\.security_groups: .* at least one"):
+        build_definition(config("aws.subnets=[subnet-1]"))
+
+
+def test_sagemakers_cache_sees_new_data_and_a_new_champion_and_nothing_else_that_changes() -> None:
+    definition = build_definition(config("aws.processing_instances=2"), champion="s3://b/champion/")
+    environments = {
+        step["Name"]: set(step["Arguments"].get("Environment", {}))
+        for step in definition["Steps"]
+        if step["Type"] in ("Processing", "Training")
+    }
+    assert environments == {
+        "Inspect": {"PIXLOOP_DATA_VERSION"},
+        "Prepare": {"PIXLOOP_DATA_VERSION"},
+        "Train": set(),
+        "Export": {"PIXLOOP_COMMIT"},
+        "Evaluate": {"PIXLOOP_CHAMPION_VERSION"},
+    }
+    # What differs from run to run may only be where outputs go, which its cache leaves out.
+    for step in definition["Steps"][:-1]:
+        kept = {k: v for k, v in step["Arguments"].items() if k != "ProcessingOutputConfig"}
+        assert "Execution." not in json.dumps(kept), step["Name"]
+
+
+def test_pictures_are_shared_out_where_several_instances_check_them() -> None:
+    assert build_definition(config())["Steps"][0]["Name"] == "Prepare"
+    definition = build_definition(config("aws.processing_instances=3"))
+    assert [s["Name"] for s in definition["Steps"]][:2] == ["Inspect", "Prepare"]
+    parameters = bind_parameters(definition, {})
+    inspect, prepare = (arguments_of(definition, name) for name in ("Inspect", "Prepare"))
+    cluster = resolve(inspect["ProcessingResources"], Scope(parameters))["ClusterConfig"]
+    assert cluster["InstanceCount"] == 3
+    assert prepare["ProcessingResources"]["ClusterConfig"]["InstanceCount"] == 1
+
+    def how(arguments: Json) -> dict[str, str]:
+        return {
+            i["InputName"]: i["S3Input"]["S3DataDistributionType"]
+            for i in arguments["ProcessingInputs"]
+        }
+
+    assert how(inspect) == {"train": "ShardedByS3Key", "test": "ShardedByS3Key"}
+    assert how(prepare) == dict.fromkeys(("train", "test", "inspections"), "FullyReplicated")
+
+
+# ---- Tuning
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"), [("classification", "f1_macro"), ("detection", "map_50")]
+)
+def test_a_search_maximises_what_the_validation_pictures_show(task: str, metric: str) -> None:
+    given = config(f"task={task}", *SEARCH, "tuning.trials=3", "tuning.parallel=9")
+    tune = arguments_of(build_definition(given, tune=True), "Tune")
+    search, job = tune["HyperParameterTuningJobConfig"], tune["TrainingJobDefinition"]
+    objective = {"Type": "Maximize", "MetricName": metric}
+    assert search["HyperParameterTuningJobObjective"] == objective
+    assert metric in {d["Name"] for d in job["AlgorithmSpecification"]["MetricDefinitions"]}
+    assert search["ResourceLimits"] == {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 3}
+
+
+def test_what_is_searched_is_no_longer_fixed_and_the_rest_is() -> None:
+    given = config("tuning.models=[resnet18]", "tuning.learning_rate=[1e-5, 1e-2]")
+    definition = build_definition(given, tune=True)
+    tune = arguments_of(definition, "Tune")
+    ranges = tune["HyperParameterTuningJobConfig"]["ParameterRanges"]
+    static = set(tune["TrainingJobDefinition"]["StaticHyperParameters"])
+    searched = {r["Name"] for each in ranges.values() for r in each}
+    assert searched == {"model.name", "training.learning_rate"}
+    trained = set(arguments_of(build_definition(given), "Train")["HyperParameters"])
+    assert static == trained - searched
+    [learning_rate] = ranges["ContinuousParameterRanges"]
+    assert learning_rate["ScalingType"] == "Logarithmic"
+    assert float(learning_rate["MinValue"]) == 1e-5
+
+
+def test_the_best_training_is_exported() -> None:
+    definition = build_definition(config(*SEARCH), tune=True)
+    [model] = [
+        i["S3Input"]["S3Uri"]
+        for i in arguments_of(definition, "Export")["ProcessingInputs"]
+        if i["InputName"] == "model"
+    ]
+    scope = Scope({"OutputUri": "s3://b/p"}, steps={"Tune": BEST})
+    assert resolve(model, scope) == "s3://b/p/models/tune-003/output/model.tar.gz"
+    told = arguments_of(definition, "Register")["CustomerMetadataProperties"]
+    assert "model" not in told
+    assert resolve(told["training_job"], scope) == "tune-003"
+
+
+BEST = {"BestTrainingJob": {"TrainingJobName": "tune-003"}}
+
+
+def test_there_must_be_something_to_search() -> None:
+    with pytest.raises(ConfigError, match=r"nothing to search\. Set tuning\.models"):
+        build_definition(config(), tune=True)
 
 
 # ---- The check itself
@@ -301,9 +452,33 @@ def edit(path: str, value: Any) -> Callable[[Json], None]:
 )
 def test_planted_errors_are_found(change: Callable[[Json], None], says: str) -> None:
     definition = copy.deepcopy(build_definition(config()))
+    assert any(says in problem for problem in problems_of(definition, change))
+
+
+def problems_of(definition: Json, change: Callable[[Json], None]) -> list[str]:
     change(definition)
     try:
-        found = problems(definition)
+        return problems(definition)
     except Exception as e:  # what cannot even be resolved counts as found
-        found = [f"no parameter for {e}"]
-    assert any(says in problem for problem in found), found
+        return [f"no parameter for {e}"]
+
+
+SEARCH_CONFIG = "[1].Arguments.HyperParameterTuningJobConfig"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (edit(f"{SEARCH_CONFIG}.Strategy", "Guessing"), "none of its words"),
+        (edit(f"{SEARCH_CONFIG}.ResourceLimits", None), "Missing required parameter"),
+        (
+            edit(f"{SEARCH_CONFIG}.ParameterRanges.ContinuousParameterRanges[0].MinValue", 0.1),
+            "Invalid type",
+        ),
+        (edit("[1].Arguments.TrainingJobDefinition.HyperParameters", {}), "no 'HyperParameters'"),
+        (edit("[1].Name", "Tuned"), "nothing at Steps.Tune"),
+    ],
+)
+def test_planted_errors_in_a_search_are_found(change: Callable[[Json], None], says: str) -> None:
+    definition = copy.deepcopy(build_definition(config(*SEARCH), tune=True))
+    assert any(says in problem for problem in problems_of(definition, change))

@@ -290,8 +290,17 @@ def test_an_address_that_is_no_file_is_refused(toy: SimpleNamespace, state: Path
 
 
 def test_an_unknown_type_is_named(state: Path) -> None:
-    message = fails({"Steps": [{"Name": "T", "Type": "Tuning", "Arguments": {}}]}, state)
-    assert "T is of type Tuning, which cannot run here" in message
+    message = fails({"Steps": [{"Name": "T", "Type": "Transform", "Arguments": {}}]}, state)
+    assert "T is of type Transform, which cannot run here" in message
+
+
+def test_a_search_is_refused_before_anything_runs(
+    toy: SimpleNamespace, state: Path, trace: Path
+) -> None:
+    step = toy.processing("A", "note('A'); (out('result') / 'x').touch()")
+    definition = toy.pipeline(step, {"Name": "Tune", "Type": "Tuning", "Arguments": {}})
+    assert "'--tune' runs on SageMaker" in fails(definition, state)
+    assert ran(trace) == []
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def prepare_job(root: Path, train: str, test: str) -> None:
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        ([], "expected 'train', or 'step' and one of prepare, export, evaluate"),
+        ([], "expected 'train', or 'step' and one of inspect, prepare, export, evaluate"),
         (["step", "bake"], "'step bake': expected"),
         (["step", "export", "--set"], "'--set' has no value"),
         (["step", "export", "--get", "x=1"], "'--get': expected --set"),
@@ -99,6 +99,19 @@ def test_settings_come_together_again() -> None:
 def test_starting_the_container_needs_no_torch(root: Path) -> None:
     program = "import sys, pixloop.pipeline.steps; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("model", ["resnet18", '"resnet18"'])
+@pytest.mark.parametrize("rate", ["0.0003", "3.0E-4", "3E-4", "3e-04"])
+def test_what_a_search_chose_is_read_with_and_without_quotes(
+    root: Path, monkeypatch: pytest.MonkeyPatch, model: str, rate: str
+) -> None:
+    told: list[Config] = []
+    monkeypatch.setattr(steps, "train", lambda config, *_: told.append(config))
+    chosen = {"model.name": model, "training.learning_rate": rate, "_tuning_objective_metric": "x"}
+    write_json(root / "input/config/hyperparameters.json", chosen)
+    assert steps.main(["train"]) == 0
+    assert (told[0].model.name, told[0].training.learning_rate) == ("resnet18", 3e-4)
 
 
 # ---- Prepare

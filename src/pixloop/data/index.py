@@ -180,6 +180,11 @@ class Index:
         """The files that are to be inspected."""
         return map(FileState._make, self.db.execute("SELECT * FROM pending"))
 
+    def forget_recorded(self) -> None:
+        """Take from the queue what is known by now."""
+        self.db.execute("DELETE FROM pending WHERE path IN (SELECT path FROM files)")
+        self.db.commit()
+
     def record(self, inspected: Iterable[tuple[FileState, Inspection]]) -> None:
         """Keep what was learned of files."""
         rows = [_file_row(state, inspection) for state, inspection in inspected]
@@ -224,6 +229,15 @@ class Index:
         r, g, b, rr, gg, bb = (s / count for s in sums)
         deviations = [max(0.0, s - m * m) ** 0.5 for m, s in ((r, rr), (g, gg), (b, bb))]
         return (r, g, b), (deviations[0], deviations[1], deviations[2])
+
+
+def storable(text: str) -> str:
+    r"""A name that is not UTF-8 with its bytes spelt out: its file then counts as missing.
+
+    >>> storable("caf\udce9.png")
+    'caf\\udce9.png'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _sample_row(id_: int, entry: Entry) -> Sequence[Any]:

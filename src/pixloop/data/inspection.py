@@ -9,11 +9,17 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
+from stat import S_ISREG
 
+from pixloop.data import check
 from pixloop.data.check import MAX_FILE_BYTES, Inspection, inspect
-from pixloop.data.index import FileState
+from pixloop.data.index import FileState, Index
 from pixloop.files import atomic_path
+from pixloop.progress import progress
 from pixloop.records import Finding
+
+#: The folder for pictures turned upright, below that of the index.
+UPRIGHT = "upright"
 
 _CHUNK = 32
 # Other processes take a second or two to start: what is done by then needs none.
@@ -27,6 +33,34 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def open_index(work: Path, max_pixels: int) -> Index:
+    """The index in the folder ``work``, which forgets what other settings have found."""
+    return Index.open(work / "index.sqlite", inspection_settings(max_pixels))
+
+
+def inspection_settings(max_pixels: int) -> str:
+    """What an inspection depends on besides a file's name and content."""
+    return f"{check.VERSION} {max_pixels}"
+
+
+def queue_changed(index: Index, upright: Path) -> None:
+    """Queue, of the files that the samples name, those that are new or not as they were."""
+    index.queue(_changed(index, upright))
+
+
+def inspect_queued(index: Index, upright: Path, max_pixels: int) -> None:
+    """Inspect what is queued, and keep in the index what is found."""
+    with progress("checking pictures", index.count_queued()) as advance:
+        for inspected in inspect_files(index.queued(), max_pixels, upright, cores()):
+            # A file that could not be opened is no lasting knowledge: it may be there next time.
+            index.record(
+                (state, inspection)
+                for state, inspection in inspected
+                if not any(f.kind == "missing_file" for f in inspection.findings)
+            )
+            advance(len(inspected))
 
 
 def inspect_files(
@@ -50,6 +84,22 @@ def inspect_files(
 def inspect_chunk(files: list[FileState], max_pixels: int, upright: Path) -> Inspected:
     """Inspect some files, one after the other."""
     return [(file, _inspect_file(file, max_pixels, upright)) for file in files]
+
+
+def _changed(index: Index, upright: Path) -> Iterator[FileState]:
+    """The files that are new or not as they were, those that are gone with a size of -1."""
+    for path, known, turned in index.files():
+        try:
+            stat = os.stat(path)  # noqa: PTH116 (once a picture: a Path is not worth its price)
+        except (OSError, ValueError):  # ValueError: a name that no file can have
+            yield FileState(path, -1, 0)
+            continue
+        if not S_ISREG(stat.st_mode):  # opening a pipe would wait for ever
+            yield FileState(path, -1, 0)
+            continue
+        now = FileState(path, stat.st_size, stat.st_mtime_ns)
+        if now != known or (turned and not (upright / turned).is_file()):
+            yield now
 
 
 def _inspect_file(file: FileState, max_pixels: int, upright: Path) -> Inspection:

@@ -10,13 +10,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from stat import S_ISREG
 
 import numpy as np
 
 from pixloop.bundle import Task
 from pixloop.config import DataConfig
-from pixloop.data import check
 from pixloop.data.class_names import tidy
 from pixloop.data.dataset import (
     MANIFEST,
@@ -29,9 +27,10 @@ from pixloop.data.dataset import (
 )
 from pixloop.data.findings import finding_lines, write_report
 from pixloop.data.formats import read_samples
-from pixloop.data.index import Entry, FileState, Index
-from pixloop.data.inspection import cores, inspect_files
+from pixloop.data.index import Entry, Index, storable
+from pixloop.data.inspection import UPRIGHT, inspect_queued, open_index, queue_changed
 from pixloop.data.rules import apply_rules, kept_classes
+from pixloop.data.shared_inspections import take_over
 from pixloop.errors import DataError
 from pixloop.progress import progress, track
 from pixloop.records import Box, Finding
@@ -51,6 +50,7 @@ def prepare(
     output: Path,
     work: Path,
     task: Task = "classification",
+    inspections: Path | None = None,
 ) -> DatasetInfo:
     """Make a data set of the labelled pictures at ``train`` and ``test``.
 
@@ -62,6 +62,7 @@ def prepare(
         output: the data set's folder. It is complete when dataset.json is there.
         work: a folder that outlives a kill; the next run with it resumes.
         task: whether pictures have a class each, or boxes.
+        inspections: a folder of what other machines have found in the pictures, if they have.
 
     Raises:
         DataError: there are no labels, too few classes have a usable picture (two are needed, in
@@ -70,12 +71,15 @@ def prepare(
     """
     output.mkdir(parents=True, exist_ok=True)
     (output / MANIFEST).unlink(missing_ok=True)
-    index = Index.open(work / "index.sqlite", f"{check.VERSION} {config.max_pixels}")
+    index, upright = open_index(work, config.max_pixels), work / UPRIGHT
     try:
         index.add_samples(track(_entries(config, train, test, task), "listing pictures"))
         for prefix, root, _ in _sources(train, test):
             _refuse_misread(index, prefix, root)
-        _inspect(index, config, work / "upright")
+        queue_changed(index, upright)
+        if inspections is not None:
+            take_over(index, inspections, upright, config.max_pixels)
+        inspect_queued(index, upright, config.max_pixels)
         apply_rules(index, config, task, work)
         report = write_report(index, output, task)
         warnings = finding_lines(report, least="warning")
@@ -85,7 +89,7 @@ def prepare(
             raise DataError(
                 "\n".join(["The data has warnings, and data.strict is set:", *warnings])
             )
-        return _write(index, output, work / "upright", task)
+        return _write(index, output, upright, task)
     finally:
         index.close()
 
@@ -94,14 +98,14 @@ def _entries(config: DataConfig, train: Path, test: Path | None, task: Task) -> 
     for prefix, root, given in _sources(train, test):
         folder = root if root.is_dir() else root.parent
         for sample in read_samples(root, config.format, task):
-            label = _storable(tidy(sample.label or "")) or None
+            label = storable(tidy(sample.label or "")) or None
             boxed = task == "detection" and sample.boxes is not None
             yield Entry(
-                _storable(prefix + _name(sample.path, folder)),
-                _storable(os.path.abspath(sample.path)),  # noqa: PTH100 (resolves no links)
+                storable(prefix + _name(sample.path, folder)),
+                storable(os.path.abspath(sample.path)),  # noqa: PTH100 (resolves no links)
                 label if task == "classification" else None,
                 given or sample.split or "train",
-                _storable(sample.source),
+                storable(sample.source),
                 tuple(map(_tidy_box, sample.boxes or ())) if boxed else None,
                 sample.size,
                 sample.relative,
@@ -118,20 +122,11 @@ def _sources(train: Path, test: Path | None) -> list[tuple[str, Path, str | None
 
 def _tidy_box(box: Box) -> Box:
     findings = tuple(map(_storable_finding, box.findings))
-    return replace(box, label=_storable(tidy(box.label)), findings=findings)
+    return replace(box, label=storable(tidy(box.label)), findings=findings)
 
 
 def _storable_finding(found: Finding) -> Finding:
-    return replace(found, detail=_storable(found.detail))
-
-
-def _storable(text: str) -> str:
-    r"""A name that is not UTF-8 with its bytes spelt out: its file then counts as missing.
-
-    >>> _storable("caf\udce9.png")
-    'caf\\udce9.png'
-    """
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return replace(found, detail=storable(found.detail))
 
 
 def _name(path: Path, folder: Path) -> str:
@@ -171,36 +166,6 @@ def _refuse_misread(index: Index, prefix: str, root: Path) -> None:
             " Perhaps the format was misread: see data.format, or mend the labels. The first are:\n"
             + "\n".join(detail for (detail,) in some)
         )
-
-
-def _inspect(index: Index, config: DataConfig, upright: Path) -> None:
-    """Bring the index up to date with the files that the samples name."""
-    index.queue(_changed(index, upright))
-    with progress("checking pictures", index.count_queued()) as advance:
-        for inspected in inspect_files(index.queued(), config.max_pixels, upright, cores()):
-            # A file that could not be opened is no lasting knowledge: it may be there next time.
-            index.record(
-                (state, inspection)
-                for state, inspection in inspected
-                if not any(f.kind == "missing_file" for f in inspection.findings)
-            )
-            advance(len(inspected))
-
-
-def _changed(index: Index, upright: Path) -> Iterator[FileState]:
-    """The files that are new or not as they were, those that are gone with a size of -1."""
-    for path, known, turned in index.files():
-        try:
-            stat = os.stat(path)  # noqa: PTH116 (once a picture: a Path is not worth its price)
-        except (OSError, ValueError):  # ValueError: a name that no file can have
-            yield FileState(path, -1, 0)
-            continue
-        if not S_ISREG(stat.st_mode):  # opening a pipe would wait for ever
-            yield FileState(path, -1, 0)
-            continue
-        now = FileState(path, stat.st_size, stat.st_mtime_ns)
-        if now != known or (turned and not (upright / turned).is_file()):
-            yield now
 
 
 def _nothing_to_learn(classes: list[str], train: Path, warnings: list[str], task: Task) -> str:

@@ -25,6 +25,8 @@ from pixloop.evaluation.scoring import CLASSIFICATION, DETECTION, Answers, Scori
 from pixloop.files import write_json, write_text
 
 EVALUATION, PREDICTIONS, REPORT = "evaluation.json", "predictions.parquet", "report.html"
+#: The file that lies in a champion's place before there is one.
+NO_CHAMPION = "none.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ def evaluate(
         bundle: a bundle's folder, its model.tar.gz, or a folder that holds either.
         dataset: the data set; its test split is scored.
         output: the folder for what is written.
-        champion: the bundle to compare with, on the same pictures.
+        champion: the bundle to compare with, on the same pictures; or a folder with none.json
+            and no bundle, which says that there is no champion yet.
         training: training.json, for the report's history.
 
     Raises:
@@ -149,7 +152,7 @@ def _evaluate(
 def _score_champion(
     scoring: Scoring[Answers], champion: Path | None, data: Dataset
 ) -> Answers | None:
-    if champion is None:
+    if champion is None or _is_vacant(champion):
         return None
     with open_bundle(champion) as bundle:
         if bundle.manifest.task != data.info.task:
@@ -158,6 +161,14 @@ def _score_champion(
                 f"compared with one for {data.info.task}. Set registry.model to another name."
             )
         return scoring.answer(bundle, data, "scoring the champion")
+
+
+def _is_vacant(champion: Path) -> bool:
+    """Whether a champion's place holds the word that there is none yet, and nothing else.
+
+    An address that a pipeline reads must hold something before the first champion is there.
+    """
+    return champion.is_dir() and [entry.name for entry in champion.iterdir()] == [NO_CHAMPION]
 
 
 def _read_json(path: Path | None) -> Any:

@@ -107,9 +107,19 @@ def _compare(
 
 
 def compare_values(metric: str, value: float, champion: float | None = None) -> Json:
-    """Both models on the same pictures. Without a champion its value is 0."""
+    """Both models on the same pictures.
+
+    Without a champion (``champion`` is false) its value is 0: no metric is below it, so that a
+    pipeline's condition on it always holds.
+    """
     if champion is None:
-        return {"champion": False, "metric": metric, "value": value, "difference": value}
+        return {
+            "champion": False,
+            "metric": metric,
+            "value": value,
+            "champion_value": 0.0,
+            "difference": value,
+        }
     return {
         "champion": True,
         "metric": metric,

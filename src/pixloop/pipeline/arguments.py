@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pixloop.config import Config, flatten
+from pixloop.errors import ConfigError
 
 Json = dict[str, Any]
 
 #: The keys that each step reads; a name with a dot at its end stands for all below it.
 STEP_KEYS: Mapping[str, tuple[str, ...]] = {
+    "Inspect": ("data.max_pixels",),
     "Prepare": (
         "task",
         "data.format",
@@ -53,18 +55,40 @@ _ARGUMENT_CHARACTERS = 256
 _QUOTES: Mapping[type, tuple[str, str]] = {str: ('"', '"'), list: ("[", "]")}
 
 
-def processing(name: str, config: Config, inputs: Mapping[str, Json], output: str) -> Json:
-    """A Processing step that runs ``step <name>`` of ``steps.py``, from addresses to one output."""
+def processing(
+    name: str,
+    config: Config,
+    inputs: Mapping[str, Json],
+    output: str,
+    *,
+    environment: Mapping[str, Json] | None = None,
+    instances: Json | int = 1,
+    sharded: bool = False,
+) -> Json:
+    """A Processing step that runs ``step <name>`` of ``steps.py``, from addresses to one output.
+
+    Args:
+        name: the step's.
+        config: the configuration, of which the step is told the keys that it reads.
+        inputs: name → address.
+        output: the output's name.
+        environment: variables for the step.
+        instances: how many instances do it.
+        sharded: whether each has a share of every input, or all of it.
+
+    Raises:
+        ConfigError: there are subnets without a security group.
+    """
     place = f"/opt/ml/processing/output/{output}"
     uploaded = output_address(output, {"Get": "Execution.PipelineExecutionId"})
-    arguments = {
+    arguments: Json = {
         "AppSpecification": {
             "ImageUri": parameter("ImageUri"),
             "ContainerEntrypoint": ["python", "-m", "pixloop.pipeline.steps"],
             "ContainerArguments": ["step", name.lower(), *_set_arguments(name, config)],
         },
         "RoleArn": parameter("RoleArn"),
-        "ProcessingInputs": [_input(key, value) for key, value in inputs.items()],
+        "ProcessingInputs": [_input(key, value, sharded) for key, value in inputs.items()],
         "ProcessingOutputConfig": {
             "Outputs": [
                 {
@@ -81,14 +105,33 @@ def processing(name: str, config: Config, inputs: Mapping[str, Json], output: st
         "ProcessingResources": {
             "ClusterConfig": {
                 "InstanceType": parameter("ProcessingInstanceType"),
-                "InstanceCount": 1,
+                "InstanceCount": instances,
                 "VolumeSizeInGB": VOLUME_GB,
             }
         },
         "StoppingCondition": {"MaxRuntimeInSeconds": DAY_S},
-        "Environment": {"PIXLOOP_COMMIT": parameter("Commit")},
     }
+    if environment:
+        arguments["Environment"] = dict(environment)
+    if network := vpc(config):
+        arguments["NetworkConfig"] = {"VpcConfig": network}
     return cached({"Name": name, "Type": "Processing", "Arguments": arguments})
+
+
+def vpc(config: Config) -> Json | None:
+    """The private network that jobs run in, if they run in one.
+
+    Raises:
+        ConfigError: there are subnets without a security group.
+    """
+    if not config.aws.subnets:
+        return None
+    if not config.aws.security_groups:
+        raise ConfigError("aws.security_groups: jobs in aws.subnets need at least one.")
+    return {
+        "SecurityGroupIds": list(config.aws.security_groups),
+        "Subnets": list(config.aws.subnets),
+    }
 
 
 def settings(step: str, config: Config) -> dict[str, str | list[str | Json]]:
@@ -121,7 +164,7 @@ def _set_arguments(step: str, config: Config) -> list[str | Json]:
     return arguments
 
 
-def _input(name: str, address: Json) -> Json:
+def _input(name: str, address: Json, sharded: bool) -> Json:
     return {
         "InputName": name,
         "AppManaged": False,
@@ -130,7 +173,7 @@ def _input(name: str, address: Json) -> Json:
             "LocalPath": f"/opt/ml/processing/input/{name}",
             "S3DataType": "S3Prefix",
             "S3InputMode": "File",
-            "S3DataDistributionType": "FullyReplicated",
+            "S3DataDistributionType": "ShardedByS3Key" if sharded else "FullyReplicated",
         },
     }
 

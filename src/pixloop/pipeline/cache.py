@@ -39,8 +39,9 @@ _OUTSIDE_STEPS = (
     "served_version.py",
     "verification",
 )
-#: Says where a result comes from, and does not change it.
-_TOLD_ONLY = ("PIXLOOP_COMMIT",)
+#: Say where a result comes from, and do not change it. The versions of data and champion are for
+#: SageMaker's cache, which knows addresses only; here the content itself is looked at.
+_TOLD_ONLY = ("PIXLOOP_COMMIT", "PIXLOOP_DATA_VERSION", "PIXLOOP_CHAMPION_VERSION")
 
 
 class OutputRecord(BaseModel):

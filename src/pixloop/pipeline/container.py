@@ -48,8 +48,9 @@ class Container:
         self.work = self.root / "work"
 
     def hyperparameters(self) -> dict[str, str]:
-        """The settings of a training job."""
-        return dict(self._config("input/config/hyperparameters.json"))
+        """The settings of a training job, without those that a tuning job adds for itself."""
+        found = self._config("input/config/hyperparameters.json")
+        return {key: value for key, value in found.items() if not key.startswith("_")}
 
     def channel(self, name: str) -> Path | None:
         """The folder of a training channel, or None where the job has no such channel."""

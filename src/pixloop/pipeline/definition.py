@@ -2,46 +2,51 @@
 
 ::
 
-    Prepare → Train → Export → Evaluate → Gate ─┬─ Register
-                                                └─ Refused
+    [Inspect →] Prepare → Train → Export → Evaluate → Gate ─┬─ Register
+                                                            └─ Refused
+
+Inspect is there where several instances share the work of checking the pictures; Tune stands in
+Train's place where settings are searched for.
 
 A step's configuration travels as hyperparameters (Train) or as ``--set key=value`` (the others),
 and only the keys that the step reads, so that a change elsewhere leaves its results in the cache.
 Source: "Amazon SageMaker Pipelines: pipeline definition JSON schema", version 2020-12-01; the
-arguments are those of CreateProcessingJob, CreateTrainingJob and CreateModelPackage.
+arguments are those of CreateProcessingJob and CreateModelPackage, and those that
+``training_arguments`` names.
+
+SageMaker's cache compares a step's arguments (the documentation's "Default cache key attributes by
+pipeline step type" lists which), among them addresses, and never what lies there. The parameters
+``DataVersion`` and ``ChampionVersion`` stand for that: whoever starts a run gives them another
+value when it has changed. Steps find them in their environment, and do nothing with them.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from pixloop.bundle import Task
 from pixloop.config import Config, flatten
 from pixloop.pipeline.arguments import (
-    DAY_S,
     KEY_PARAMETERS,
     REPORT,
-    VOLUME_GB,
     Json,
     at_least,
-    cached,
-    channel,
     join,
-    joined,
     measured,
-    output_address,
     output_of,
     parameter,
     processing,
-    settings,
+)
+from pixloop.pipeline.training_arguments import (
+    best_model,
+    best_training,
+    trained_model,
+    training,
+    tuning,
 )
 
 PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp", "application/x-image")
 _NO_ROLE = "arn:aws:iam::000000000000:role/pixloop"
-#: Where the training's log, "epoch 3/10 loss 0.31 F1 0.93", has what SageMaker plots.
-_METRICS: Mapping[Task, Mapping[str, str]] = {
-    "classification": {"loss": r"\bloss ([0-9.]+)", "f1_macro": r"\bF1 ([0-9.]+)"},
-    "detection": {"loss": r"\bloss ([0-9.]+)", "map_50": r"\bAP50 ([0-9.]+)"},
-}
+_DATA_VERSION = {"PIXLOOP_DATA_VERSION": {"Get": "Parameters.DataVersion"}}
+_CHAMPION_VERSION = {"PIXLOOP_CHAMPION_VERSION": {"Get": "Parameters.ChampionVersion"}}
 
 
 def build_definition(
@@ -52,6 +57,7 @@ def build_definition(
     weights: str | None = None,
     champion: str | None = None,
     commit: str = "",
+    tune: bool = False,
 ) -> Json:
     """The pipeline definition of a project.
 
@@ -62,8 +68,13 @@ def build_definition(
         test: the address of the test pictures; ``data.test`` unless given. Where it is the same
             as ``train``, there are no separate test pictures.
         weights: the address of weights to start from; without it there is no such input.
-        champion: the address of the champion's bundle; without it nothing is compared.
+        champion: the address of the champion's bundle, or of a place that may hold none.json
+            instead (see ``evaluation.evaluate``); without it nothing is compared.
         commit: the project's git commit, for the lineage.
+        tune: whether to search for the best settings, as ``config.tuning`` says.
+
+    Raises:
+        ConfigError: nothing is to be searched, or there are subnets without a security group.
     """
     train = train or config.data.train
     addresses = {"TrainDataUri": train, "TestDataUri": test or config.data.test or train}
@@ -78,11 +89,12 @@ def build_definition(
             "TrialName": {"Get": "Execution.PipelineExecutionId"},
         },
         "Steps": [
+            *([_inspect(config)] if _is_shared(config) else []),
             _prepare(config),
-            _train(config, bool(weights)),
-            _export(config),
+            tuning(config, bool(weights)) if tune else training(config, bool(weights)),
+            _export(config, best_model() if tune else trained_model()),
             _evaluate(config, bool(champion)),
-            _gate(config, bool(champion)),
+            _gate(config, bool(champion), tune),
         ],
     }
 
@@ -102,7 +114,11 @@ def _parameters(config: Config, addresses: Mapping[str, str], commit: str) -> li
         "OutputUri": f"s3://{bucket}/{config.name}",
         "ModelPackageGroupName": config.registry.model or config.name,
         "Commit": commit,
+        "DataVersion": "",
+        "ChampionVersion": "",
     }
+    if _is_shared(config):
+        values["ProcessingInstanceCount"] = config.aws.processing_instances
     types = {str: "String", int: "Integer", float: "Float"}
     return [
         {"Name": name, "Type": types[type(value)], "DefaultValue": value}
@@ -110,54 +126,39 @@ def _parameters(config: Config, addresses: Mapping[str, str], commit: str) -> li
     ]
 
 
+def _is_shared(config: Config) -> bool:
+    """Whether several instances check the pictures."""
+    return config.aws.processing_instances > 1
+
+
+def _inspect(config: Config) -> Json:
+    return processing(
+        "Inspect",
+        config,
+        _pictures(),
+        output="inspections",
+        environment=_DATA_VERSION,
+        instances=parameter("ProcessingInstanceCount"),
+        sharded=True,
+    )
+
+
 def _prepare(config: Config) -> Json:
-    inputs = {"train": parameter("TrainDataUri"), "test": parameter("TestDataUri")}
-    return processing("Prepare", config, inputs, output="dataset")
+    inputs = _pictures()
+    if _is_shared(config):
+        inputs["inspections"] = output_of("Inspect", "inspections")
+    return processing("Prepare", config, inputs, output="dataset", environment=_DATA_VERSION)
 
 
-def _train(config: Config, with_weights: bool) -> Json:
-    channels = {"dataset": output_of("Prepare", "dataset")}
-    if with_weights:
-        channels["weights"] = parameter("WeightsUri")
-    # Checkpoints of other settings must never be taken up, so every execution has its own.
-    checkpoints = output_address("checkpoints", {"Get": "Execution.PipelineExecutionId"})
-    arguments = {
-        "AlgorithmSpecification": {
-            "TrainingImage": parameter("ImageUri"),
-            "TrainingInputMode": "File",
-            "MetricDefinitions": [
-                {"Name": name, "Regex": regex} for name, regex in _METRICS[config.task].items()
-            ],
-        },
-        "RoleArn": parameter("RoleArn"),
-        "HyperParameters": {
-            key: value if isinstance(value, str) else joined(value)
-            for key, value in settings("Train", config).items()
-        },
-        "InputDataConfig": [channel(name, address) for name, address in channels.items()],
-        "OutputDataConfig": {"S3OutputPath": output_address("models")},
-        "CheckpointConfig": {"S3Uri": checkpoints, "LocalPath": "/opt/ml/checkpoints"},
-        "TensorBoardOutputConfig": {
-            "S3OutputPath": output_address("tensorboard"),
-            "LocalPath": "/opt/ml/output/tensorboard",
-        },
-        "ResourceConfig": {
-            "InstanceType": parameter("TrainingInstanceType"),
-            "InstanceCount": parameter("TrainingInstanceCount"),
-            "VolumeSizeInGB": VOLUME_GB,
-        },
-        "StoppingCondition": {"MaxRuntimeInSeconds": DAY_S},
-        "Environment": {"PIXLOOP_COMMIT": parameter("Commit")},
-    }
-    return cached({"Name": "Train", "Type": "Training", "Arguments": arguments})
+def _pictures() -> dict[str, Json]:
+    return {"train": parameter("TrainDataUri"), "test": parameter("TestDataUri")}
 
 
-def _export(config: Config) -> Json:
-    inputs = {
-        "model": {"Get": "Steps.Train.ModelArtifacts.S3ModelArtifacts"},
-        "dataset": output_of("Prepare", "dataset"),
-    }
-    return processing("Export", config, inputs, output="bundle")
+def _export(config: Config, model: Json) -> Json:
+    inputs = {"model": model, "dataset": output_of("Prepare", "dataset")}
+    # Only here: in other steps' environment, a commit would cost SageMaker's cache its results.
+    commit = {"PIXLOOP_COMMIT": parameter("Commit")}
+    return processing("Export", config, inputs, output="bundle", environment=commit)
 
 
 def _evaluate(config: Config, with_champion: bool) -> Json:
@@ -167,14 +168,15 @@ def _evaluate(config: Config, with_champion: bool) -> Json:
     }
     if with_champion:
         inputs["champion"] = parameter("ChampionUri")
-    step = processing("Evaluate", config, inputs, output="evaluation")
+    version = _CHAMPION_VERSION if with_champion else None
+    step = processing("Evaluate", config, inputs, output="evaluation", environment=version)
     step["PropertyFiles"] = [
         {"PropertyFileName": REPORT, "OutputName": "evaluation", "FilePath": "evaluation.json"}
     ]
     return step
 
 
-def _gate(config: Config, with_champion: bool) -> Json:
+def _gate(config: Config, with_champion: bool, tuned: bool) -> Json:
     metric = config.gate.metric
     value = measured(f"pixloop.metrics.{metric}")
     conditions = [at_least(value, parameter("GateMinimum"))]
@@ -185,15 +187,17 @@ def _gate(config: Config, with_champion: bool) -> Json:
         "Type": "Condition",
         "Arguments": {
             "Conditions": conditions,
-            "IfSteps": [_register()],
+            "IfSteps": [_register(tuned)],
             "ElseSteps": [_refused(metric)],
         },
     }
 
 
-def _register() -> Json:
+def _register(tuned: bool) -> Json:
     bundle, evaluation = output_of("Export", "bundle"), output_of("Evaluate", "evaluation")
     statistics = join("/", evaluation, "evaluation.json")
+    # Which model a search has found best, only the archive's manifest knows.
+    origin = {"training_job": best_training()} if tuned else {"model": parameter("Model")}
     container = {
         "Image": parameter("ImageUri"),
         "ModelDataUrl": join("/", bundle, "model.tar.gz"),
@@ -216,7 +220,7 @@ def _register() -> Json:
             },
             "CustomerMetadataProperties": {
                 "task": parameter("Task"),
-                "model": parameter("Model"),
+                **origin,
                 "train_data": parameter("TrainDataUri"),
                 "commit": parameter("Commit"),
                 "execution": {"Get": "Execution.PipelineExecutionId"},

@@ -143,6 +143,7 @@ class _Run:
         record.save()
         self._listener.run_started(record.id, list(record.steps))
         try:
+            self._refuse_tuning()
             self._run_steps(self._definition["Steps"])
             record.status = "done"
         except GateRefused as e:
@@ -159,6 +160,15 @@ class _Run:
             record.save()
             self._listener.run_ended(record.status)
         return record
+
+    def _refuse_tuning(self) -> None:
+        """Say it before hours of work, not when the step's turn comes."""
+        for step in main_path(self._definition["Steps"]):
+            if step["Type"] == "Tuning":
+                raise PipelineError(
+                    f"The step {step['Name']} searches for settings with many trainings, which "
+                    "cannot run here: '--tune' runs on SageMaker ('--on sagemaker')."
+                )
 
     def _run_steps(self, steps: Sequence[Mapping[str, Any]]) -> None:
         for step in in_order(steps):

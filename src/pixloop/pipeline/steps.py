@@ -35,21 +35,33 @@ SETTINGS = "settings.json"
 _TRAINING = "training.json"
 
 
+def inspect(config: Config, settings: Mapping[str, Any], container: Container) -> None:
+    """An instance's share of the pictures as they came → what is in each."""
+    from pixloop.data.shared_inspections import inspect_share
+
+    del settings
+    folders = [_required(container, "train")]
+    if _test_is_separate(container):
+        folders.append(_required(container, "test"))
+    output = container.output("inspections")
+    inspect_share(folders, output, container.work, config.data.max_pixels, container.host())
+
+
 def prepare(config: Config, settings: Mapping[str, Any], container: Container) -> None:
     """Pictures as they came → the data set."""
     from pixloop.data.prepare import prepare as prepare_dataset
 
     train, test = _required(container, "train"), _required(container, "test")
-    separate = container.input_address("test") != container.input_address("train")
     output = container.output("dataset")
     prepare_dataset(
         config.data,
         # Resolved, so that messages name the user's folder and not the link to it.
         (sole_file(train) or train).resolve(),
-        (sole_file(test) or test).resolve() if separate else None,
+        (sole_file(test) or test).resolve() if _test_is_separate(container) else None,
         output,
         container.work,
         config.task,
+        container.input("inspections"),
     )
     write_json(output / SETTINGS, settings)
 
@@ -106,7 +118,12 @@ def evaluate(config: Config, settings: Mapping[str, Any], container: Container) 
 
 
 Step = Callable[[Config, Mapping[str, Any], Container], None]
-STEPS: Mapping[str, Step] = {"prepare": prepare, "export": export, "evaluate": evaluate}
+STEPS: Mapping[str, Step] = {
+    "inspect": inspect,
+    "prepare": prepare,
+    "export": export,
+    "evaluate": evaluate,
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -184,6 +201,11 @@ def _with_lineage(draft: "Draft", config: Mapping[str, Any]) -> "Draft":
         "seed": config.get("training.seed"),
     }
     return replace(draft, manifest=draft.manifest.model_copy(update={"lineage": lineage}))
+
+
+def _test_is_separate(container: Container) -> bool:
+    """Whether the test pictures are at an address of their own."""
+    return container.input_address("test") != container.input_address("train")
 
 
 def _required(container: Container, name: str) -> Path:
