@@ -43,7 +43,6 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY --from=tools /locks/torch.lock /opt/pixloop/locks/
 # On its own index the build without CUDA has other hashes: there the version alone is pinned.
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
-    --mount=type=cache,target=/root/.cache/uv \
     cd /opt/pixloop/locks && set -- --no-deps --require-hashes -r torch.lock \
  && case "${ACCELERATOR}" in \
         cuda) ;; \
@@ -51,13 +50,12 @@ RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
                 $(sed -nE 's/^((torch|torchvision)==[^ ]+).*/\1/p' torch.lock) ;; \
         *) echo "ACCELERATOR=${ACCELERATOR}: expected cpu or cuda" >&2; exit 2 ;; \
     esac \
- && /opt/tools/bin/uv pip install --quiet --system-certs --link-mode copy --compile-bytecode \
+ && /opt/tools/bin/uv pip install --quiet --no-cache --system-certs --compile-bytecode \
         --python /opt/pixloop/bin/python "$@"
 
 COPY --from=tools /locks/libraries.lock /opt/pixloop/locks/
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
-    --mount=type=cache,target=/root/.cache/uv \
-    /opt/tools/bin/uv pip install --quiet --system-certs --link-mode copy --compile-bytecode \
+    /opt/tools/bin/uv pip install --quiet --no-cache --system-certs --compile-bytecode \
         --python /opt/pixloop/bin/python --no-deps --require-hashes \
         -r /opt/pixloop/locks/libraries.lock
 

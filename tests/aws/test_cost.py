@@ -139,6 +139,9 @@ def test_where_an_endpoint_becomes_cheaper_than_lambda(prices: Prices) -> None:
     there = Traffic(crossing, TRAFFIC.picture_bytes, TRAFFIC.request_s)
     serving = estimate(config, prices, pictures=1, durations={}, traffic=there).serving
     assert serving["endpoint"].total == pytest.approx(serving["lambda"].total)
+    said = estimate(config, prices, pictures=1, durations={}, traffic=TRAFFIC).assumptions[-1]
+    # 78,455 a day.
+    assert f"from {crossing:,.0f} requests a day on, if its 1 can answer 0.9 a second" in said
 
 
 def test_large_pictures_that_are_quickly_answered_never_cross(prices: Prices) -> None:

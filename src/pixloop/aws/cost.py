@@ -203,8 +203,17 @@ def _assumptions(
     if aws.spot:
         yield "Spot: Train's price is the one on demand; spot is cheaper, by how much changes."
     yield (
+        f"Always there: every picture twice, {_REGISTRY_GB} GB of image, {_ALARMS} alarms, "
+        f"{_METRICS} metrics."
+    )
+    yield (
         f"Serving: {traffic.requests_per_day:,.0f} requests a day of "
         f"{traffic.picture_bytes / 1000:,.0f} kB, {traffic.request_s:g} s each in "
-        f"{aws.memory_mb} MB; cold starts and more than {aws.serving_instances[0]} endpoint "
-        "instances are not counted."
+        f"{aws.memory_mb} MB; cold starts and instances beyond the least number "
+        f"({aws.serving_instances[0]}) are not counted."
     )
+    if crossing := find_crossing(config, prices, traffic):
+        yield (
+            f"An endpoint costs less than Lambda from {crossing:,.0f} requests a day on, if its "
+            f"{aws.serving_instances[0]} can answer {crossing / 86_400:,.1f} a second."
+        )
