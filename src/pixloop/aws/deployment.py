@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from pixloop.aws.asking import NotAnswered, PictureRefused, ask_endpoint, ask_function
+from pixloop.aws.asking import LIVE, NotAnswered, PictureRefused, ask_endpoint, ask_function
 from pixloop.aws.async_asking import ask_async
 from pixloop.aws.champion import crown, open_archive
 from pixloop.aws.endpoint_deployment import (
@@ -34,7 +34,6 @@ from pixloop.aws.endpoint_deployment import (
     wait_for_endpoint,
 )
 from pixloop.aws.function_deployment import (
-    ALIAS,
     go_back,
     go_live,
     publish,
@@ -107,7 +106,7 @@ def verify_and_settle(
         say yet.
     """
     if target.to == "function":
-        return _settle_function(clients, target, version or ALIAS)
+        return _settle_function(clients, target, version or LIVE)
     return _settle_endpoint(clients, target)
 
 
@@ -159,7 +158,7 @@ def roll_back(
 
 
 def ask_target(
-    clients: Clients, target: Target, qualifier: str = ALIAS
+    clients: Clients, target: Target, qualifier: str = LIVE
 ) -> Callable[[bytes], dict[str, Any]]:
     """How to ask what is deployed about a picture."""
     if target.to == "function":
@@ -218,11 +217,11 @@ def _settle_function(clients: Clients, target: Target, version: str) -> Settled:
     live = read_live(clients, target.name)
     _, differences = _verify(clients, source, ask_target(clients, target, version))
     if not differences:
-        if version != ALIAS:
+        if version != LIVE:
             go_live(clients, target, version)
         crown(clients, target, source)
         return Settled(target.name, source.name, (), source.name)
-    if live is not None and version in (ALIAS, live.version):
+    if live is not None and version in (LIVE, live.version):
         raise AwsError(
             f"function {target.name} answered as certified once and does not now: "
             f"{' '.join(differences)}"

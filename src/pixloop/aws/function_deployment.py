@@ -10,11 +10,18 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pixloop.aws.target import MODEL_NAME, MODEL_PACKAGE, MODEL_URL, Clients, Deployed, Target
-from pixloop.aws.target import ModelSource as ModelSource
+from pixloop.aws.asking import LIVE
+from pixloop.aws.target import (
+    MODEL_NAME,
+    MODEL_PACKAGE,
+    MODEL_URL,
+    Clients,
+    Deployed,
+    ModelSource,
+    Target,
+)
 from pixloop.errors import AwsError
 
-ALIAS = "live"
 _BEFORE = "before: "
 _TIMEOUT_S = 60
 #: The archive and what is in it, beside each other for a moment.
@@ -32,14 +39,14 @@ class LiveVersion:
 def read_live(clients: Clients, name: str) -> LiveVersion | None:
     """The version that serves, or None where none does."""
     client = clients.client("lambda")
-    alias = _found(client.get_alias, FunctionName=name, Name=ALIAS)
+    alias = _found(client.get_alias, FunctionName=name, Name=LIVE)
     if alias is None:
         return None
     _, mark, before = alias.get("Description", "").partition(_BEFORE)
     return LiveVersion(alias["FunctionVersion"], before if mark else None)
 
 
-def read_function_source(clients: Clients, name: str, qualifier: str = ALIAS) -> ModelSource:
+def read_function_source(clients: Clients, name: str, qualifier: str = LIVE) -> ModelSource:
     """The model that a version of the function serves."""
     function = clients.client("lambda").get_function(FunctionName=name, Qualifier=qualifier)
     variables = function["Configuration"].get("Environment", {}).get("Variables", {})
@@ -80,15 +87,15 @@ def go_live(clients: Clients, target: Target, version: str) -> None:
     """Send everybody to a version, and make sure that the alias has a URL."""
     client = clients.client("lambda")
     live = read_live(clients, target.name)
-    move = {"FunctionName": target.name, "Name": ALIAS, "FunctionVersion": version}
+    move = {"FunctionName": target.name, "Name": LIVE, "FunctionVersion": version}
     if live is None:
         client.create_alias(**move, Description="")
     elif live.version != version:
         client.update_alias(**move, Description=f"{_BEFORE}{live.version}")
-    if _found(client.get_function_url_config, FunctionName=target.name, Qualifier=ALIAS) is None:
+    if _found(client.get_function_url_config, FunctionName=target.name, Qualifier=LIVE) is None:
         # Who asks signs, and needs lambda:InvokeFunctionUrl.
         client.create_function_url_config(
-            FunctionName=target.name, Qualifier=ALIAS, AuthType="AWS_IAM"
+            FunctionName=target.name, Qualifier=LIVE, AuthType="AWS_IAM"
         )
 
 
@@ -102,7 +109,7 @@ def go_back(clients: Clients, target: Target) -> str:
     if live is None or live.before is None:
         raise AwsError(f"function {target.name} has no earlier version to go back to.")
     clients.client("lambda").update_alias(
-        FunctionName=target.name, Name=ALIAS, FunctionVersion=live.before, Description=""
+        FunctionName=target.name, Name=LIVE, FunctionVersion=live.before, Description=""
     )
     return live.before
 
@@ -112,7 +119,7 @@ def read_url(clients: Clients, target: Target) -> str | None:
     found = _found(
         clients.client("lambda").get_function_url_config,
         FunctionName=target.name,
-        Qualifier=ALIAS,
+        Qualifier=LIVE,
     )
     return None if found is None else str(found["FunctionUrl"])
 

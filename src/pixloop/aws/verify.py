@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from pixloop.aws.asking import PictureRefused
+from pixloop.aws.asking import LIVE, PictureRefused
 from pixloop.aws.champion import open_archive
 from pixloop.aws.deployment import ask_target
 from pixloop.aws.endpoint_deployment import read_endpoint, read_source
-from pixloop.aws.function_deployment import ALIAS, read_function_source, read_live
+from pixloop.aws.function_deployment import read_function_source, read_live
 from pixloop.aws.target import Clients, ModelSource, Target
 from pixloop.errors import AwsError
 from pixloop.verification.deployment import AnswerRefused, Deployment
@@ -63,7 +63,7 @@ def open_target(clients: Clients, target: Target, model: str | None) -> Deployme
 
     def ping() -> str | None:
         if target.to == "function":
-            found = clients.client("lambda").get_function(FunctionName=target.name, Qualifier=ALIAS)
+            found = clients.client("lambda").get_function(FunctionName=target.name, Qualifier=LIVE)
             status, ready = found["Configuration"].get("State", "Active"), "Active"
         else:
             state = read_endpoint(clients, target.name)
