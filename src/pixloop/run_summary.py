@@ -1,4 +1,8 @@
-"""What a run made, and how good it is: read from the outputs of its steps."""
+"""What a run made, and how good it is: read from the outputs of its steps.
+
+A run on SageMaker leaves its outputs on S3; ``SUMMARY_FILES`` are then fetched into the run's
+folder, where a run here has them, and the rest is the same.
+"""
 
 import json
 from pathlib import Path
@@ -6,10 +10,22 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pixloop.bundle import MANIFEST as BUNDLE_MANIFEST
 from pixloop.bundle import Bundle, Task
-from pixloop.data.dataset import SPLITS, Dataset
+from pixloop.data.dataset import MANIFEST, SPLITS, DatasetInfo
 from pixloop.data.findings import REPORT, finding_lines
 from pixloop.pipeline.runs import RunRecord
+
+# As evaluation.evaluate calls them, which would bring the plotting library along.
+EVALUATION, PAGE = "evaluation.json", "report.html"
+#: What a summary is read from, and the report: step, output, file in the output.
+SUMMARY_FILES = (
+    ("Evaluate", "evaluation", EVALUATION),
+    ("Evaluate", "evaluation", PAGE),
+    ("Export", "bundle", f"bundle/{BUNDLE_MANIFEST}"),
+    ("Prepare", "dataset", MANIFEST),
+    ("Prepare", "dataset", REPORT),
+)
 
 
 class RunSummary(BaseModel):
@@ -34,11 +50,12 @@ class RunSummary(BaseModel):
 
 def summarise(project: str, run: RunRecord) -> RunSummary:
     """The summary of a run that registered a version."""
-    evaluation = _output(run, "Evaluate", "evaluation") / "evaluation.json"
+    evaluation = output_of(run, "Evaluate", "evaluation") / EVALUATION
     measured = json.loads(evaluation.read_text(encoding="utf-8"))["pixloop"]
-    manifest = Bundle.open(_output(run, "Export", "bundle") / "bundle").manifest
-    dataset = Dataset.open(_output(run, "Prepare", "dataset"))
-    findings = json.loads((dataset.folder / REPORT).read_text(encoding="utf-8"))
+    manifest = Bundle.open(output_of(run, "Export", "bundle") / "bundle").manifest
+    dataset = output_of(run, "Prepare", "dataset")
+    info = DatasetInfo.model_validate_json((dataset / MANIFEST).read_text(encoding="utf-8"))
+    findings = json.loads((dataset / REPORT).read_text(encoding="utf-8"))
     registered = run.registered or {}
     return RunSummary(
         project=project,
@@ -49,7 +66,7 @@ def summarise(project: str, run: RunRecord) -> RunSummary:
         chosen_graph=manifest.chosen_graph,
         task=manifest.task,
         classes=manifest.classes,
-        pictures={split: len(dataset.split(split)) for split in SPLITS},
+        pictures=_count_pictures(info),
         findings=tuple(finding_lines(findings, least="warning")),
         seconds=run.seconds or 0.0,
         steps={name: step.status for name, step in run.steps.items()},
@@ -59,8 +76,16 @@ def summarise(project: str, run: RunRecord) -> RunSummary:
 
 def report_of(run: RunRecord) -> Path:
     """Where the HTML report of a run is, or would be."""
-    return (_output(run, "Evaluate", "evaluation") / "report.html").resolve()
+    return (output_of(run, "Evaluate", "evaluation") / PAGE).resolve()
 
 
-def _output(run: RunRecord, step: str, output: str) -> Path:
+def output_of(run: RunRecord, step: str, output: str) -> Path:
+    """The folder of a run that holds, or would hold, an output of a step."""
     return run.folder / "steps" / step / "ml" / "processing" / "output" / output
+
+
+def _count_pictures(info: DatasetInfo) -> dict[str, int]:
+    """Pictures of each split. By its shards, which descriptions of every format list."""
+    return {
+        split: sum(shard.rows for shard in info.shards if shard.split == split) for split in SPLITS
+    }
