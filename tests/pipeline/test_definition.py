@@ -3,17 +3,14 @@
 import copy
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import botocore.session
 import pytest
-from botocore.model import Shape
-from botocore.validate import ParamValidator
+from tests.pipeline.request_shapes import NETWORK, SEARCH, config, problems
 
-from pixloop.config import Config, flatten
+from pixloop.config import flatten
 from pixloop.config_file import parse_config
-from pixloop.errors import ConfigError
 from pixloop.pipeline.arguments import STEP_KEYS
 from pixloop.pipeline.definition import build_definition
 from pixloop.pipeline.expressions import Scope, path_parts, resolve
@@ -22,143 +19,10 @@ from pixloop.pipeline.steps import read_settings
 
 Json = dict[str, Any]
 
-SERVICE = botocore.session.get_session().get_service_model("sagemaker")
-#: Type of a step → the request, what SageMaker Pipelines adds to it, the answer's description.
-REQUESTS = {
-    "Processing": ("CreateProcessingJob", "ProcessingJobName", "DescribeProcessingJob"),
-    "Training": ("CreateTrainingJob", "TrainingJobName", "DescribeTrainingJob"),
-    "Tuning": (
-        "CreateHyperParameterTuningJob",
-        "HyperParameterTuningJobName",
-        "DescribeHyperParameterTuningJob",
-    ),
-    "RegisterModel": ("CreateModelPackage", "ModelPackageName", "DescribeModelPackage"),
-}
-SAMPLES = {"string": "s3://b/k", "integer": 1, "float": 0.5, "double": 0.5, "boolean": True}
-
-
-def all_steps(steps: list[Json]) -> Iterator[Json]:
-    for step in steps:
-        yield step
-        for branch in ("IfSteps", "ElseSteps"):
-            yield from all_steps(step["Arguments"].get(branch, []))
-
-
-def fill(value: Any, shape: Shape | None, parameters: Json) -> Any:
-    """Parameters by their value, other expressions by something of the type that is expected."""
-    if isinstance(value, list):
-        return [fill(item, getattr(shape, "member", None), parameters) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if value.keys() == {"Get"} and value["Get"].startswith("Parameters."):
-        return resolve(value, Scope(parameters))
-    if value.keys() in ({"Get"}, {"Std:JsonGet"}):
-        return SAMPLES[shape.type_name if shape is not None else "string"]
-    if value.keys() == {"Std:Join"}:
-        return value["Std:Join"]["On"].join(
-            str(fill(part, None, parameters)) for part in value["Std:Join"]["Values"]
-        )
-    members = getattr(shape, "members", {})
-    inner = getattr(shape, "value", None)
-    return {key: fill(item, members.get(key, inner), parameters) for key, item in value.items()}
-
-
-def unknown_keys(value: Any, shape: Shape | None, where: str) -> Iterator[str]:
-    """What botocore does not look for: keys that the service does not know."""
-    if isinstance(value, list):
-        for item in value:
-            yield from unknown_keys(item, getattr(shape, "member", None), where)
-    if isinstance(value, dict) and shape is not None and shape.type_name == "structure":
-        for key, item in value.items():
-            if key not in shape.members:
-                yield f"{where}: the service knows no {key!r}"
-            else:
-                yield from unknown_keys(item, shape.members[key], f"{where}.{key}")
-
-
-def limits(value: Any, shape: Shape | None, where: str) -> Iterator[str]:
-    """Lengths and allowed words, which botocore leaves to the service."""
-    if shape is None:
-        return
-    bound = shape.metadata
-    if isinstance(value, str | list | dict) and len(value) > bound.get("max", len(value)):
-        yield f"{where}: longer than {bound['max']}"
-    if isinstance(value, str) and "enum" in bound and value not in bound["enum"]:
-        yield f"{where}: {value!r} is none of its words"
-    if isinstance(value, list):
-        for item in value:
-            yield from limits(item, shape.member, where)
-    if isinstance(value, dict):
-        for key, item in value.items():
-            inner = shape.members.get(key) if shape.type_name == "structure" else shape.value
-            yield from limits(item, inner, f"{where}.{key}")
-
-
-def dangling(definition: Json) -> Iterator[str]:
-    """References to steps, outputs, property files and parameters that do not exist."""
-    steps = {step["Name"]: step for step in all_steps(definition["Steps"])}
-    parameters = {parameter["Name"] for parameter in definition["Parameters"]}
-    for reference in re.findall(r'"Get": "([^"]+)"', json.dumps(definition)):
-        root, *path = path_parts(reference)
-        if root == "Parameters" and path[0] not in parameters:
-            yield f"no parameter for {reference}"
-        if root == "Steps" and (path[0] not in steps or not has(steps[path[0]], path[1:])):
-            yield f"nothing at {reference}"
-
-
-def has(step: Json, path: list[str]) -> bool:
-    if path[0] == "PropertyFiles":
-        return path[1] in {file["PropertyFileName"] for file in step.get("PropertyFiles", [])}
-    shape: Shape | None = SERVICE.operation_model(REQUESTS[step["Type"]][2]).output_shape
-    for part in path:
-        if shape is not None and shape.type_name == "list":
-            outputs = step["Arguments"]["ProcessingOutputConfig"]["Outputs"]
-            if part not in {output["OutputName"] for output in outputs}:
-                return False
-            shape = shape.member
-        else:
-            shape = getattr(shape, "members", {}).get(part)
-        if shape is None:
-            return False
-    return True
-
-
-def problems(definition: Json) -> list[str]:
-    """Everything that the service would refuse, as far as botocore's model knows."""
-    parameters = bind_parameters(definition, {})
-    found = list(dangling(definition))
-    names = [step["Name"] for step in all_steps(definition["Steps"])]
-    found += [f"{name} stands twice" for name in names if names.count(name) > 1]
-    for step in all_steps(definition["Steps"]):
-        if step["Type"] not in REQUESTS:
-            continue
-        operation, given_name, _ = REQUESTS[step["Type"]]
-        shape = SERVICE.operation_model(operation).input_shape
-        request = fill(step["Arguments"], shape, parameters)
-        found += unknown_keys(request, shape, step["Name"])
-        if not found:
-            found += limits(request, shape, step["Name"])
-        report = ParamValidator().validate({given_name: "x", **request}, shape)
-        found += [report.generate_report()] if report.has_errors() else []
-    return found
-
-
-def config(*overrides: str) -> Config:
-    return parse_config({"task": "classification", "data": "s3://b/train"}, overrides)
-
-
 ADDRESSES = {"weights": "s3://b/w.safetensors", "champion": "s3://b/champion/model.tar.gz"}
 
 
 # ---- The definition
-
-
-NETWORK = ("aws.subnets=[subnet-1, subnet-2]", "aws.security_groups=[sg-1]")
-SEARCH = (
-    "tuning.models=[resnet18, resnet34]",
-    "tuning.optimizers=[adamw, lamb]",
-    "tuning.learning_rate=[1e-5, 1e-2]",
-)
 
 
 @pytest.mark.parametrize("addresses", [{}, ADDRESSES])
@@ -282,129 +146,6 @@ def test_sagemaker_finds_its_metrics_in_the_training_log(task: str, line: str, m
         "loss": "3.04",
         metric: "0.182",
     }
-
-
-# ---- On SageMaker
-
-
-def arguments_of(definition: Json, name: str) -> Json:
-    return next(dict(s["Arguments"]) for s in all_steps(definition["Steps"]) if s["Name"] == name)
-
-
-def test_spot_training_may_wait_longer_than_it_may_run() -> None:
-    train = arguments_of(build_definition(config("aws.spot=true")), "Train")
-    assert train["EnableManagedSpotTraining"] is True
-    limits = train["StoppingCondition"]
-    assert limits["MaxWaitTimeInSeconds"] > limits["MaxRuntimeInSeconds"]
-    assert "EnableManagedSpotTraining" not in arguments_of(build_definition(config()), "Train")
-
-
-def test_every_job_runs_in_the_private_network() -> None:
-    definition = build_definition(config(*NETWORK, *SEARCH, "aws.processing_instances=2"))
-    network = {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1", "subnet-2"]}
-    assert arguments_of(definition, "Train")["VpcConfig"] == network
-    for name in ("Inspect", "Prepare", "Export", "Evaluate"):
-        assert arguments_of(definition, name)["NetworkConfig"] == {"VpcConfig": network}
-    tune = arguments_of(build_definition(config(*NETWORK, *SEARCH), tune=True), "Tune")
-    assert tune["TrainingJobDefinition"]["VpcConfig"] == network
-
-
-def test_subnets_need_a_security_group() -> None:
-    with pytest.raises(ConfigError, match=r"aws\.security_groups: .* at least one"):
-        build_definition(config("aws.subnets=[subnet-1]"))
-
-
-def test_sagemakers_cache_sees_new_data_and_a_new_champion_and_nothing_else_that_changes() -> None:
-    definition = build_definition(config("aws.processing_instances=2"), champion="s3://b/champion/")
-    environments = {
-        step["Name"]: set(step["Arguments"].get("Environment", {}))
-        for step in definition["Steps"]
-        if step["Type"] in ("Processing", "Training")
-    }
-    assert environments == {
-        "Inspect": {"PIXLOOP_DATA_VERSION"},
-        "Prepare": {"PIXLOOP_DATA_VERSION"},
-        "Train": set(),
-        "Export": {"PIXLOOP_COMMIT"},
-        "Evaluate": {"PIXLOOP_CHAMPION_VERSION"},
-    }
-    # What differs from run to run may only be where outputs go, which its cache leaves out.
-    for step in definition["Steps"][:-1]:
-        kept = {k: v for k, v in step["Arguments"].items() if k != "ProcessingOutputConfig"}
-        assert "Execution." not in json.dumps(kept), step["Name"]
-
-
-def test_pictures_are_shared_out_where_several_instances_check_them() -> None:
-    assert build_definition(config())["Steps"][0]["Name"] == "Prepare"
-    definition = build_definition(config("aws.processing_instances=3"))
-    assert [s["Name"] for s in definition["Steps"]][:2] == ["Inspect", "Prepare"]
-    parameters = bind_parameters(definition, {})
-    inspect, prepare = (arguments_of(definition, name) for name in ("Inspect", "Prepare"))
-    cluster = resolve(inspect["ProcessingResources"], Scope(parameters))["ClusterConfig"]
-    assert cluster["InstanceCount"] == 3
-    assert prepare["ProcessingResources"]["ClusterConfig"]["InstanceCount"] == 1
-
-    def how(arguments: Json) -> dict[str, str]:
-        return {
-            i["InputName"]: i["S3Input"]["S3DataDistributionType"]
-            for i in arguments["ProcessingInputs"]
-        }
-
-    assert how(inspect) == {"train": "ShardedByS3Key", "test": "ShardedByS3Key"}
-    assert how(prepare) == dict.fromkeys(("train", "test", "inspections"), "FullyReplicated")
-
-
-# ---- Tuning
-
-
-@pytest.mark.parametrize(
-    ("task", "metric"), [("classification", "f1_macro"), ("detection", "map_50")]
-)
-def test_a_search_maximises_what_the_validation_pictures_show(task: str, metric: str) -> None:
-    given = config(f"task={task}", *SEARCH, "tuning.trials=3", "tuning.parallel=9")
-    tune = arguments_of(build_definition(given, tune=True), "Tune")
-    search, job = tune["HyperParameterTuningJobConfig"], tune["TrainingJobDefinition"]
-    objective = {"Type": "Maximize", "MetricName": metric}
-    assert search["HyperParameterTuningJobObjective"] == objective
-    assert metric in {d["Name"] for d in job["AlgorithmSpecification"]["MetricDefinitions"]}
-    assert search["ResourceLimits"] == {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 3}
-
-
-def test_what_is_searched_is_no_longer_fixed_and_the_rest_is() -> None:
-    given = config("tuning.models=[resnet18]", "tuning.learning_rate=[1e-5, 1e-2]")
-    definition = build_definition(given, tune=True)
-    tune = arguments_of(definition, "Tune")
-    ranges = tune["HyperParameterTuningJobConfig"]["ParameterRanges"]
-    static = set(tune["TrainingJobDefinition"]["StaticHyperParameters"])
-    searched = {r["Name"] for each in ranges.values() for r in each}
-    assert searched == {"model.name", "training.learning_rate"}
-    trained = set(arguments_of(build_definition(given), "Train")["HyperParameters"])
-    assert static == trained - searched
-    [learning_rate] = ranges["ContinuousParameterRanges"]
-    assert learning_rate["ScalingType"] == "Logarithmic"
-    assert float(learning_rate["MinValue"]) == 1e-5
-
-
-def test_the_best_training_is_exported() -> None:
-    definition = build_definition(config(*SEARCH), tune=True)
-    [model] = [
-        i["S3Input"]["S3Uri"]
-        for i in arguments_of(definition, "Export")["ProcessingInputs"]
-        if i["InputName"] == "model"
-    ]
-    scope = Scope({"OutputUri": "s3://b/p"}, steps={"Tune": BEST})
-    assert resolve(model, scope) == "s3://b/p/models/tune-003/output/model.tar.gz"
-    told = arguments_of(definition, "Register")["CustomerMetadataProperties"]
-    assert "model" not in told
-    assert resolve(told["training_job"], scope) == "tune-003"
-
-
-BEST = {"BestTrainingJob": {"TrainingJobName": "tune-003"}}
-
-
-def test_there_must_be_something_to_search() -> None:
-    with pytest.raises(ConfigError, match=r"nothing to search\. Set tuning\.models"):
-        build_definition(config(), tune=True)
 
 
 # ---- The check itself

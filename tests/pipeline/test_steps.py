@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests.pipeline.folders import Folders
 
 from pixloop.bundle import Bundle
 from pixloop.config import Config
@@ -203,6 +205,51 @@ def test_a_kill_in_every_step_changes_no_metric(tmp_path: Path, start_run: Any) 
     assert bundle.manifest.lineage["config"]["training.epochs"] == 2
     assert bundle.manifest.lineage["config"]["data.test_share"] == 0.2
     assert bundle.manifest.threshold.pictures > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_loop_over_a_store_finds_no_champion_at_first_and_then_compares_with_it(
+    tmp_path: Path,
+) -> None:
+    store, state = Folders(tmp_path / "store"), tmp_path / "state"
+    make_pictures(store.path("s3://b/raw/train"))
+    (store.path("s3://b/champion")).mkdir(parents=True)
+    (store.path("s3://b/champion") / "none.json").write_text("{}")
+    config = small(Path("unused"), "aws.bucket=b", "aws.processing_instances=2")
+    definition = build_definition(config, train="s3://b/raw/train", champion="s3://b/champion/")
+    asked: list[Any] = []
+
+    def go(execution: str, **versions: str) -> dict[str, str]:
+        record = run_local(
+            definition,
+            state,
+            versions,
+            register=lambda a: asked.append(a) or {},
+            places=store,
+            execution=execution,
+        )
+        return {name: step.status for name, step in record.steps.items()}
+
+    def compared(execution: str) -> dict[str, Any]:
+        evaluation = store.path(f"s3://b/small/evaluation/{execution}") / "evaluation.json"
+        return dict(json.loads(evaluation.read_text())["pixloop"]["comparison"])
+
+    assert set(go("e1").values()) == {"done"}
+    assert (compared("e1")["champion"], compared("e1")["champion_value"]) == (False, 0.0)
+    address = asked[0]["InferenceSpecification"]["Containers"][0]["ModelDataUrl"]
+    assert address == "s3://b/small/bundle/e1/model.tar.gz"
+
+    shutil.copyfile(store.path(address), store.path("s3://b/champion") / "model.tar.gz")
+    (store.path("s3://b/champion") / "none.json").unlink()
+    statuses = go("e2", DataVersion="other", ChampionVersion="etag")
+    assert {name for name, status in statuses.items() if status == "cached"} == {
+        "Inspect",
+        "Prepare",
+        "Train",
+        "Export",
+    }
+    assert (compared("e2")["champion"], compared("e2")["difference"]) == (True, 0)
 
 
 def running(state: Path, step: str) -> bool:
