@@ -15,13 +15,9 @@ Json = dict[str, Any]
 ADDRESSES = {"weights": "s3://b/w.safetensors", "champion": "s3://b/champion/"}
 
 
-def real(task: str = "classification", **addresses: str) -> Json:
-    config = parse_config({"task": task, "data": "s3://b/train/"}, ["aws.bucket=b"])
-    return build_definition(config, commit="0123abc", **addresses)
-
-
-#: Steps by their names, as the real definition has them, but small and ours.
 def small() -> Json:
+    """Two jobs and a gate, to plant mistakes in."""
+
     def job(name: str, source: Any) -> Json:
         return {
             "Name": name,
@@ -151,10 +147,25 @@ def edit(path: str, value: Any) -> Callable[[Json], None]:
     return change
 
 
+SETTINGS = (
+    [],
+    ["aws.processing_instances=4"],
+    ["aws.spot=true", "aws.instances=2"],
+    ["aws.subnets=[subnet-12345678]", "aws.security_groups=[sg-12345678]"],
+)
+
+
 @pytest.mark.parametrize("task", ["classification", "detection"])
 @pytest.mark.parametrize("addresses", [{}, ADDRESSES])
-def test_the_real_definition_has_no_mistake(task: str, addresses: dict[str, str]) -> None:
-    assert check_definition(real(task, **addresses)) == []
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("tune", [False, True])
+def test_the_real_definition_has_no_mistake(
+    task: str, addresses: dict[str, str], settings: list[str], tune: bool
+) -> None:
+    ranges = ["tuning.learning_rate=[0.0001, 0.01]", "tuning.optimizers=[adamw, sgd]"]
+    config = parse_config({"task": task, "data": "s3://b/train/"}, [*settings, *ranges])
+    definition = build_definition(config, commit="0123abc", tune=tune, **addresses)
+    assert check_definition(definition) == []
 
 
 def test_a_local_address_is_no_address_for_sagemaker() -> None:
@@ -295,7 +306,8 @@ def test_a_mistake_in_a_tuning_is_found(path: str, value: Any, says: str) -> Non
 
 
 def test_a_registration_is_checked() -> None:
-    definition = real()
+    config = parse_config({"task": "classification", "data": "s3://b/train/"}, [])
+    definition = build_definition(config, commit="0123abc")
     gate = next(step for step in definition["Steps"] if step["Name"] == "Gate")
     arguments = gate["Arguments"]["IfSteps"][0]["Arguments"]
     arguments["ModelApprovalStatus"] = "Perhaps"

@@ -12,7 +12,7 @@ from pixloop.aws.session import Session
 Json = Mapping[str, Any]
 
 #: ``progress.py`` writes such lines to a container's log: "training: 17/18 epoch 3/3 loss 3.04".
-_LINE = re.compile(r"(?P<description>[^:]+): (?P<done>\d+)(?:/(?P<total>\d+))?(?: (?P<note>.*))?")
+_LINE = re.compile(r"(?P<description>[^:]+): (?P<done>\d+)(?:/(?P<total>\d+)(?: (?P<note>.*))?)?")
 _LINES = 20
 
 
