@@ -17,6 +17,7 @@ from tests.aws.templates import Template, read_template
 from pixloop.aws import cloudformation
 from pixloop.aws.cloudformation import StackEvent, deploy_stack, stack_parameters
 from pixloop.aws.code_bucket import CodeBucket
+from pixloop.aws.definition_check import check_definition
 from pixloop.aws.infrastructure import deploy_stacks
 from pixloop.aws.names import Names
 from pixloop.aws.network import network_parameters
@@ -117,8 +118,9 @@ def test_a_project_is_deployed_changed_destroyed_and_deployed_again(
         ]
     )
     defaults = {p["Name"]: p["DefaultValue"] for p in definition["Parameters"]}
-    assert defaults["TrainDataUri"] == f"s3://{bucket}/raw"
-    assert defaults["ChampionUri"] == f"s3://{bucket}/champion"
+    assert defaults["TrainDataUri"] == f"s3://{bucket}/raw/"
+    assert defaults["ChampionUri"] == f"s3://{bucket}/champion/"
+    assert check_definition(definition) == []
     assert defaults["RoleArn"] == first["ExecutionRoleArn"]
     assert defaults["ImageUri"] == f"{first['RepositoryUri']}:latest"
 

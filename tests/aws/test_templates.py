@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -14,6 +15,7 @@ from cfnlint.api import lint
 from moto.events.models import EventPattern
 from tests.aws.templates import REGION, Template, as_list, length, read_template
 
+import pixloop.aws
 from pixloop.aws.github import github_workflow
 from pixloop.aws.names import LEARNING_FUNCTIONS, NAMESPACE, SERVING_FUNCTIONS
 from pixloop.aws.packages import find_sources
@@ -197,6 +199,40 @@ def test_a_function_may_do_what_its_code_does(module: str, to: str) -> None:
         wanted -= {a for a in wanted if a.startswith(("application-autoscaling", "cloudwatch"))}
 
     assert wanted <= _allowed(template, f"{camel(module)}Role")
+
+
+def test_a_commit_may_deploy_and_run_but_not_change_rights() -> None:
+    template = Template("learning", **EVERYTHING["learning"])
+    modules = (
+        "champion", "cloudformation", "code_bucket", "executions", "image", "job_progress",
+        "pipeline_inputs", "resources", "stack_parameters", "storage", "uploads",
+    )  # fmt: skip
+    texts = [Path(pixloop.aws.__file__).with_name(f"{name}.py").read_text() for name in modules]
+    for_people = {
+        "cloudformation:CreateStack", "cloudformation:DeleteStack", "s3:CreateBucket",
+        "s3:PutBucketEncryption", "s3:PutBucketPolicy", "s3:PutBucketVersioning",
+        "s3:PutPublicAccessBlock", "iam:ListOpenIDConnectProviders",
+    }  # fmt: skip
+    allowed = _allowed(template, "GitHubRole")
+
+    assert set().union(*map(_actions_in, texts)) - for_people <= allowed
+    assert allowed == _allowed(template, "BuildRole") - {
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+    }
+    assert {action for action in allowed if action.startswith("iam:")} == {"iam:PassRole"}
+
+
+def test_what_checkov_is_told_to_skip_has_a_reason() -> None:
+    skips = [
+        skip
+        for name in TEMPLATES
+        for resource in read_template(name)["Resources"].values()
+        for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", [])
+    ]
+
+    assert skips
+    assert all(len(skip["comment"].split()) > 4 for skip in skips)
 
 
 def test_rules_match_what_they_are_for_and_nothing_else() -> None:
@@ -385,7 +421,10 @@ _RENAMED = {
     "s3:HeadObject": ["s3:GetObject"],
     "s3:CopyObject": ["s3:GetObject", "s3:PutObject"],
     "lambda:Invoke": ["lambda:InvokeFunction"],
-    "cloudwatch:DescribeAlarms": ["cloudwatch:DescribeAlarms"],
+    "s3:HeadBucket": ["s3:ListBucket"],
+    "s3:ListObjectsV2": ["s3:ListBucket"],
+    "s3:DeleteObjects": ["s3:DeleteObject"],
+    "s3:GetBucketEncryption": ["s3:GetEncryptionConfiguration"],
 }
 _SERVICES = {
     "s3": "s3",
@@ -394,6 +433,10 @@ _SERVICES = {
     "lambda": "lambda",
     "application-autoscaling": "application-autoscaling",
     "cloudwatch": "cloudwatch",
+    "cloudformation": "cloudformation",
+    "ecr": "ecr",
+    "iam": "iam",
+    "logs": "logs",
 }
 
 
@@ -410,13 +453,14 @@ def _operations() -> dict[str, list[str]]:
 
 def _actions_of(module: str) -> set[str]:
     """The actions that a function's code calls for, read from its sources."""
-    operations, actions = _operations(), set()
-    for source in find_sources(f"pixloop.aws.functions.{module}").values():
-        text = source.read_text()
-        called = re.findall(r"\.([a-z0-9_]+)\b", text)
-        called += re.findall(r'get_paginator\("([a-z0-9_]+)"', text)
-        actions.update(a for name in called for a in operations.get(name, []))
-    return actions
+    sources = find_sources(f"pixloop.aws.functions.{module}").values()
+    return set().union(*(_actions_in(source.read_text()) for source in sources))
+
+
+def _actions_in(text: str) -> set[str]:
+    called = re.findall(r"\.([a-z0-9_]+)\b", text)
+    called += re.findall(r'get_paginator\("([a-z0-9_]+)"', text)
+    return {action for name in called for action in _operations().get(name, [])}
 
 
 def _allowed(template: Template, role: str) -> set[str]:

@@ -3,23 +3,21 @@
 import json
 from typing import Any
 
-from pixloop.aws.champion import read_champion
 from pixloop.aws.cloudformation import OnEvent, deploy_stack, stack_parameters
 from pixloop.aws.code_bucket import CodeBucket, partition
 from pixloop.aws.names import CHAMPION, LEARNING_FUNCTIONS, RAW, SERVING_FUNCTIONS
 from pixloop.aws.network import network_parameters
 from pixloop.aws.packages import build_package
-from pixloop.aws.session import Session, translated
+from pixloop.aws.pipeline_inputs import place_champion, stays_on_s3
+from pixloop.aws.session import Session
 from pixloop.aws.stack_parameters import (
     Options,
     Place,
     camel,
     learning_parameters,
-    make_target,
     serving_parameters,
 )
 from pixloop.aws.stacks import read_text
-from pixloop.aws.storage import put_json
 from pixloop.config import Config
 from pixloop.pipeline.definition import build_definition
 
@@ -73,7 +71,7 @@ def deploy_stacks(
         learning_parameters(session, place, keys, options, before),
         on_event,
     )
-    _leave_no_champion(session, place)
+    place_champion(session, place.bucket)
 
     keys = _upload_functions(code, config.name, SERVING_FUNCTIONS)
     workflow = read_text("workflow.asl.json").encode()
@@ -94,14 +92,13 @@ def pipeline_definition(place: Place, commit: str) -> dict[str, Any]:
     aws = place.config.aws.model_copy(
         update={"bucket": place.bucket, "role": place.execution_role, "image": place.image}
     )
-    raw = f"s3://{place.bucket}/{RAW}"
     data = place.config.data
     return build_definition(
         place.config.model_copy(update={"aws": aws}),
-        train=data.train if data.train.startswith("s3://") else raw,
-        test=data.test if data.test and data.test.startswith("s3://") else None,
-        champion=f"s3://{place.bucket}/{CHAMPION}",
-        commit=commit,
+        train=data.train if stays_on_s3(data.train) else f"s3://{place.bucket}/{RAW}/",
+        test=data.test if data.test and stays_on_s3(data.test) else None,
+        champion=f"s3://{place.bucket}/{CHAMPION}/",
+        commit=commit or "none",  # a model package's properties may not be empty
     )
 
 
@@ -118,12 +115,3 @@ def _upload_functions(code: CodeBucket, project: str, modules: tuple[str, ...]) 
 def _upload_template(code: CodeBucket, project: str, name: str) -> str:
     """The address of a template, which is too large to be sent with a request."""
     return code.url(code.put(f"{project}/{name}", read_text(f"{name}.yaml").encode(), ".yaml"))
-
-
-def _leave_no_champion(session: Session, place: Place) -> None:
-    """Say under ``champion/`` that there is none yet: SageMaker refuses an input that is empty."""
-    target = make_target(place, "endpoint", "")
-    with translated(f"s3://{place.bucket}/{CHAMPION}/"):
-        champion = read_champion(session, target)
-    if champion is None:
-        put_json(session, f"s3://{place.bucket}/{CHAMPION}/none.json", {})
