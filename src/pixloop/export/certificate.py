@@ -66,7 +66,7 @@ class StoredPicture(_Part):
 
     sha256: str  #: of the encoded picture
     path: str  #: in the data set
-    file: str | None  #: in the bundle; None where it is too large to be carried along
+    file: str | None  #: in the bundle; None in bundles that did not carry large pictures
     logits: tuple[float, ...] | None = None  #: of a classifier
     boxes: tuple[StoredBox, ...] | None = None  #: of a detector, the surest first
 

@@ -2,10 +2,12 @@
 
 import hashlib
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from pixloop.data.dataset import Split
 from pixloop.export.box_parity import BoxReference
@@ -16,28 +18,48 @@ from pixloop.imaging import RgbArray, decode_image, open_image, to_input, unfit_
 from pixloop.training.models import TrainedModel
 
 _STORED, _STORED_BYTES = 8, 200_000
+#: A larger picture is carried along scaled down: the longest side in pixels, tried in turn.
+_SMALLER_PX = (1024, 768, 512, 384, 256, 128)
 
 #: From a picture to the fields of its ``StoredPicture`` that hold the answer.
 _Ask = Callable[[RgbArray], dict[str, Any]]
 
 
 def store_pictures(test: Split, trained: TrainedModel, output: Path) -> list[StoredPicture]:
-    """Write the pictures into the bundle, unless they are large, and ask the trained model."""
+    """Write the pictures into the bundle, large ones scaled down, and ask the trained model."""
     ask = _ask_classifier(trained) if trained.task == "classification" else _ask_detector(trained)
     stored = []
     for index in spread_evenly(_STORED, len(test)):
         row = test.read(index)
-        sha256 = hashlib.sha256(row.image).hexdigest()
-        file = None
-        if len(row.image) <= _STORED_BYTES:
-            suffix = (open_image(row.image).format or "bin").lower()
-            file = f"certificate/{sha256[:12]}.{suffix}"
-            with atomic_path(output / file) as temporary:
-                temporary.write_bytes(row.image)
+        image = scale_down(row.image)
+        sha256 = hashlib.sha256(image).hexdigest()
+        suffix = (open_image(image).format or "bin").lower()
+        file = f"certificate/{sha256[:12]}.{suffix}"
+        with atomic_path(output / file) as temporary:
+            temporary.write_bytes(image)
         with one_torch_thread():
-            answer = ask(decode_image(row.image))
+            answer = ask(decode_image(image))
         stored.append(StoredPicture(sha256=sha256, path=row.path, file=file, **answer))
     return stored
+
+
+def scale_down(image: bytes) -> bytes:
+    """An encoded picture of at most 200 kB: the picture itself, or a smaller JPEG of it.
+
+    A deployment is verified by pictures that its bundle carries, and photos of a phone have
+    megabytes. What the trained model says is of the very bytes that are carried.
+    """
+    if len(image) <= _STORED_BYTES:
+        return image
+    rgb = Image.fromarray(decode_image(image))
+    for side in _SMALLER_PX:
+        smaller = rgb.copy()
+        smaller.thumbnail((side, side))
+        buffer = BytesIO()
+        smaller.save(buffer, "JPEG", quality=90)
+        if buffer.tell() <= _STORED_BYTES:
+            break
+    return buffer.getvalue()
 
 
 def spread_evenly(count: int, total: int) -> list[int]:
