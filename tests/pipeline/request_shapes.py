@@ -84,6 +84,8 @@ def limits(value: Any, shape: Shape | None, where: str) -> Iterator[str]:
     bound = shape.metadata
     if isinstance(value, str | list | dict) and len(value) > bound.get("max", len(value)):
         yield f"{where}: longer than {bound['max']}"
+    if isinstance(value, str | list | dict) and len(value) < bound.get("min", 0):
+        yield f"{where}: shorter than {bound['min']}"
     if isinstance(value, str) and "enum" in bound and value not in bound["enum"]:
         yield f"{where}: {value!r} is none of its words"
     if isinstance(value, list):

@@ -35,7 +35,7 @@ def test_the_service_would_accept_it(
     addresses: dict[str, str], task: str, tune: bool, settings: tuple[str, ...]
 ) -> None:
     given = config(f"task={task}", *SEARCH, *settings)
-    assert problems(build_definition(given, commit="0123abc", tune=tune, **addresses)) == []
+    assert problems(build_definition(given, tune=tune, **addresses)) == []
 
 
 def test_it_has_the_parameters_that_a_user_changes() -> None:

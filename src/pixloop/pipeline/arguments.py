@@ -48,6 +48,8 @@ KEY_PARAMETERS: Mapping[str, str] = {
 }
 
 REPORT = "EvaluationReport"
+#: Stands for a commit where there is none: a model package's properties may not be empty.
+NO_COMMIT = "none"
 VOLUME_GB = 50
 DAY_S = 86_400
 _ARGUMENT_CHARACTERS = 256

@@ -26,6 +26,7 @@ from typing import Any
 from pixloop.config import Config, flatten
 from pixloop.pipeline.arguments import (
     KEY_PARAMETERS,
+    NO_COMMIT,
     REPORT,
     Json,
     at_least,
@@ -113,7 +114,7 @@ def _parameters(config: Config, addresses: Mapping[str, str], commit: str) -> li
         "RoleArn": config.aws.role or _NO_ROLE,
         "OutputUri": f"s3://{bucket}/{config.name}",
         "ModelPackageGroupName": config.registry.model or config.name,
-        "Commit": commit,
+        "Commit": commit or NO_COMMIT,
         "DataVersion": "",
         "ChampionVersion": "",
     }

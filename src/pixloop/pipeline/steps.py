@@ -26,6 +26,7 @@ from pixloop.config import Config, flatten
 from pixloop.config_file import parse_config
 from pixloop.errors import PipelineError, PixloopError
 from pixloop.files import unpack, write_json
+from pixloop.pipeline.arguments import NO_COMMIT
 from pixloop.pipeline.container import Container, die_with_parent, sole_file
 
 if TYPE_CHECKING:
@@ -194,10 +195,11 @@ def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _with_lineage(draft: "Draft", config: Mapping[str, Any]) -> "Draft":
+    commit = os.environ.get("PIXLOOP_COMMIT", NO_COMMIT)
     lineage = {
         **draft.manifest.lineage,
         "config": dict(config),
-        "commit": os.environ.get("PIXLOOP_COMMIT") or None,
+        "commit": None if commit == NO_COMMIT else commit,
         "seed": config.get("training.seed"),
     }
     return replace(draft, manifest=draft.manifest.model_copy(update={"lineage": lineage}))
