@@ -60,6 +60,13 @@ def test_an_address_ends_in_a_slash_and_nothing_is_sent(
     assert keys(aws) == []
 
 
+def test_an_address_that_must_be_fetched_first_is_refused(
+    aws: Session, bucket: str, config: Config
+) -> None:
+    with pytest.raises(AwsError, match=r"s3://b/labels\.csv: expected the address of a folder"):
+        place_pictures(aws, bucket, config, "s3://b/labels.csv", "train")
+
+
 def test_a_label_file_goes_with_its_folder_but_without_other_labels(
     aws: Session, bucket: str, config: Config, tmp_path: Path
 ) -> None:

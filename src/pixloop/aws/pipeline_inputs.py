@@ -47,10 +47,13 @@ def place_pictures(
         name: the folder below ``raw/``: ``train`` or ``test``.
 
     Raises:
-        AwsError: S3 refuses, or labels name a picture that does not lie in the folder.
+        AwsError: S3 refuses, labels name a picture that does not lie in the folder, or the address
+            is no folder's.
         DataError: the labels cannot be read.
     """
     if isinstance(source, str):
+        if not stays_on_s3(source):
+            raise AwsError(f"{source}: expected the address of a folder on S3, or a path here.")
         # With the slash, so that a job does not also get what lies in "train-old".
         return source.rstrip("/") + "/"
     folder = source if source.is_dir() else source.parent

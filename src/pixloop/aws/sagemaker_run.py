@@ -61,23 +61,22 @@ def run_on_sagemaker(
     train_address = place_pictures(session, bucket, config, train, "train")
     test_address = place_pictures(session, bucket, config, test, "test") if test else None
     champion, champion_version = place_champion(session, bucket)
+    parameters = {
+        "DataVersion": data_version(session, train_address, test_address or train_address),
+        "ChampionVersion": champion_version,
+    }
     definition = build_definition(
         config,
         train=train_address,
         test=test_address,
         weights=place_weights(session, bucket, weights) if weights else None,
         champion=champion,
-        # A model package's properties may not be empty.
-        commit=commit or "none",
+        commit=commit,
         tune=tune,
     )
     pipeline = Names(config.name).pipeline
     submit_pipeline(session, pipeline, definition, role)
     ensure_group(session, config.registry.model or config.name)
-    parameters = {
-        "DataVersion": data_version(session, train_address, test_address or train_address),
-        "ChampionVersion": champion_version,
-    }
     title = f"{config.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     arn = start_execution(session, pipeline, title, parameters)
     return follow_on_sagemaker(
