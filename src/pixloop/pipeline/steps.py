@@ -28,6 +28,7 @@ from pixloop.errors import PipelineError, PixloopError
 from pixloop.files import unpack, write_json
 from pixloop.pipeline.arguments import NO_COMMIT
 from pixloop.pipeline.container import Container, die_with_parent, sole_file
+from pixloop.pipeline.launch import run_training
 
 if TYPE_CHECKING:
     from pixloop.export.export import Draft
@@ -69,6 +70,7 @@ def prepare(config: Config, settings: Mapping[str, Any], container: Container) -
 
 def train(config: Config, settings: Mapping[str, Any], container: Container) -> None:
     """The data set → a trained model."""
+    from pixloop.training.distributed import rank
     from pixloop.training.train import train as train_model
 
     dataset, weights = container.channel("dataset"), container.channel("weights")
@@ -80,7 +82,10 @@ def train(config: Config, settings: Mapping[str, Any], container: Container) -> 
     train_model(
         config, dataset, container.model, container.checkpoints, container.tensorboard, file
     )
-    write_json(container.model / SETTINGS, settings)
+    # SageMaker packs the model folders of all hosts into one archive, where names must not clash
+    # (Developer Guide, "How Amazon SageMaker AI Processes Training Output").
+    if rank() == 0:
+        write_json(container.model / SETTINGS, settings)
 
 
 def export(config: Config, settings: Mapping[str, Any], container: Container) -> None:
@@ -166,7 +171,8 @@ def _dispatch(argv: Sequence[str], container: Container) -> None:
     match argv:
         case ["train"]:
             values = container.hyperparameters()
-            _run(train, [f"{key}={value}" for key, value in values.items()], container)
+            settings = [f"{key}={value}" for key, value in values.items()]
+            run_training(lambda: _run(train, settings, container), container)
         case ["step", name, *arguments] if name in STEPS:
             _run(STEPS[name], read_settings(arguments), container)
         case _:

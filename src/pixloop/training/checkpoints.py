@@ -8,6 +8,9 @@
 
 The best weights are written before ``last.ckpt`` and older ones removed after it, so that
 whatever ``last.ckpt`` names is always there.
+
+Of several processes only the first reads and writes here: the others, whose host may have another
+folder or an older one, are told what it read.
 """
 
 import logging
@@ -23,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pixloop.files import atomic_path
+from pixloop.training.distributed import from_first, rank
 from pixloop.training.learner import Learner
 
 LAST = "last.ckpt"
@@ -65,6 +69,12 @@ class AtomicCheckpoints(TorchCheckpointIO):  # type: ignore[misc]  # Lightning i
         with atomic_path(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
 
+    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        """Called by Lightning, in every process."""
+        load = super().load_checkpoint
+        content: dict[str, Any] = from_first(lambda: load(path, *args, **options))
+        return content
+
 
 class EpochKeeper(Checkpoint):  # type: ignore[misc]  # Lightning is Any to mypy
     """Keeps the best epoch, stops when none gets better, and writes the checkpoints.
@@ -94,6 +104,14 @@ class EpochKeeper(Checkpoint):  # type: ignore[misc]  # Lightning is Any to mypy
 
         Also takes its history over, so that a run that was over is known to be.
         """
+        found = from_first(self._find_interrupted)
+        if found is None:
+            return None
+        path, state = found
+        self.load_state_dict(state)
+        return path
+
+    def _find_interrupted(self) -> tuple[Path, dict[str, Any]] | None:
         path = self._folder / LAST
         if not path.is_file():
             return None
@@ -106,17 +124,17 @@ class EpochKeeper(Checkpoint):  # type: ignore[misc]  # Lightning is Any to mypy
         if state["fingerprint"] != self._fingerprint:
             _log.warning("%s is of another configuration or data; training starts anew.", path)
             return None
-        self.load_state_dict(state)
-        return path
+        return path, state
 
     def keep(self, epoch: Epoch, network: nn.Module) -> None:
         """Add an epoch; where it is the best, write its weights."""
         self.history.append(epoch)
         if epoch.better_than(self.best):
             self.best = epoch
-            tensors = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
-            with atomic_path(self._weights(epoch)) as temporary:
-                save_file(tensors, temporary)
+            if rank() == 0:
+                tensors = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
+                with atomic_path(self._weights(epoch)) as temporary:
+                    save_file(tensors, temporary)
 
     def restore_best(self, network: nn.Module) -> None:
         """Load the best epoch's weights."""
@@ -133,11 +151,15 @@ class EpochKeeper(Checkpoint):  # type: ignore[misc]  # Lightning is Any to mypy
             validation=pl_module.scores,
         )
         self.keep(epoch, pl_module.network)
-        trainer.save_checkpoint(self._folder / LAST)
+        trainer.save_checkpoint(self._folder / LAST)  # the first process writes, all wait
+        if rank() == 0:
+            self._remove_others()
+        trainer.should_stop = self.exhausted
+
+    def _remove_others(self) -> None:
         for path in self._folder.glob("epoch-*.safetensors"):
             if self.best is not None and path != self._weights(self.best):
                 path.unlink()
-        trainer.should_stop = self.exhausted
 
     def state_dict(self) -> dict[str, Any]:
         """Called by Lightning: plain values, which can be loaded without running anything."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pixloop.training.distributed import from_first, gather
 from pixloop.training.learner import Learner
 from pixloop.training.loaders import Batch
 from pixloop.training.scores import score
@@ -49,5 +50,6 @@ class Classifier(Learner):
 
     def on_validation_epoch_end(self) -> None:
         logits, targets = zip(*self._validation, strict=True)
-        self.logits, self.targets = torch.cat(logits), torch.cat(targets)
-        self.scores = score(self.logits, self.targets)
+        self.logits = gather(torch.cat(logits), self.validation_pictures)
+        self.targets = gather(torch.cat(targets), self.validation_pictures)
+        self.scores = from_first(lambda: score(self.logits, self.targets))

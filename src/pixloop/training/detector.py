@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pixloop.training.detectors import BACKBONE
+from pixloop.training.distributed import from_first, gather
 from pixloop.training.learner import Learner
 from pixloop.training.loaders import BoxBatch, Target
 from pixloop.training.scores import score_boxes
@@ -27,6 +28,9 @@ class Example(NamedTuple):
 
 class Detector(Learner):
     """A detector, as ``detectors`` describes it, with all that it takes to train it.
+
+    RetinaNet's loss is a mean over pictures, so several processes learn what one would. Faster
+    R-CNN's and SSD's are means over the regions of a batch: each process's counts by its pictures.
 
     Attributes:
         examples: the first pictures of the last validation, and what was found in them.
@@ -67,7 +71,9 @@ class Detector(Learner):
         self.examples += list(examples)[: _KEPT_EXAMPLES - len(self.examples)]
 
     def on_validation_epoch_end(self) -> None:
-        self.scores = score_boxes(self._found, self._truth)
+        found = gather(self._found, self.validation_pictures)
+        truth = gather(self._truth, self.validation_pictures)
+        self.scores = from_first(lambda: score_boxes(found, truth))
 
     def optimizer_options(self) -> dict[str, Any]:
         return {"param_group_fn": self._group_parameters}

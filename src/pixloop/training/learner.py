@@ -2,6 +2,7 @@
 """What training a classifier and training a detector share: optimizer, schedule, loss."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from pixloop.config import TrainingConfig
 from pixloop.errors import TrainingError
 from pixloop.imaging import Preprocessing
+from pixloop.training.distributed import mean, rank, world
 from pixloop.training.optimizers import create_optimizer
 
 _WARM_UP = 0.1
@@ -25,6 +27,8 @@ class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to 
         scores: of the last validation, by name; empty before the first.
         fixed_statistics: names of layers of batch normalisation that go on using the running
             statistics that came with the weights, instead of each batch's own.
+        weight: of a batch's loss among those of several processes, by the batch's number.
+        validation_pictures: how many there are for all processes together.
     """
 
     def __init__(
@@ -33,17 +37,22 @@ class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to 
         """``steps``: how many batches there are in all epochs together."""
         super().__init__()
         self.fixed_statistics: frozenset[str] = frozenset()
+        self.weight: Callable[[int], float] | None = None
+        self.validation_pictures = 0
         self.network = network.to(memory_format=torch.channels_last)
         self._config, self._steps = config, steps
-        mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
-        self.register_buffer("_mean", (mean * 255.0).view(1, 3, 1, 1), persistent=False)
+        centre, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
+        self.register_buffer("_mean", (centre * 255.0).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_scale", (1.0 / (std * 255.0)).view(1, 3, 1, 1), persistent=False)
         self.scores: dict[str, float] = {}
         self._losses: list[Tensor] = []
 
     @property
     def train_loss(self) -> float:
-        """The mean loss of the steps of this epoch so far; NaN before the first."""
+        """The mean loss of the steps of this epoch so far; NaN before the first.
+
+        Of several processes, each knows its own until the epoch is over.
+        """
         return float(torch.stack(self._losses).mean()) if self._losses else math.nan
 
     def normalise(self, pictures: Tensor) -> Tensor:
@@ -53,7 +62,7 @@ class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to 
         return normalised
 
     def note_loss(self, loss: Tensor, batch_idx: int) -> Tensor:
-        """Keep a step's loss for the epoch's mean.
+        """Keep a step's loss for the epoch's mean; what is learned from is returned.
 
         Raises:
             TrainingError: it is no number.
@@ -65,6 +74,8 @@ class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to 
                 f" (training.learning_rate={self._config.learning_rate / 10:g}), or"
                 " training.precision=float32."
             )
+        if world() > 1 and self.weight is not None:
+            loss = loss * self.weight(batch_idx)
         self._losses.append(loss.detach())
         return loss
 
@@ -75,7 +86,12 @@ class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to 
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Dropout and its like follow from the seed and the step, so that a resumed run repeats it.
-        torch.manual_seed(self._config.seed * 1_000_003 + self.global_step)
+        # Other processes learn other pictures, with chances of their own.
+        torch.manual_seed(self._config.seed * 1_000_003 + self.global_step + (rank() << 40))
+
+    def on_train_epoch_end(self) -> None:
+        if world() > 1:
+            self._losses = [torch.tensor(mean(self.train_loss))]
 
     def optimizer_options(self) -> dict[str, Any]:
         """What ``timm.optim.create_optimizer_v2`` is told besides the optimizer and its rate."""

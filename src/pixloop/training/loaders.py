@@ -19,6 +19,7 @@ from pixloop.bundle import Task
 from pixloop.data.augment import Augmenter, BoxAugmenter
 from pixloop.data.dataset import Split
 from pixloop.imaging import Preprocessing, RgbArray, decode_image, fit_boxes, resize_image
+from pixloop.training.distributed import share
 
 #: A row and the seed of its augmentation; without a seed the picture stays as it is.
 Item = tuple[int, int | None]
@@ -37,10 +38,16 @@ class EpochBatches(Sampler[list[Item]]):
     All of it follows from (seed, epoch, row), so that an epoch can be repeated exactly. Batches
     differ by at most one picture in size: no picture is dropped, and no tiny last batch upsets
     batch normalisation.
+
+    Of several processes, each gets its slice of every batch. Where a batch has fewer pictures than
+    there are processes, some get one that is another's too, and which does not count.
     """
 
-    def __init__(self, pictures: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, pictures: int, batch_size: int, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
         self._pictures, self._seed = pictures, seed
+        self._rank, self._world = rank, world
         self._batches = -(-pictures // batch_size)
         self._epoch = 0
 
@@ -56,7 +63,14 @@ class EpochBatches(Sampler[list[Item]]):
         order = random.permutation(self._pictures)
         seeds = random.integers(2**32, size=self._pictures)
         for rows in np.array_split(order, self._batches):
-            yield [(int(row), int(seeds[row])) for row in rows]
+            mine = np.array_split(rows, self._world)[self._rank]
+            yield [(int(row), int(seeds[row])) for row in (mine if len(mine) else rows[:1])]
+
+    def weight(self, batch: int) -> float:
+        """What a slice's mean loss counts, so that the processes' mean is that of the batch."""
+        size = self._pictures // self._batches + (batch < self._pictures % self._batches)
+        mine = size // self._world + (self._rank < size % self._world)
+        return mine * self._world / size
 
 
 class Pictures(TorchDataset[Batch]):
@@ -112,11 +126,13 @@ def training_loader(
     batch_size: int,
     seed: int,
     workers: int,
+    rank: int = 0,
+    world: int = 1,
 ) -> "DataLoader[Any]":
-    """Augmented pictures, in a new order each epoch."""
+    """Augmented pictures, in a new order each epoch; of each batch the slice of a process."""
     return DataLoader(
         _PICTURES[task](split, preprocessing, augmentations),
-        sampler=EpochBatches(len(split), batch_size, seed),
+        sampler=EpochBatches(len(split), batch_size, seed, rank, world),
         batch_size=None,  # the sampler's items are whole batches
         num_workers=workers,
         persistent_workers=workers > 0,
@@ -132,10 +148,15 @@ def plain_loader(
     batch_size: int,
     workers: int,
     limit: int,
+    rank: int = 0,
+    world: int = 1,
 ) -> "DataLoader[Any]":
-    """Pictures as serving sees them, in order; at most ``limit``, evenly spread."""
-    step = -(-len(split) // limit)
-    rows = range(0, len(split), step)
+    """Pictures as serving sees them, in order; at most ``limit``, evenly spread.
+
+    Of several processes, each gets its ``share`` in batches of its size.
+    """
+    rows = share(plain_rows(split, limit), rank, world)
+    batch_size = -(-batch_size // world)
     batches: list[list[Item]] = [
         [(row, None) for row in rows[start : start + batch_size]]
         for start in range(0, len(rows), batch_size)
@@ -149,15 +170,20 @@ def plain_loader(
     )
 
 
-def suitable_workers(on_gpu: bool) -> int:
-    """How many processes should load pictures on this machine.
+def plain_rows(split: Split, limit: int) -> range:
+    """The rows that ``plain_loader`` reads."""
+    return range(0, len(split), -(-len(split) // limit))
+
+
+def suitable_workers(on_gpu: bool, local_world: int = 1) -> int:
+    """How many processes should load pictures for each of the ``local_world`` that train here.
 
     A picture takes 0.6 (8×8 PNG) to 1.4 ms (150×150 JPEG) of one core to read, decode and augment,
     a training step of a small network on the CPU 10 to 20 ms of all cores: there, processes would
     only take cores from the network.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(8, cores or 1) if on_gpu else 0
+    return min(8, max(1, (cores or 1) // local_world)) if on_gpu else 0
 
 
 _PICTURES: Mapping[Task, Callable[[Split, Preprocessing, Sequence[str]], TorchDataset[Any]]] = {

@@ -7,20 +7,30 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from timm.layers import convert_sync_batchnorm
 from torch.utils.data import DataLoader
 
 from pixloop.config import Config
-from pixloop.data.dataset import Dataset, Split
+from pixloop.data.dataset import Dataset, SplitName
 from pixloop.progress import Advance, progress
 from pixloop.training.built_model import BuiltModel
 from pixloop.training.checkpoints import AtomicCheckpoints, Epoch, EpochKeeper
 from pixloop.training.classifier import Classifier
 from pixloop.training.detector import Detector
 from pixloop.training.display import ProgressReport, TensorBoard
+from pixloop.training.distributed import from_first, local_world, rank, world
 from pixloop.training.head import fit_head
 from pixloop.training.learner import Learner
-from pixloop.training.loaders import plain_loader, suitable_workers, training_loader
+from pixloop.training.loaders import (
+    EpochBatches,
+    plain_loader,
+    plain_rows,
+    suitable_workers,
+    training_loader,
+)
 from pixloop.training.precision import choose_precision
 
 #: A linear layer gains nothing from more, and their features fit in memory.
@@ -47,7 +57,7 @@ class TrainingRun:
         self._config, self._data, self._built = config, data, built
         self._workers = settings.workers
         if self._workers is None:
-            self._workers = suitable_workers(on_gpu=torch.cuda.is_available())
+            self._workers = suitable_workers(torch.cuda.is_available(), local_world())
         self._training = training_loader(
             data.split("train"),
             built.preprocessing,
@@ -56,19 +66,24 @@ class TrainingRun:
             batch_size=settings.batch_size,
             seed=settings.seed,
             workers=self._workers,
+            rank=rank(),
+            world=world(),
         )
-        self._validation = self._open_validation()
+        self._validates = self._has_validation()
         self.precision = choose_precision(settings.precision, config.task)
         self.keeper = EpochKeeper(checkpoints, fingerprint, settings.patience)
         self._trainer = pl.Trainer(
             accelerator="auto",
-            devices=1,
+            devices=local_world(),
+            num_nodes=world() // local_world(),
+            strategy=DDPStrategy() if world() > 1 else "auto",
+            use_distributed_sampler=False,  # the loaders know whose pictures are whose
             precision="bf16-mixed" if self.precision == "bfloat16" else "32-true",
             max_epochs=settings.epochs,
             gradient_clip_val=_LARGEST_GRADIENT if config.task == "detection" else None,
             num_sanity_val_steps=0,
             log_every_n_steps=min(_LOG_EVERY_STEPS, len(self._training)),
-            callbacks=[ProgressReport(), TensorBoard(data.info.classes), self.keeper],
+            callbacks=[*self._displays(), self.keeper],
             logger=TensorBoardLogger(logs, name="", version="", log_graph=False),
             plugins=[AtomicCheckpoints()],
             enable_progress_bar=False,
@@ -78,15 +93,23 @@ class TrainingRun:
 
     def fit(self) -> None:
         """Fit the head where that is asked for, then the whole network."""
+        if world() > 1 and torch.cuda.is_available():
+            # A slice is too small for statistics of its own. torch has this for GPUs only: on CPUs
+            # each process normalises by its own slice, and the first one's statistics are kept.
+            convert_sync_batchnorm(self._built.network)
         learner = self._learner()
         last = self.keeper.resume_from()
         if last is not None:
             _log.info("Training goes on after epoch %d.", self.keeper.history[-1].epoch)
         elif self._head_first and isinstance(learner, Classifier):
-            self._fit_head(learner)
+            # The others get the head when the trainer makes all networks equal.
+            scores = from_first(lambda: self._fit_head(learner))
+            if scores is not None:
+                self.keeper.keep(Epoch(epoch=0, validation=scores), learner.network)
         if not self.keeper.exhausted:
+            validation = self._plain("validation", rank(), world()) if self._validates else None
             self._trainer.fit(
-                learner, self._training, self._validation, ckpt_path=last, weights_only=True
+                learner, self._training, validation, ckpt_path=last, weights_only=True
             )
 
     @property
@@ -108,12 +131,18 @@ class TrainingRun:
         # are too small for statistics of their own.
         if self._head_first:
             learner.fixed_statistics = built.fixed_statistics
+        batches = self._training.sampler
+        assert isinstance(batches, EpochBatches)  # noqa: S101  (``training_loader`` takes these)
+        learner.weight = batches.weight
+        if self._validates:
+            rows = plain_rows(self._data.split("validation"), _MOST_PICTURES)
+            learner.validation_pictures = len(rows)
         return learner
 
-    def _fit_head(self, classifier: Classifier) -> None:
+    def _fit_head(self, classifier: Classifier) -> dict[str, float] | None:
         classifier.to(self._trainer.strategy.root_device)
-        pictures = self._plain(self._data.split("train"))
-        validation = self._validation
+        pictures = self._plain("train")
+        validation = self._plain("validation") if self._validates else None
         with progress("fitting the head", len(pictures) + len(validation or ())) as advance:
             scores = fit_head(
                 classifier,
@@ -124,26 +153,30 @@ class TrainingRun:
                 advance(0, f"F1 {scores['f1_macro']:.3f}")
         if scores is None:
             _log.warning("%s has no linear head to fit first.", self._config.model.name)
-        else:
-            self.keeper.keep(Epoch(epoch=0, validation=scores), classifier.network)
+        return scores
 
-    def _open_validation(self) -> "DataLoader[Any] | None":
+    def _has_validation(self) -> bool:
         counts = self._data.info.counts.get("validation", {})
-        if not any(counts.values()):
-            what = "boxes" if self._config.task == "detection" else "pictures"
-            _log.warning(f"There are no validation {what}: the last epoch's weights are kept.")
-            return None
-        return self._plain(self._data.split("validation"))
+        if any(counts.values()):
+            return True
+        what = "boxes" if self._config.task == "detection" else "pictures"
+        _log.warning(f"There are no validation {what}: the last epoch's weights are kept.")
+        return False
 
-    def _plain(self, split: Split) -> "DataLoader[Any]":
+    def _plain(self, split: SplitName, rank: int = 0, world: int = 1) -> "DataLoader[Any]":
         return plain_loader(
-            split,
+            self._data.split(split),
             self._built.preprocessing,
             self._config.task,
             batch_size=self._config.training.batch_size,
             workers=self._workers or 0,
             limit=_MOST_PICTURES,
+            rank=rank,
+            world=world,
         )
+
+    def _displays(self) -> list[Callback]:
+        return [ProgressReport(), TensorBoard(self._data.info.classes)] if rank() == 0 else []
 
 
 def _counted(batches: Iterable[Any], advance: Advance) -> Iterator[Any]:

@@ -55,7 +55,8 @@ def score_boxes(
         found: what is found in each picture: boxes float32 (M, 4) xyxy, scores (M,), labels (M,).
         truth: what is in each picture: boxes, labels, and iscrowd (M,).
     """
-    metric = MeanAveragePrecision(backend="faster_coco_eval")
+    # It would wait for the other processes of a training, which do not come.
+    metric = MeanAveragePrecision(backend="faster_coco_eval", sync_on_compute=False)
     metric.update(list(found), list(truth))
     values = metric.compute()
     # It is -1 where there is nothing to find.

@@ -24,6 +24,7 @@ from pixloop.errors import TrainingError
 from pixloop.files import sha256_file, write_text
 from pixloop.training.built_model import BuiltModel
 from pixloop.training.checkpoints import Epoch, EpochKeeper
+from pixloop.training.distributed import connected, rank
 from pixloop.training.models import TrainedModel, build_model, save_model
 from pixloop.training.names import check_names
 from pixloop.training.precision import Precision
@@ -69,6 +70,9 @@ def train(
     Where ``checkpoints`` holds an interrupted run of the same configuration, data and weights, it
     goes on from its last finished epoch and ends as it would have without the interruption.
 
+    Under a launcher (see ``distributed``) every process calls this; ``training.batch_size`` is that
+    of all together, and only the first process needs its ``checkpoints``, and writes anything.
+
     Args:
         config: its ``task``, ``model`` and ``training`` are used.
         dataset: a folder that ``prepare`` wrote.
@@ -89,12 +93,15 @@ def train(
     torch.manual_seed(config.training.seed)
     built = build_model(config.model, len(data.info.classes), weights, config.task)
     _log.info("%s starts from: %s", config.model.name, built.weights_origin)
-    with _explained(config), _quiet():
+    with _explained(config), _quiet(), connected():
         run = TrainingRun(
             config, data, built, checkpoints, logs, _fingerprint(config, data, weights)
         )
         run.fit()
     keeper = run.keeper
+    summary = _summarise(keeper, built, run, time.monotonic() - started)
+    if rank() > 0:
+        return summary
     keeper.restore_best(built.network)
     model = TrainedModel(
         built.network.eval(),
@@ -105,7 +112,6 @@ def train(
         config.task,
     )
     save_model(output, model)
-    summary = _summarise(keeper, built, run, time.monotonic() - started)
     write_text(output / SUMMARY, summary.model_dump_json(indent=2) + "\n")
     return summary
 
