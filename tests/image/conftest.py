@@ -41,23 +41,27 @@ class Buildah:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         # Layers on their way to the store lie in TMPDIR.
-        self._environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
+        self.environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
         (folder / "tmp").mkdir()
-        self._command = ["buildah", "--root", f"{folder}/store", "--runroot", f"{folder}/run"]
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line for buildah's arguments."""
+        store = ("--root", f"{self.folder}/store", "--runroot", f"{self.folder}/run")
+        return ["buildah", *store, *arguments]
 
     def call(self, *arguments: str) -> str:
         """Run buildah to its end; what it prints, without the line's end."""
         ended = subprocess.run(
-            [*self._command, *arguments], env=self._environment, capture_output=True, text=True
+            self.command(*arguments), env=self.environment, capture_output=True, text=True
         )
         assert ended.returncode == 0, f"buildah {arguments}: {ended.stdout}\n{ended.stderr}"
         return ended.stdout.strip()
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start buildah; who starts it ends it."""
+    def start(self, command: list[str]) -> subprocess.Popen[str]:
+        """Start a command of ``command``; who starts it ends it."""
         return subprocess.Popen(
-            [*self._command, *arguments],
-            env=self._environment,
+            command,
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,6 +1,7 @@
 """The image trains, processes and serves as SageMaker would have it do."""
 
 import json
+import shlex
 import shutil
 import signal
 import socket
@@ -12,19 +13,25 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import boto3
 import httpx
 import psutil
 import pytest
+from moto.server import ThreadedMotoServer
 from PIL import Image
 from tests.conftest import write_colours
 from tests.image.conftest import Buildah
 
-from pixloop.files import unpack, write_json
+from pixloop.aws.asking import ask_function
+from pixloop.aws.rehearsal.sandbox import Sandbox
+from pixloop.files import pack, unpack, write_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(1200)]
 
 #: Of the user that the Dockerfile makes.
 SERVING_UID = 10001
+#: As Lambda's, a number without a name in the image.
+LAMBDA_USER = "993:990"
 SETTINGS = {
     "task": "classification",
     "model.name": "test_resnet",
@@ -38,20 +45,26 @@ SETTINGS = {
 }
 
 
-def run(
+def run_command(
     buildah: Buildah,
     container: str,
     ml: Path,
     *command: str,
     user: str = "root",
     **environment: str,
-) -> subprocess.Popen[str]:
-    """Start a command of the image, as SageMaker does: with /opt/ml mounted."""
+) -> list[str]:
+    """How a command of the image is run, as SageMaker does: with /opt/ml mounted."""
     told = [f"--env={key}={value}" for key, value in environment.items()]
-    return buildah.start(
+    return buildah.command(
         *("run", "--isolation=chroot", f"--user={user}", f"--volume={ml}:/opt/ml", *told),
         *(container, "--", "python", "-m", "pixloop.entrypoint", *command),
     )
+
+
+def run(
+    buildah: Buildah, container: str, ml: Path, *command: str, **environment: str
+) -> subprocess.Popen[str]:
+    return buildah.start(run_command(buildah, container, ml, *command, **environment))
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -62,7 +75,7 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 @contextmanager
 def serving(
-    buildah: Buildah, container: str, ml: Path, user: str = "root"
+    buildah: Buildah, container: str, ml: Path
 ) -> Iterator[tuple[str, psutil.Process, float]]:
     """The address of a server in the image, its process, and the seconds until it answered."""
     with socket.socket() as free:
@@ -74,7 +87,6 @@ def serving(
         container,
         ml,
         "serve",
-        user=user,
         SAGEMAKER_BIND_TO_PORT=str(port),
         PIXLOOP_MODEL_NAME="colours:1",
     )
@@ -182,22 +194,70 @@ def test_serves_what_it_trained_and_not_as_root(
         assert {uids.real, uids.effective, uids.saved} == {SERVING_UID}
         assert 0 not in (gids.real, gids.effective, gids.saved)
         assert "libtorch" not in Path(f"/proc/{server.pid}/maps").read_text()
+        spent = server.cpu_times()
+        figures["serve: processor time"] = (
+            f"{spent.user + spent.system:.2f} s, two answers included"
+        )
         figures["serve: memory"] = f"{server.memory_info().rss / 2**20:.0f} MiB"
     figures["serve: until /ping answers"] = f"{seconds:.2f} s (with buildah's own start)"
 
 
-def test_serves_as_lambdas_user_who_can_write_in_tmp_alone(
-    buildah: Buildah, container: str, model: Path
+class InvokeIn:
+    """boto3's client of ``lambda``, as far as it is asked here, for one sandbox."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    def invoke(self, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803 - boto3's
+        outcome = self._sandbox.invoke(Payload, FunctionName, timeout_s=120)
+        failed = {"FunctionError": "Unhandled"} if outcome.failed else {}
+        return {"Payload": BytesIO(outcome.payload), **failed}
+
+
+def test_answers_as_a_lambda_function_that_can_write_in_tmp_alone(
+    buildah: Buildah, container: str, model: Path, tmp_path: Path
 ) -> None:
     """Lambda runs the image as a user of its own. A user without rights is as near as we come."""
-    with serving(buildah, container, model, user="993:990") as (url, server, _):
-        assert httpx.get(f"{url}/ping").json()["model"] == "colours:1"
-        assert server.uids().real == 993
-    modules = "awslambdaric, mangum, boto3, pixloop.serving.app"
-    nothing_else = "import os; assert not os.access('/opt/pixloop', os.W_OK)"
+    moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_LAMBDA_FUNCTION_NAME": "server",
+        "AWS_LAMBDA_FUNCTION_VERSION": "1",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3072",
+        "PIXLOOP_MODEL_URL": "s3://models/model.tar.gz",
+        "PIXLOOP_MODEL_NAME": "colours:1",
+    }
+    pack(model / "model", tmp_path / "model.tar.gz")
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    s3.create_bucket(Bucket="models")
+    s3.upload_file(str(tmp_path / "model.tar.gz"), "models", "model.tar.gz")
+    # The sandbox tells its address to buildah, in the environment; buildah must pass it on.
+    environment["AWS_LAMBDA_RUNTIME_API"] = "ADDRESS"
+    command = run_command(buildah, container, tmp_path, "lambda", user=LAMBDA_USER, **environment)
+    line = shlex.join(command).replace("=ADDRESS", '="$AWS_LAMBDA_RUNTIME_API"')
+    sandbox = Sandbox(["sh", "-c", f"exec {line}"], buildah.environment, tmp_path, tmp_path / "log")
+    try:
+        answer = ask_function(InvokeIn(sandbox), "server", make_picture((210, 60, 40)), "image/png")
+    finally:
+        sandbox.close()
+        moto.stop()
+    assert answer["model"] == "colours:1"
+    assert answer["predictions"][0]["label"] == "red"
     buildah.call(
-        *("run", "--isolation=chroot", "--user=993:990", container, "--"),
-        *("python", "-c", f"import {modules}; {nothing_else}"),
+        *("run", "--isolation=chroot", f"--user={LAMBDA_USER}", container, "--"),
+        *("python", "-c", "import os; assert not os.access('/opt/pixloop', os.W_OK)"),
     )
 
 
@@ -213,10 +273,11 @@ def test_what_is_no_command_says_what_there_is(
 def test_runs_where_a_pipeline_names_its_own_entrypoint(
     buildah: Buildah, container: str, tmp_path: Path
 ) -> None:
-    process = buildah.start(
+    command = buildah.command(
         *("run", "--isolation=chroot", f"--volume={tmp_path}:/opt/ml", container, "--"),
         *("python", "-m", "pixloop.pipeline.steps", "step", "bake"),
     )
+    process = buildah.start(command)
     process.communicate()
     assert "prepare, export, evaluate" in (tmp_path / "output" / "failure").read_text()
 

@@ -67,7 +67,7 @@ def gather_context(package: Path = Path(pixloop.__file__).parent) -> Iterator[Pa
         AwsError: there is neither a checkout nor what the wheel should have brought.
     """
     checkout, brought = package.parents[1], package / _BROUGHT
-    if (checkout / "Dockerfile").is_file():
+    if package.parent == checkout / "src" and (checkout / "Dockerfile").is_file():
         yield checkout
         return
     if not (brought / "Dockerfile").is_file():
