@@ -15,10 +15,9 @@ from typing import Any
 import boto3
 import httpx
 from botocore.config import Config
-from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 from moto.server import ThreadedMotoServer
 
-from pixloop.aws.rehearsal import alarms, sagemaker
+from pixloop.aws.rehearsal import alarms, repairs, sagemaker
 from pixloop.aws.rehearsal.endpoints import Endpoints
 from pixloop.aws.rehearsal.events import Events
 from pixloop.aws.rehearsal.front import Front
@@ -87,7 +86,8 @@ class Cloud:
 
     def _open(self, stack: ExitStack) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        _quiet("werkzeug", stack)
+        for name in ("werkzeug", "moto"):
+            _quiet(name, stack)
         patches = Patches()
         stack.callback(patches.undo)
         server = ThreadedMotoServer(_HERE, 0, verbose=False)
@@ -110,7 +110,7 @@ class Cloud:
         stack.callback(self._clients.clear)
 
         self._simulate_state_machines(address, stack)
-        _count_as_tls(patches)
+        repairs.install(patches)
         self.events.install(patches)
         alarms.install(patches, self.events, self.events.notify)
         sagemaker.install(patches, self.endpoints, self.pipelines, self.events)
@@ -165,25 +165,10 @@ def _set_environment(environment: dict[str, str], stack: ExitStack) -> None:
     os.environ.update(environment)
 
 
-def _count_as_tls(patches: Patches) -> None:
-    """Requests that never leave this machine are as safe as those over TLS.
-
-    moto knows no ``aws:SecureTransport``: what denies all without TLS would deny all.
-    """
-    original = IAMPolicyStatement.is_action_permitted
-
-    def is_action_permitted(self: Any, *arguments: Any, **named: Any) -> Any:
-        if self._statement.get("Condition") == {"Bool": {"aws:SecureTransport": "false"}}:
-            return PermissionResult.NEUTRAL
-        return original(self, *arguments, **named)
-
-    patches.replace(IAMPolicyStatement, "is_action_permitted", is_action_permitted)
-
-
 def _quiet(name: str, stack: ExitStack) -> None:
     logger = logging.getLogger(name)
     stack.callback(logger.setLevel, logger.level)
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
 
 
 def _post(address: str, content: Any = None) -> None:

@@ -11,6 +11,7 @@ import httpx
 
 from pixloop.errors import ServingError
 from pixloop.files import unpack
+from pixloop.pipeline.container import die_with_parent
 
 #: How long a server may take until it answers /ping. SageMaker allows minutes for it.
 _START_S = 60.0
@@ -19,7 +20,7 @@ _LOOK_EVERY_S = 0.05
 
 
 class ModelServer:
-    """``python -m pixloop.serving`` on an unpacked ``model.tar.gz``."""
+    """``python -m pixloop.serving`` on an unpacked ``model.tar.gz``; it dies with this process."""
 
     def __init__(self, archive: Path, folder: Path, environment: Mapping[str, str]) -> None:
         """Start it, and wait until it answers.
@@ -39,11 +40,11 @@ class ModelServer:
         except Exception as e:  # tarfile, zlib and the file system each have their own
             raise ServingError(f"the model's archive cannot be unpacked: {e}") from e
         name = environment.get("PIXLOOP_MODEL_NAME")
-        command = [sys.executable, "-m", "pixloop.serving", str(folder / "model"), "--port", "0"]
+        command = [sys.executable, "-m", __name__, str(folder / "model"), "--port", "0"]
         with self._log.open("w") as output:
             self._process = subprocess.Popen(
                 [*command, *(["--name", name] if name else [])],
-                env={**os.environ, **environment},
+                env={**os.environ, **environment, "PIXLOOP_PARENT": str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -80,3 +81,10 @@ class ModelServer:
                 raise ServingError(f"it ended with exit code {self._process.returncode}: {text}")
             time.sleep(_LOOK_EVERY_S)
         raise ServingError(f"it said nothing for {_START_S:.0f} s")
+
+
+if __name__ == "__main__":
+    from pixloop.serving.__main__ import main
+
+    die_with_parent()
+    sys.exit(main())

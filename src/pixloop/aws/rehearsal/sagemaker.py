@@ -20,6 +20,8 @@ def install(patches: Patches, endpoints: Endpoints, pipelines: Pipelines, events
     """Put our answers in the place of moto's."""
     for name, answer in {**_endpoint_calls(endpoints), **_pipeline_calls(pipelines)}.items():
         patches.replace(SageMakerResponse, name, answer)
+    for name, answer in _REGISTRY_CALLS.items():
+        patches.replace(SageMakerResponse, name, answer)
     _check_definitions(patches, pipelines)
     _announce_versions(patches, events)
 
@@ -90,6 +92,29 @@ def _pipeline_calls(pipelines: Pipelines) -> dict[str, _Answer]:
         "list_pipeline_executions": list_pipeline_executions,
         "list_pipeline_execution_steps": list_pipeline_execution_steps,
     }
+
+
+def _delete_model_package(self: Any) -> Any:
+    backend = self.sagemaker_backend
+    arn = backend.describe_model_package(self._get_param("ModelPackageName")).arn
+    del backend.model_packages[arn]
+    return EmptyResult()
+
+
+def _delete_model_package_group(self: Any) -> Any:
+    backend, name = self.sagemaker_backend, self._get_param("ModelPackageGroupName")
+    backend.describe_model_package_group(name)
+    packages = backend.model_packages.values()
+    if any(package.model_package_group_name == name for package in packages):
+        raise ValidationError(message=f"Model Package Group {name} still has model packages.")
+    del backend.model_package_groups[name]
+    return EmptyResult()
+
+
+_REGISTRY_CALLS: dict[str, _Answer] = {
+    "delete_model_package": _delete_model_package,
+    "delete_model_package_group": _delete_model_package_group,
+}
 
 
 def _check_definitions(patches: Patches, pipelines: Pipelines) -> None:
