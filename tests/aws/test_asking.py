@@ -12,6 +12,7 @@ from botocore.response import StreamingBody
 from botocore.stub import ANY, Stubber
 
 from pixloop.aws.asking import (
+    LIVE,
     MAX_FUNCTION_PICTURE_BYTES,
     MAX_PAYLOAD_BYTES,
     NotAnswered,
@@ -20,7 +21,6 @@ from pixloop.aws.asking import (
     ask_function,
     ask_served,
 )
-from pixloop.aws.function_deployment import ALIAS
 from pixloop.aws.session import Session
 
 ANSWER = {"model": "colours:1", "predictions": [{"label": "red"}]}
@@ -167,6 +167,6 @@ def test_who_is_asked_is_said_by_the_environment(
     monkeypatch.setenv("ENDPOINT_NAME", "")
     monkeypatch.setenv("FUNCTION_NAME", "colours")
     response = {"statusCode": 200, "body": json.dumps(ANSWER)}
-    expected = {"FunctionName": "colours", "Payload": ANY, "Qualifier": ALIAS}
+    expected = {"FunctionName": "colours", "Payload": ANY, "Qualifier": LIVE}
     function.add_response("invoke", {"Payload": stream(response)}, expected)
     assert ask_served(clients.__getitem__, b"picture") == ANSWER

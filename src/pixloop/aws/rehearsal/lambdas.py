@@ -60,7 +60,8 @@ class Lambdas:
     Attributes:
         cold_starts: for each function, the milliseconds from the start of a process until it
             asked for its first event; Lambda calls it init duration.
-        first_answers: for each function, the milliseconds that the first event of a process took.
+        first_answers: for each function, the milliseconds until its first event was
+            answered, counted from the process's start.
     """
 
     def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
@@ -136,7 +137,7 @@ class Lambdas:
         sandbox, new = self._take(function)
         seen = sandbox.log.stat().st_size if not new else 0
         started = time.monotonic()
-        outcome = sandbox.invoke(event, function.function_arn, function.timeout)
+        outcome = sandbox.invoke(event, function.function_arn, float(function.timeout))
         spent_ms = (time.monotonic() - started) * 1000
         if new and sandbox.start_ms is not None:
             self.cold_starts[function.function_name].append(sandbox.start_ms)
@@ -164,6 +165,8 @@ class Lambdas:
     def _try(self, function: Any, event: bytes) -> None:
         try:
             for delay_s in (*RETRY_DELAYS_S, None):
+                if self._closed.is_set():
+                    return
                 outcome, _ = self.run(function, event)
                 if not outcome.failed:
                     return
@@ -266,7 +269,7 @@ def _lambda_variables(function: Any, stream: str) -> dict[str, str]:
         "_HANDLER": str(function.handler),
         "AWS_REGION": function.region,
         "AWS_DEFAULT_REGION": function.region,
-        "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.run_time}",
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.run_time or 'Image'}",
         "AWS_LAMBDA_FUNCTION_NAME": function.function_name,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_size),
         "AWS_LAMBDA_FUNCTION_VERSION": str(function.version),
