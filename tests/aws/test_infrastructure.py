@@ -132,6 +132,8 @@ def test_a_project_is_deployed_changed_destroyed_and_deployed_again(
     )["Environment"]["Variables"]
     assert Target.from_json(told_function["TARGET"]).capture_percent == 7
     assert stack_parameters(session, NAMES.serving_stack)["AlarmEmail"] == "a@example.org"
+    # A stack that no longer made its bucket would let go of it.
+    assert stack_parameters(session, NAMES.learning_stack)["MakeBucket"] == "yes"
 
     # Destroyed: the data stay, and are found again.
     s3.put_object(Bucket=bucket, Key="raw/cat/1.jpg", Body=b"1")
@@ -194,6 +196,32 @@ def test_destroying_removes_what_deployment_made(aws: Session) -> None:
     assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
     assert sagemaker.list_models()["Models"] == []
     assert any(e.resource == f"endpoint {NAMES.endpoint}" for e in told)
+
+
+@pytest.mark.integration
+def test_a_bucket_of_the_users_is_used_and_what_it_lacks_is_told(session: Session) -> None:
+    s3 = session.client("s3")
+    for bucket in ("mine", "my-pictures"):
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    own = config("aws.bucket=mine", "aws.pictures_bucket=my-pictures")
+    first: list[StackEvent] = []
+    second: list[StackEvent] = []
+
+    outputs = deploy_stacks(session, own, on_event=first.append)
+    queue = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{NAMES.queue('pictures')}"
+    s3.put_bucket_notification_configuration(
+        Bucket="my-pictures",
+        NotificationConfiguration={
+            "QueueConfigurations": [{"QueueArn": queue, "Events": ["s3:ObjectCreated:*"]}]
+        },
+    )
+    deploy_stacks(session, own, on_event=second.append)
+    destroy_stacks(session, own, on_event=ignore)
+
+    assert (outputs["BucketName"], outputs["PicturesBucketName"]) == ("mine", "my-pictures")
+    assert _lacking(first) == ["bucket mine", "bucket my-pictures"]
+    assert _lacking(second) == ["bucket mine"]  # moto does not say that EventBridge is on
+    assert {"mine", "my-pictures"} < {b["Name"] for b in s3.list_buckets()["Buckets"]}
 
 
 @pytest.mark.integration
@@ -353,8 +381,8 @@ def test_a_failure_names_the_first_resource_and_its_reason(
     absent = {"service_error_code": "ValidationError", "service_message": "stack does not exist"}
     begun = _event("1", "stack", "CREATE_IN_PROGRESS", "User Initiated")
     failures = [
-        _event("4", "Pictures", "CREATE_FAILED", "Resource creation cancelled"),
-        _event("3", "Bucket", "CREATE_FAILED", "the name is taken"),
+        _event("4", "Bucket", "CREATE_FAILED", "the name is taken"),
+        _event("3", "Pictures", "CREATE_FAILED", "Resource creation cancelled"),
         _event("2", "Bucket", "CREATE_IN_PROGRESS", ""),
         begun,
     ]
@@ -376,13 +404,17 @@ def test_a_failure_names_the_first_resource_and_its_reason(
     assert [f"{e.resource} {e.status}" for e in told] == [
         "stack CREATE_IN_PROGRESS",
         "Bucket CREATE_IN_PROGRESS",
-        "Bucket CREATE_FAILED",
         "Pictures CREATE_FAILED",
+        "Bucket CREATE_FAILED",
         "stack ROLLBACK_COMPLETE",
     ]
 
 
 _LEARNING_OUTPUTS = ("BucketName", "LogBucketName", "KeyArn")
+
+
+def _lacking(told: list[StackEvent]) -> list[str]:
+    return [event.resource for event in told if event.status == "SET_IT_UP_YOURSELF"]
 
 
 class _StubbedSession:

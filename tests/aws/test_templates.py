@@ -204,7 +204,8 @@ def test_a_function_may_do_what_its_code_does(module: str, to: str) -> None:
 def test_a_commit_may_deploy_and_run_but_not_change_rights() -> None:
     template = Template("learning", **EVERYTHING["learning"])
     modules = (
-        "champion", "cloudformation", "code_bucket", "executions", "image", "job_progress",
+        "champion", "cloudformation", "code_bucket", "executions", "image", "infrastructure",
+        "job_progress",
         "pipeline_inputs", "resources", "stack_parameters", "storage", "uploads",
     )  # fmt: skip
     texts = [Path(pixloop.aws.__file__).with_name(f"{name}.py").read_text() for name in modules]
@@ -421,6 +422,7 @@ _RENAMED = {
     "s3:HeadObject": ["s3:GetObject"],
     "s3:CopyObject": ["s3:GetObject", "s3:PutObject"],
     "lambda:Invoke": ["lambda:InvokeFunction"],
+    "s3:GetBucketNotificationConfiguration": ["s3:GetBucketNotification"],
     "s3:HeadBucket": ["s3:ListBucket"],
     "s3:ListObjectsV2": ["s3:ListBucket"],
     "s3:DeleteObjects": ["s3:DeleteObject"],

@@ -3,13 +3,13 @@
 import json
 from typing import Any
 
-from pixloop.aws.cloudformation import OnEvent, deploy_stack, stack_parameters
+from pixloop.aws.cloudformation import OnEvent, StackEvent, deploy_stack, stack_parameters
 from pixloop.aws.code_bucket import CodeBucket, partition
-from pixloop.aws.names import CHAMPION, LEARNING_FUNCTIONS, RAW, SERVING_FUNCTIONS
+from pixloop.aws.names import CHAMPION, INCOMING, LEARNING_FUNCTIONS, RAW, SERVING_FUNCTIONS
 from pixloop.aws.network import network_parameters
 from pixloop.aws.packages import build_package
 from pixloop.aws.pipeline_inputs import place_champion, stays_on_s3
-from pixloop.aws.session import Session
+from pixloop.aws.session import Session, translated
 from pixloop.aws.stack_parameters import (
     Options,
     Place,
@@ -84,6 +84,7 @@ def deploy_stacks(
         serving_parameters(session, place, keys, options, before, learning),
         on_event,
     )
+    _check_own_buckets(session, place, on_event)
     return {**learning, **serving}
 
 
@@ -115,3 +116,24 @@ def _upload_functions(code: CodeBucket, project: str, modules: tuple[str, ...]) 
 def _upload_template(code: CodeBucket, project: str, name: str) -> str:
     """The address of a template, which is too large to be sent with a request."""
     return code.url(code.put(f"{project}/{name}", read_text(f"{name}.yaml").encode(), ".yaml"))
+
+
+def _check_own_buckets(session: Session, place: Place, on_event: OnEvent) -> None:
+    """Tell what a bucket that the user has chosen lacks: the stacks change only what they made."""
+    aws, queue = place.config.aws, place.names.queue("pictures")
+    if aws.bucket and "EventBridgeConfiguration" not in _notifications(session, aws.bucket):
+        _tell_missing(aws.bucket, "EventBridge is not on; no upload starts a run", on_event)
+    if aws.pictures_bucket:
+        told = _notifications(session, aws.pictures_bucket).get("QueueConfigurations", [])
+        if not any(each["QueueArn"].endswith(f":{queue}") for each in told):
+            why = f"uploads below {INCOMING}/ are not sent to the queue {queue}"
+            _tell_missing(aws.pictures_bucket, why, on_event)
+
+
+def _notifications(session: Session, bucket: str) -> dict[str, Any]:
+    with translated(f"the bucket {bucket}"):
+        return dict(session.client("s3").get_bucket_notification_configuration(Bucket=bucket))
+
+
+def _tell_missing(bucket: str, why: str, on_event: OnEvent) -> None:
+    on_event(StackEvent("", f"bucket {bucket}", "AWS::S3::Bucket", "SET_IT_UP_YOURSELF", why))
