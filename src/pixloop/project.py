@@ -10,12 +10,10 @@ The command line calls only this module. ``torch`` and MLflow are imported by th
 registry, when they are needed: opening a project takes milliseconds.
 """
 
-import re
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pixloop.bundle import Bundle
 from pixloop.config import FILE_NAME, Config
@@ -25,6 +23,7 @@ from pixloop.errors import ConfigError, GateRefused, PipelineError
 from pixloop.files import write_text
 from pixloop.picture_predictions import (
     PicturePrediction,
+    predict_with,
     predict_with_bundle,
     predict_with_server,
 )
@@ -34,13 +33,17 @@ from pixloop.pipeline.early_check import check_early
 from pixloop.pipeline.local import run_local
 from pixloop.pipeline.registration import register_model
 from pixloop.pipeline.runs import list_runs
+from pixloop.project_folder import git_commit, project_name, stored_source
 from pixloop.run_summary import RunSummary, report_of, summarise
 from pixloop.served_version import find_bundle
 
 if TYPE_CHECKING:
+    from pixloop.aws.project import AwsProject
     from pixloop.registry import Registry
+    from pixloop.verification.result import VerificationResult
 
 STATE = ".pixloop"
+OWN_TESTS = "verify"
 
 
 class Project:
@@ -91,33 +94,48 @@ class Project:
             "name": project_name(root),
             **{name: dict(section) for name, section in (settings or {}).items()},
         }
-        chosen["data"] = {"train": _stored_source(data, root), **chosen.get("data", {})}
+        chosen["data"] = {"train": stored_source(data, root), **chosen.get("data", {})}
         config = parse_config(chosen, where=str(file))
         write_text(file, render_config(chosen))
         return cls(root, config)
 
     # ---- the loop ---------------------------------------------------------------------------
 
-    def run(self, listener: Listener | None = None) -> RunSummary:
+    def run(
+        self,
+        listener: Listener | None = None,
+        on: Literal["here", "sagemaker"] = "here",
+        tune: bool = False,
+    ) -> RunSummary:
         """Run the pipeline: prepare, train, export, evaluate, gate, register.
 
         Finished steps whose inputs did not change are reused; a run that was killed resumes.
+
+        Args:
+            listener: is told what happens.
+            on: this machine, or SageMaker, to which pictures that lie here are uploaded.
+            tune: search for the best of the settings that ``tuning`` names; on SageMaker only.
 
         Raises:
             GateRefused: the model does not meet the gate.
             PipelineError: a step failed.
             DataError, ConfigError: the data or the configuration cannot be used; where nothing
                 is prepared yet, wrong names in it are found before anything is.
+            AwsError: something is missing on AWS, or AWS refuses.
         """
+        if on == "sagemaker":
+            return self._run_on_sagemaker(listener, tune)
+        if tune:
+            raise ConfigError("--tune searches on SageMaker: add --on sagemaker.")
         train, test = self._fetch_data()
-        champion = self._champion_bundle()
+        champion, weights = self._champion_bundle(), self._weights()
         definition = build_definition(
             self.config,
             train=train.as_uri(),
             test=test.as_uri() if test else None,
-            weights=self._weights(),
+            weights=weights.as_uri() if weights else None,
             champion=champion.as_uri() if champion else None,
-            commit=_git_commit(self.folder),
+            commit=git_commit(self.folder),
         )
         # The registry takes seconds to open, the first time more: meanwhile the steps work.
         with ThreadPoolExecutor(1) as pool:
@@ -137,7 +155,7 @@ class Project:
 
     def definition(self) -> dict[str, Any]:
         """The pipeline definition, as SageMaker reads it."""
-        return build_definition(self.config, commit=_git_commit(self.folder))
+        return build_definition(self.config, commit=git_commit(self.folder))
 
     def report(self) -> Path:
         """The HTML report of the last run that was evaluated.
@@ -178,6 +196,20 @@ class Project:
             None if self.config.registry.url else self._registry_file(),
         )
 
+    @property
+    def on_aws(self) -> "AwsProject":
+        """The project's verbs on AWS.
+
+        Raises:
+            AwsError: boto3, an extra, is not installed.
+        """
+        # boto3 is an extra, and takes long to import.
+        from pixloop.aws.project import AwsProject
+
+        return AwsProject(
+            self.config, self.state, git_commit(self.folder), lambda version: self.bundle(version)
+        )
+
     # ---- serving ----------------------------------------------------------------------------
 
     def serve(
@@ -206,21 +238,65 @@ class Project:
         url: str | None = None,
         version: str | None = None,
         draw: Path | None = None,
+        on: Literal["here", "sagemaker", "lambda", "rekognition"] = "here",
     ) -> Iterator[PicturePrediction]:
-        """Predict picture files, with a version here or with the server at ``url``.
+        """Predict picture files, with a version here, with a server, or with what serves on AWS.
 
         A picture that cannot be read gives an answer with ``error`` and stops nothing. With
         ``draw``, a folder, each picture is written there with its answer drawn over it.
 
         Raises:
             DataError: a drawing cannot be written.
+            AwsError: nothing serves there, or AWS refuses.
         """
         if url is not None:
             yield from predict_with_server(url, pictures, draw)
+        elif on != "here":
+            yield from predict_with(self.on_aws.asker(on), pictures, draw)
         else:
             yield from predict_with_bundle(self.bundle(version)[1], pictures, draw)
 
+    def verify_url(
+        self,
+        url: str,
+        version: str | None = None,
+        tests: Path | None = None,
+        verbose: bool = False,
+    ) -> "VerificationResult":
+        """Test the server at ``url`` by a version's certificate and the project's own tests.
+
+        Args:
+            url: an address that answers without credentials.
+            version: the one that it should serve; the champion, else the latest.
+            tests: a folder of ``test_*.py``; by default ``verify`` beside pixloop.yaml.
+            verbose: let pytest print its own report.
+        """
+        # httpx and pytest are no part of the other verbs.
+        from pixloop.verification.http import open_url
+        from pixloop.verification.run import run_suite
+
+        bundle = self.bundle(version)[1]
+        with open_url(url) as deployment:
+            return run_suite(deployment, bundle.path, tests or self.own_tests, verbose)
+
+    @property
+    def own_tests(self) -> Path:
+        """Where the project's own tests of deployments are, if it has any."""
+        return self.folder / OWN_TESTS
+
     # ---- inside -----------------------------------------------------------------------------
+
+    def _run_on_sagemaker(self, listener: Listener | None, tune: bool) -> RunSummary:
+        data, cache = self.config.data, self.state / "sources"
+
+        def place(source: str) -> str | Path:
+            # What lies on S3 stays there; all else is fetched here and uploaded.
+            if source.startswith("s3://"):
+                return source
+            return fetch(self._address(source), cache, data.sha256)
+
+        test = place(data.test) if data.test else None
+        return self.on_aws.run(place(data.train), test, self._weights(), tune, listener)
 
     def _fetch_data(self) -> tuple[Path, Path | None]:
         data, cache = self.config.data, self.state / "sources"
@@ -233,13 +309,13 @@ class Project:
             return source
         return str((self.folder / Path(source).expanduser()).resolve())
 
-    def _weights(self) -> str | None:
+    def _weights(self) -> Path | None:
         if self.config.model.weights is None:
             return None
         path = Path(self._address(self.config.model.weights))
         if not path.is_file():
             raise ConfigError(f"model.weights: {path} does not exist.")
-        return path.as_uri()
+        return path
 
     def _registry_url(self) -> str:
         return self.config.registry.url or f"sqlite:///{self._registry_file()}"
@@ -267,32 +343,3 @@ class Project:
         registry = self.registry
         registry.prepare()
         return registry
-
-
-def project_name(folder: Path) -> str:
-    """A name that registries and SageMaker take, made from a folder's.
-
-    >>> project_name(Path("My vehicles_2"))
-    'My-vehicles-2'
-    """
-    return re.sub(r"[^A-Za-z0-9]+", "-", folder.name).strip("-")[:63] or "model"
-
-
-def _stored_source(source: str, root: Path) -> str:
-    """A source as pixloop.yaml holds it: addresses as they are, paths so that they hold there."""
-    if "://" in source:
-        return source
-    path = Path(source).expanduser().resolve()
-    if not path.exists():
-        raise ConfigError(f"--data: {path} does not exist.")
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
-
-
-def _git_commit(folder: Path) -> str:
-    """The commit that the project's folder is at, or nothing where it is in no repository."""
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout.strip() if answer.returncode == 0 else ""

@@ -151,6 +151,10 @@ class PackageRegistry:
         opened.verify()
         return opened
 
+    def arn(self, version: str) -> str:
+        """The ARN of the model package that a version is; ``version`` is a number that exists."""
+        return next(arn for arn in self._arns() if arn.rpartition("/")[2] == version)
+
     # ---- inside
 
     def _arns(self) -> Sequence[str]:
@@ -210,7 +214,7 @@ class PackageRegistry:
             return {}
 
     def _update(self, version: ModelVersion, status: str, reason: str) -> None:
-        arn = next(arn for arn in self._arns() if arn.rpartition("/")[2] == version.version)
+        arn = self.arn(version.version)
         request = {"ModelPackageArn": arn, "ModelApprovalStatus": status}
         if reason:
             request["ApprovalDescription"] = reason[:_REASON_CHARACTERS]

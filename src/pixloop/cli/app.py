@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from pixloop import __version__
-from pixloop.cli import loop, models, serving
+from pixloop.cli import aws, deployment, loop, models, serving
 from pixloop.cli.output import err
 from pixloop.errors import PixloopError
 
@@ -28,6 +28,9 @@ app.command()(loop.pipeline)
 app.add_typer(models.app, name="models")
 app.command()(serving.serve)
 app.command()(serving.predict)
+app.command()(deployment.deploy)
+app.command()(deployment.verify)
+app.add_typer(aws.app, name="aws")
 
 
 def _print_version(wanted: bool) -> None:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from pixloop.bundle import Task
 from pixloop.cli.output import JsonOption, ProjectOption, err, out, percent, print_json
 from pixloop.demo import DEMOS, run_demo
+from pixloop.errors import ConfigError
 from pixloop.pipeline.display import display
 from pixloop.project import Project
 from pixloop.run_summary import RunSummary
@@ -88,19 +89,42 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Warnings about the data are errors.")
     ] = False,
+    on: Annotated[
+        Literal["here", "sagemaker"], typer.Option("--on", help="Which machines run it.")
+    ] = "here",
+    tune: Annotated[
+        bool, typer.Option("--tune", help="On SageMaker: search what `tuning` names.")
+    ] = False,
+    follow: Annotated[
+        str | None,
+        typer.Option("--follow", metavar="ARN", help="On SageMaker: an execution at work."),
+    ] = None,
+    stop: Annotated[
+        str | None,
+        typer.Option("--stop", metavar="ARN", help="On SageMaker: end an execution."),
+    ] = None,
     project: ProjectOption = ".",
     json: JsonOption = False,
 ) -> None:
     """Prepare, train, export, evaluate, gate and register.
 
     Finished steps are reused, a killed run resumes. A model that the gate refuses ends with exit
-    code 3.
+    code 3. On SageMaker, the run goes on when this command is interrupted.
 
     Example: `pixloop run --set training.epochs=3`
     """
     overrides = [*(set_ or ()), *(["data.strict=true"] if strict else [])]
+    opened = Project.open(project, overrides)
+    if (follow or stop) and on != "sagemaker":
+        raise ConfigError("--follow and --stop are about executions there: add --on sagemaker.")
+    if stop:
+        opened.on_aws.stop(stop)
+        _tell_stopped(stop, json)
+        return
     with display() as listener:
-        summary = Project.open(project, overrides).run(listener)
+        summary = (
+            opened.on_aws.follow(follow, listener) if follow else opened.run(listener, on, tune)
+        )
     if json:
         print_json(summary)
     else:
@@ -132,6 +156,13 @@ def pipeline(project: ProjectOption = ".", json: JsonOption = False) -> None:
     """
     # The definition is JSON anyway; --json is taken so that every command takes it.
     print_json(Project.open(project).definition())
+
+
+def _tell_stopped(execution: str, json: bool) -> None:
+    if json:
+        print_json({"stopping": execution})
+    else:
+        out.print(f"{escape(execution)} is being stopped")
 
 
 def _print_summary(summary: RunSummary) -> None:

@@ -1,6 +1,6 @@
 """``pixloop models``: list, show, compare, approve, reject, rollback."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -10,8 +10,13 @@ from pixloop.cli.output import JsonOption, ProjectOption, out, print_json
 from pixloop.model_versions import ModelVersion
 from pixloop.project import Project
 
+if TYPE_CHECKING:
+    from pixloop.aws.model_packages import PackageRegistry
+    from pixloop.registry import Registry
+
 app = typer.Typer(help="The versions of this project's model.", no_args_is_help=True)
 
+OnOption = Annotated[Literal["here", "sagemaker"], typer.Option("--on", help="Whose registry.")]
 VersionArgument = Annotated[str, typer.Argument(help="A number, 'latest' or 'champion'.")]
 
 
@@ -23,13 +28,13 @@ _SHOWN = {
 
 
 @app.command("list")
-def list_(project: ProjectOption = ".", json: JsonOption = False) -> None:
+def list_(on: OnOption = "here", project: ProjectOption = ".", json: JsonOption = False) -> None:
     """List the versions, newest first.
 
     Example: `pixloop models list`
     """
     opened = Project.open(project)
-    versions = opened.registry.list()
+    versions = _registry(opened, on).list()
     if json:
         print_json({"versions": [version.model_dump(mode="json") for version in versions]})
         return
@@ -51,29 +56,40 @@ def list_(project: ProjectOption = ".", json: JsonOption = False) -> None:
 
 
 @app.command()
-def show(version: VersionArgument, project: ProjectOption = ".", json: JsonOption = False) -> None:
+def show(
+    version: VersionArgument,
+    on: OnOption = "here",
+    project: ProjectOption = ".",
+    json: JsonOption = False,
+) -> None:
     """Show a version: status, metrics, graph, lineage.
 
     Example: `pixloop models show latest --json`
     """
-    _print_version(Project.open(project).registry.show(version), json)
+    _print_version(_registry(Project.open(project), on).show(version), json)
 
 
 @app.command()
 def approve(
-    version: VersionArgument, project: ProjectOption = ".", json: JsonOption = False
+    version: VersionArgument,
+    on: OnOption = "here",
+    project: ProjectOption = ".",
+    json: JsonOption = False,
 ) -> None:
     """Approve a version: it becomes the champion, which 'pixloop serve' serves.
 
+    On SageMaker, that deploys it.
+
     Example: `pixloop models approve 3`
     """
-    _print_version(Project.open(project).registry.approve(version), json)
+    _print_version(_registry(Project.open(project), on).approve(version), json)
 
 
 @app.command()
 def reject(
     version: VersionArgument,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept with the version.")] = "",
+    on: OnOption = "here",
     project: ProjectOption = ".",
     json: JsonOption = False,
 ) -> None:
@@ -81,27 +97,31 @@ def reject(
 
     Example: `pixloop models reject 3 --reason "wrong on snow"`
     """
-    _print_version(Project.open(project).registry.reject(version, reason), json)
+    _print_version(_registry(Project.open(project), on).reject(version, reason), json)
 
 
 @app.command()
-def rollback(project: ProjectOption = ".", json: JsonOption = False) -> None:
+def rollback(on: OnOption = "here", project: ProjectOption = ".", json: JsonOption = False) -> None:
     """Make the previous champion the champion again.
 
     Example: `pixloop models rollback`
     """
-    _print_version(Project.open(project).registry.rollback(), json)
+    _print_version(_registry(Project.open(project), on).rollback(), json)
 
 
 @app.command()
 def compare(
-    a: VersionArgument, b: VersionArgument, project: ProjectOption = ".", json: JsonOption = False
+    a: VersionArgument,
+    b: VersionArgument,
+    on: OnOption = "here",
+    project: ProjectOption = ".",
+    json: JsonOption = False,
 ) -> None:
     """Compare the metrics of two versions.
 
     Example: `pixloop models compare 1 latest`
     """
-    comparison = Project.open(project).registry.compare(a, b)
+    comparison = _registry(Project.open(project), on).compare(a, b)
     if json:
         print_json(comparison)
         return
@@ -111,6 +131,10 @@ def compare(
     for name, pair in comparison.metrics.items():
         table.add_row(name, f"{pair.a:.4f}", f"{pair.b:.4f}", f"{pair.difference:+.4f}")
     out.print(table)
+
+
+def _registry(project: Project, on: str) -> "Registry | PackageRegistry":
+    return project.on_aws.registry if on == "sagemaker" else project.registry
 
 
 def _number(value: float | None) -> str:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -44,6 +44,10 @@ def predict(
     url: Annotated[
         str | None, typer.Option("--url", help="Ask the server at this address instead.")
     ] = None,
+    on: Annotated[
+        Literal["here", "sagemaker", "lambda", "rekognition"],
+        typer.Option("--on", help="Ask what serves there instead."),
+    ] = "here",
     version: VersionOption = None,
     draw: Annotated[
         Path | None,
@@ -54,12 +58,12 @@ def predict(
     project: ProjectOption = ".",
     json: JsonOption = False,
 ) -> None:
-    """Predict pictures, here or with a running server.
+    """Predict pictures, here, with a running server, or with what serves on AWS.
 
     Example: `pixloop predict *.jpg --draw drawn`
     """
     answers = []
-    for answer in Project.open(project).predict(pictures, url, version, draw):
+    for answer in Project.open(project).predict(pictures, url, version, draw, on):
         answers.append(answer)
         if not json:
             _print_answer(answer)
