@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from pixloop.aws.functions import start_run
 from pixloop.aws.functions.start_run import handler
 from pixloop.aws.session import Session
 
@@ -95,6 +96,35 @@ def test_a_run_that_ended_is_no_obstacle(aws: Session, status: str) -> None:
     assert handler({"Records": [{"messageId": "n", "body": TRIGGER}]}, None) == {
         "batchItemFailures": []
     }
+    assert len(executions(aws)) == 2
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_of_two_batches_at_once_the_older_run_stays(
+    aws: Session, monkeypatch: pytest.MonkeyPatch, older: bool
+) -> None:
+    """Another batch starts its run between this one's look and its start."""
+    client = start_run.client("sagemaker")
+    start, stopped = client.start_pipeline_execution, []
+
+    def start_both(**request: Any) -> Any:
+        other = {"PipelineName": "pixloop-colours", "ClientRequestToken": "o" * 32}
+        answers = [start(**given) for given in ((other, request) if older else (request, other))]
+        set_status("Executing")
+        return answers[1 if older else 0]
+
+    # moto can stop no execution.
+    monkeypatch.setattr(client, "start_pipeline_execution", start_both)
+    monkeypatch.setattr(client, "stop_pipeline_execution", lambda **given: stopped.append(given))
+    kept = handler(batch(TRIGGER), None)["batchItemFailures"]
+    assert (len(kept), len(stopped)) == ((1, 1) if older else (0, 0))
+
+
+def test_messages_that_come_again_may_start_another_run(aws: Session) -> None:
+    for received in ("1", "2"):
+        record = {"messageId": "m", "body": TRIGGER}
+        record["attributes"] = {"ApproximateReceiveCount": received}
+        handler({"Records": [record]}, None)
     assert len(executions(aws)) == 2
 
 

@@ -27,11 +27,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     records = event["Records"]
     pipeline = os.environ["PIPELINE_NAME"]
     if _at_work(pipeline):
-        print(f"{pipeline} is at work; {len(records)} trigger(s) wait for its end")
-        return {"batchItemFailures": [{"itemIdentifier": each["messageId"]} for each in records]}
-    # The same messages again give the same token, and SageMaker starts no second run for it.
-    ids = sorted(each["messageId"] for each in records)
-    token = hashlib.sha256("\n".join(ids).encode()).hexdigest()
+        return _hand_back(records, f"{pipeline} is at work")
+    token = _token(records)
     parameters = {"DataVersion": token, "ChampionVersion": _champion(os.environ["BUCKET"])}
     started = client("sagemaker").start_pipeline_execution(
         PipelineName=pipeline,
@@ -39,7 +36,14 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         PipelineExecutionDescription=describe_triggers([each["body"] for each in records]),
         PipelineParameters=[{"Name": name, "Value": text} for name, text in parameters.items()],
     )
-    print(f"started {started['PipelineExecutionArn']}")
+    arn = started["PipelineExecutionArn"]
+    if _at_work(pipeline)[-1:] not in ([], [arn]):
+        # Lambda reads a queue with several pollers: another batch was a moment quicker.
+        client("sagemaker").stop_pipeline_execution(
+            PipelineExecutionArn=arn, ClientRequestToken=token
+        )
+        return _hand_back(records, f"another batch has just started {pipeline}")
+    print(f"started {arn}")
     return {"batchItemFailures": []}
 
 
@@ -60,13 +64,38 @@ def _trigger(body: str) -> str:
         return "unknown"
 
 
-def _at_work(pipeline: str) -> bool:
-    """Whether one of the latest executions still runs."""
+def _hand_back(records: Sequence[dict[str, Any]], why: str) -> dict[str, Any]:
+    print(f"{why}; {len(records)} trigger(s) wait for the end of its run")
+    return {"batchItemFailures": [{"itemIdentifier": each["messageId"]} for each in records]}
+
+
+def _token(records: Sequence[dict[str, Any]]) -> str:
+    """Of these messages in this delivery, so that a request that is repeated starts one run.
+
+    A later delivery has another: its run may be a new one, as the first was perhaps stopped.
+    """
+    received = sorted(
+        f"{each['messageId']} {each.get('attributes', {}).get('ApproximateReceiveCount', 1)}"
+        for each in records
+    )
+    return hashlib.sha256("\n".join(received).encode()).hexdigest()
+
+
+def _at_work(pipeline: str) -> list[str]:
+    """The executions that still run among the latest, the oldest last."""
     listed = client("sagemaker").list_pipeline_executions(
         PipelineName=pipeline, SortBy="CreationTime", SortOrder="Descending", MaxResults=20
     )
-    statuses = [each["PipelineExecutionStatus"] for each in listed["PipelineExecutionSummaries"]]
-    return any(status in _AT_WORK for status in statuses)
+    found = sorted(
+        listed["PipelineExecutionSummaries"],
+        key=lambda each: (each["StartTime"], each["PipelineExecutionArn"]),
+        reverse=True,
+    )
+    return [
+        each["PipelineExecutionArn"]
+        for each in found
+        if each["PipelineExecutionStatus"] in _AT_WORK
+    ]
 
 
 def _champion(bucket: str) -> str:
