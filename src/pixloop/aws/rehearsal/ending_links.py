@@ -25,14 +25,16 @@ def look(stage: Stage) -> str:
         durations=find_durations(runs),
     )
     return (
-        f"{stage.names.endpoint} serves {expected}; {len(status.alarms)} alarms are set "
-        f"({', '.join(status.alarms)}); on AWS a run would cost about "
-        f"{costs.currency} {costs.run.total:.2f}, by prices of {costs.date}"
+        f"{stage.names.endpoint} serves {expected}; alarms: {', '.join(status.alarms) or 'none'}; "
+        f"on AWS a run would cost about {costs.run.total:.2f} {costs.currency}, by prices of "
+        f"{costs.date}"
     )
 
 
 def tear_down(stage: Stage) -> str:
     """'pixloop aws destroy' with all data."""
+    # What is still on its way to a function must not find it gone.
+    stage.wait(lambda: stage.cloud.events.quiet, "the delivery of every event")
     removed: list[str] = []
     remains = destroy_stacks(
         stage.session,

@@ -50,6 +50,7 @@ class Events:
         self._region, self._client = region, client
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="eventbridge")
         self._lock = threading.Lock()
+        self._under_way = 0
 
     def install(self, patches: Patches) -> None:
         """Let moto hand its matched rules to us."""
@@ -69,6 +70,11 @@ class Events:
     def failures(self) -> Sequence[Delivery]:
         """The deliveries that failed."""
         return [each for each in self.deliveries if each.failure is not None]
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is being delivered."""
+        return self._under_way == 0
 
     def emit(
         self,
@@ -102,7 +108,7 @@ class Events:
             event["time"] = _time_text(datetime.fromtimestamp(event["time"], UTC))
         if rule.event_pattern.matches_event(event):
             for target in list(rule.targets):
-                self._pool.submit(self._deliver, rule.name, target, event)
+                self._hand_over(rule.name, target, event)
 
     def run_schedule(self, rule_name: str) -> None:
         """Fire a scheduled rule once, as its clock would."""
@@ -119,12 +125,12 @@ class Events:
             "detail": {},
         }
         for target in list(rule.targets):
-            self._pool.submit(self._deliver, rule.name, target, event)
+            self._hand_over(rule.name, target, event)
 
     def notify(self, arn: str, message: str) -> None:
         """Carry out an alarm's action: a topic gets the message; others are not acted out."""
         if arn.split(":")[2] == "sns":
-            self._pool.submit(self._deliver, "alarm", {"Arn": arn, "Input": message}, {})
+            self._hand_over("alarm", {"Arn": arn, "Input": message}, {})
 
     def close(self) -> None:
         """Deliver no more; what is under way is waited for."""
@@ -136,6 +142,11 @@ class Events:
         backend = moto.events.models.events_backends[DEFAULT_ACCOUNT_ID][self._region]
         return list(backend.event_buses["default"].rules.values())
 
+    def _hand_over(self, rule: str, target: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._under_way += 1
+        self._pool.submit(self._deliver, rule, target, event)
+
     def _deliver(self, rule: str, target: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         arn = target["Arn"]
         try:
@@ -146,6 +157,7 @@ class Events:
             log.warning("rule %s → %s: %s", rule, arn, delivery.failure)
         with self._lock:
             self.deliveries.append(delivery)
+            self._under_way -= 1
 
     def _send(self, arn: str, target: Mapping[str, Any], text: str) -> str:
         service, name = arn.split(":")[2], arn.split(":")[-1]

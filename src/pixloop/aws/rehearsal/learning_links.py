@@ -4,7 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from pixloop.aws.executions import step_seconds
+from pixloop.aws.executions import step_seconds, step_word
 from pixloop.aws.infrastructure import deploy_stacks
 from pixloop.aws.names import NAMESPACE, RAW
 from pixloop.aws.rehearsal.stage import LinkBroken, Stage
@@ -61,23 +61,27 @@ def add_raw_data(stage: Stage) -> str:
 
 def run_pipeline(stage: Stage) -> str:
     """The run's steps, to their end."""
-    execution = stage.wait_for_run()
-    stage.versions["first"] = stage.registered_by(execution)
-    spent = [f"{name} {step_seconds(step):.0f} s" for name, step in execution.steps.items()]
-    return f"the definition that SageMaker gets ran for real: {', '.join(spent)}"
+    executions = stage.wait_for_runs()
+    stage.versions["first"] = stage.registered_by(executions[-1])
+    longest = max(executions, key=lambda execution: execution.seconds)
+    spent = [
+        f"{name} {step_seconds(step):.0f} s" if step_word(step) == "done" else f"{name} cached"
+        for name, step in longest.steps.items()
+    ]
+    more = f"; {len(executions) - 1} more for what came meanwhile" if len(executions) > 1 else ""
+    return f"the definition that SageMaker gets ran for real: {', '.join(spent)}{more}"
 
 
 def find_registered(stage: Stage) -> str:
     """The version, which waits for approval with its metrics."""
     arn = stage.versions["first"]
     package = stage.package(arn)
-    statistics = package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"]
-    bucket, key = split_address(statistics)
+    bucket, key = split_address(package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"])
     body = stage.client("s3").get_object(Bucket=bucket, Key=key)["Body"]
     metrics = json.load(body)["pixloop"]["metrics"]
     if package["ModelApprovalStatus"] != "PendingManualApproval":
         raise LinkBroken(f"{arn} is {package['ModelApprovalStatus']}, not waiting for approval.")
-    return f"version 1 waits for approval, with accuracy {metrics['accuracy']:.3f}"
+    return f"{stage.model_name(arn)} waits for approval, with accuracy {metrics['accuracy']:.3f}"
 
 
 def approve_first(stage: Stage) -> str:
@@ -123,12 +127,12 @@ def drift(stage: Stage) -> str:
     )["MetricAlarms"]
     if alarm["StateValue"] != "ALARM":
         raise LinkBroken(f"The drift alarm is {alarm['StateValue']}.")
-    execution = stage.wait_for_run()
-    description = stage.description(execution.arn)
-    if "drift alarm" not in description:
-        raise LinkBroken(f"The run was started by {description}, not by the drift alarm.")
-    stage.versions["retrained"] = stage.registered_by(execution)
-    return f"{added} more pictures and the alarm started one run: {description}"
+    executions = stage.wait_for_runs()
+    started_by = "; then ".join(stage.description(execution.arn) for execution in executions)
+    if "drift alarm" not in started_by:
+        raise LinkBroken(f"The run was started by {started_by}, not by the drift alarm.")
+    stage.versions["retrained"] = stage.registered_by(executions[-1])
+    return f"{added} more pictures and the alarm started a run: {started_by}"
 
 
 def approve_retrained(stage: Stage) -> str:

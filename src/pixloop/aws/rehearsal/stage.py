@@ -31,7 +31,7 @@ class Stage:
     Attributes:
         outputs: of the stacks.
         versions: the versions that were made, by what they are for → the model package's ARN.
-        executions: the executions that were waited for.
+        executions: the ARNs of the executions that were waited for.
     """
 
     cloud: Cloud
@@ -90,12 +90,13 @@ class Stage:
         )["PipelineExecutionSummaries"]
         return listed[0] if listed else None
 
-    def wait_for_run(self) -> Execution:
-        """A new execution, followed until it, and each that comes after it, has ended.
+    def wait_for_runs(self) -> list[Execution]:
+        """A new execution, and each that comes after it, followed to their ends.
 
         Raises:
             LinkBroken: none starts, or the last one fails.
         """
+        followed: list[Execution] = []
         while True:
             self.wait(self._has_new, "an execution of the pipeline")
             newest = self.newest_execution()
@@ -103,6 +104,7 @@ class Stage:
             arn = newest["PipelineExecutionArn"]
             execution = follow_execution(self.session, arn, self.listener, interval_s=1.0)
             self.executions.append(arn)
+            followed.append(execution)
             # Triggers that came during a run start one more after it.
             self.wait(
                 lambda: self._has_new() or not self.waiting_messages("triggers"),
@@ -112,7 +114,7 @@ class Stage:
                 break
         if execution.status != "Succeeded":
             raise LinkBroken(f"The execution is {execution.status}: {execution.failure}")
-        return execution
+        return followed
 
     def _has_new(self) -> bool:
         newest = self.newest_execution()

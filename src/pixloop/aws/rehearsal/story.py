@@ -6,7 +6,8 @@ it; what was started is stopped in every case.
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +21,11 @@ from pixloop.aws.rehearsal.cloud import Cloud
 from pixloop.aws.rehearsal.rehearsal_data import write_pictures, write_settings
 from pixloop.aws.rehearsal.stage import Stage
 from pixloop.aws.session import Session
-from pixloop.errors import PixloopError
+from pixloop.errors import ConfigError, PixloopError
 from pixloop.pipeline.display import Listener, Silent
 
 PROJECT = "rehearsal"
+_CLOUD = "cloud"
 
 log = logging.getLogger(__name__)
 
@@ -164,10 +166,14 @@ def rehearse(
         on_link: gets each link when it has ended.
 
     Raises:
+        ConfigError: the folder holds something else.
         DataError: the pictures cannot be used.
     """
     started = time.monotonic()
+    if folder.exists() and any(folder.iterdir()) and not (folder / _CLOUD).exists():
+        raise ConfigError(f"{folder} is not empty. Choose another with --dir.")
     data = write_pictures(pictures, folder / "pictures")
+    (folder / _CLOUD).mkdir(exist_ok=True)
     results: list[LinkResult] = []
 
     def note(result: LinkResult) -> None:
@@ -175,7 +181,7 @@ def rehearse(
         on_link(result)
 
     before = {process.pid for process in psutil.Process().children(recursive=True)}
-    with Cloud(folder / "cloud") as cloud:
+    with _logged(folder / "log.txt"), Cloud(folder / _CLOUD) as cloud:
         config = write_settings(PROJECT, "raw", pictures is not None, folder)
         stage = Stage(cloud, Session(cloud.region), config, folder, data, listener or Silent())
         try:
@@ -191,6 +197,22 @@ def rehearse(
         completed=tuple(completed),
         left_out=tuple(left_out),
     )
+
+
+@contextmanager
+def _logged(file: Path) -> Iterator[None]:
+    """Keep what the stand-ins log: people are told by the links."""
+    logger = logging.getLogger("pixloop.aws.rehearsal")
+    handler = logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    logger.addHandler(handler)
+    propagated, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.propagate = propagated
+        logger.removeHandler(handler)
+        handler.close()
 
 
 def play(links: Sequence[Link], stage: Stage, note: Callable[[LinkResult], None]) -> None:
