@@ -287,16 +287,23 @@ class Project:
     # ---- inside -----------------------------------------------------------------------------
 
     def _run_on_sagemaker(self, listener: Listener | None, tune: bool) -> RunSummary:
+        # boto3 is an extra, and takes long to import.
+        from pixloop.aws.pipeline_inputs import stays_on_s3
+
         data, cache = self.config.data, self.state / "sources"
 
-        def place(source: str) -> str | Path:
-            # What lies on S3 stays there; all else is fetched here and uploaded.
-            if source.startswith("s3://"):
+        def place(source: str, sha256: str | None = None) -> str | Path:
+            if stays_on_s3(source):
                 return source
-            return fetch(self._address(source), cache, data.sha256)
+            return fetch(self._address(source), cache, sha256)
 
+        check_early(self.config)
         test = place(data.test) if data.test else None
-        return self.on_aws.run(place(data.train), test, self._weights(), tune, listener)
+        train = place(data.train, data.sha256)
+        try:
+            return self.on_aws.run(train, test, self._weights(), tune, listener)
+        except GateRefused as e:
+            raise GateRefused(f"{e}\nThe report says why: {self.report()}") from e
 
     def _fetch_data(self) -> tuple[Path, Path | None]:
         data, cache = self.config.data, self.state / "sources"
@@ -336,7 +343,7 @@ class Project:
 
     def _check_names(self, first_step: str) -> None:
         # Any later step is soon at the names itself, and the check takes seconds.
-        if first_step == "Prepare":
+        if first_step in ("Inspect", "Prepare"):
             check_early(self.config)
 
     def _open_registry(self) -> "Registry":

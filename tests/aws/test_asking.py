@@ -6,6 +6,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from typing import Any
 
+import botocore.session
 import pytest
 from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
@@ -116,7 +117,7 @@ def test_a_function_is_asked_as_its_url_would(function: Stubber, encoded: bool) 
     text = json.dumps(ANSWER)
     body = b64encode(text.encode()).decode() if encoded else text
     response = {"statusCode": 200, "body": body, "isBase64Encoded": encoded}
-    expected = {"FunctionName": "colours", "Payload": ANY, "Qualifier": "live"}
+    expected = {"FunctionName": "colours:live", "Payload": ANY}
     function.add_response("invoke", {"Payload": stream(response)}, expected)
     sent: list[Any] = []
     function.client.meta.events.register(
@@ -167,6 +168,46 @@ def test_who_is_asked_is_said_by_the_environment(
     monkeypatch.setenv("ENDPOINT_NAME", "")
     monkeypatch.setenv("FUNCTION_NAME", "colours")
     response = {"statusCode": 200, "body": json.dumps(ANSWER)}
-    expected = {"FunctionName": "colours", "Payload": ANY, "Qualifier": LIVE}
+    expected = {"FunctionName": f"colours:{LIVE}", "Payload": ANY}
     function.add_response("invoke", {"Payload": stream(response)}, expected)
     assert ask_served(clients.__getitem__, b"picture") == ANSWER
+
+
+REKOGNITION = "arn:aws:rekognition:eu-west-1:123456789012:project/pixloop-cats/version/data-1/1600"
+
+
+def rekognition(monkeypatch: pytest.MonkeyPatch, threshold: str) -> tuple[Any, Stubber]:
+    monkeypatch.setenv("REKOGNITION_VERSION", REKOGNITION)
+    monkeypatch.setenv("REKOGNITION_THRESHOLD", threshold)
+    monkeypatch.setenv("ENDPOINT_NAME", "endpoint")
+    client = botocore.session.get_session().create_client("rekognition", region_name="eu-west-1")
+    return client, Stubber(client)
+
+
+@pytest.mark.parametrize(("threshold", "decision"), [("0.9", "accept"), ("", "refer")])
+def test_rekognition_answers_instead_where_the_environment_says_so(
+    monkeypatch: pytest.MonkeyPatch, threshold: str, decision: str
+) -> None:
+    client, stub = rekognition(monkeypatch, threshold)
+    request = {"ProjectVersionArn": REKOGNITION, "Image": {"Bytes": b"p"}, "MinConfidence": 0}
+    found = {"CustomLabels": [{"Name": "cat", "Confidence": 95.0}]}
+    stub.add_response("detect_custom_labels", found, request)
+    with stub:
+        answer = ask_served(lambda service: client, b"p")
+    assert answer["model"] == "data-1"
+    assert answer["predictions"][0]["decision"] == decision
+
+
+def test_what_rekognition_cannot_read_is_refused_and_the_rest_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client, stub = rekognition(monkeypatch, "")
+    stub.add_client_error("detect_custom_labels", "InvalidImageFormatException", "no picture")
+    stub.add_client_error("detect_custom_labels", "ResourceNotReadyException", "stopped")
+    with stub:
+        with pytest.raises(PictureRefused, match="no picture"):
+            ask_served(lambda service: client, b"p")
+        with pytest.raises(client.exceptions.ResourceNotReadyException):
+            ask_served(lambda service: client, b"p")
+    with pytest.raises(PictureRefused, match="at most 4,194,304"):
+        ask_served(lambda service: client, b"p" * (4 * 1024 * 1024 + 1))

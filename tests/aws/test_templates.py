@@ -48,6 +48,7 @@ EVERYTHING = {
 FOR_ALL = {
     "AccountDecides": "in a key's policy, the key itself",
     "ServicesThatSend": "in a key's policy, the key itself",
+    "Rekognition": "in a key's policy, the key itself",
     "Logs": "in a key's policy, the key itself",
     "ImageLogin": "ecr:GetAuthorizationToken knows no repository",
     "Metrics": "metrics have no ARN; a condition names the namespaces",
@@ -71,6 +72,7 @@ PATTERNS = {
     r":scalable-target/\*": "scaling's ARNs have random ends; a condition names SageMaker",
     r":alarm:TargetTracking-endpoint/\*": "scaling names its own alarms",
     r":alarm:\*": "DescribeAlarms lists",
+    r":project/RekognitionProjectName/version/\*": "the versions of one project",
     r":stack/[^*]+/\*": "a stack's ARN ends in a random part",
     r":(function|stateMachine|alarm|rule):?/?NamePrefix\*": "what the project's stacks made",
 }
@@ -165,6 +167,8 @@ def test_functions_are_told_what_their_code_reads(to: str) -> None:
         "PICTURES_BUCKET": "pictures",
         "ENDPOINT_NAME": "endpoint-1" if to == "endpoint" else "",
         "FUNCTION_NAME": "server-1" if to == "function" else "",
+        "REKOGNITION_VERSION": "",
+        "REKOGNITION_THRESHOLD": "",
     }
     expected = {
         "StartRun": {"PIPELINE_NAME": "loop", "BUCKET": "data"},

@@ -6,6 +6,8 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable
 from typing import Any
 
+from pixloop.aws.rekognition.answers import LARGEST_PICTURE_BYTES, UNREADABLE, ask_rekognition
+
 PICTURE = "application/x-image"
 #: The largest request that an endpoint takes for sure (botocore's model of InvokeEndpoint; AWS's
 #: pages today say 25 MB for real-time endpoints) and that a function takes.
@@ -89,9 +91,10 @@ def ask_function(
         botocore.exceptions.ClientError: Lambda itself refused or failed.
     """
     _check_size(picture, MAX_FUNCTION_PICTURE_BYTES, f"function {function}")
-    chosen = {} if qualifier is None else {"Qualifier": qualifier}
+    # Lambda takes a qualifier after the name as well, and so do its stand-ins.
+    function = function if qualifier is None else f"{function}:{qualifier}"
     event = _request_event(picture, content_type)
-    answer = client.invoke(FunctionName=function, Payload=json.dumps(event).encode(), **chosen)
+    answer = client.invoke(FunctionName=function, Payload=json.dumps(event).encode())
     payload = answer["Payload"].read()
     if "FunctionError" in answer:
         raise NotAnswered(f"function {function} failed: {payload[:500].decode(errors='replace')}")
@@ -107,15 +110,38 @@ def ask_function(
 def ask_served(
     client: Callable[[str], Any], picture: bytes, content_type: str = PICTURE
 ) -> dict[str, Any]:
-    """The answer of what this Lambda function's environment names: ENDPOINT_NAME or FUNCTION_NAME.
+    """The answer of what this Lambda function's environment names.
 
-    Of a function, it asks the version that deployment has made live. ``client`` gives boto's client
-    of a service. Raises as ``ask_endpoint`` and ``ask_function``.
+    That is REKOGNITION_VERSION, with its REKOGNITION_THRESHOLD; else ENDPOINT_NAME; else
+    FUNCTION_NAME, in the version that is live. ``client`` gives boto's client of a service. Raises
+    as ``ask_endpoint`` and ``ask_function``.
     """
+    if version := os.environ.get("REKOGNITION_VERSION"):
+        return _ask_rekognition(client("rekognition"), version, picture)
     if endpoint := os.environ.get("ENDPOINT_NAME"):
         return ask_endpoint(client("sagemaker-runtime"), endpoint, picture, content_type)
     function = os.environ["FUNCTION_NAME"]
     return ask_function(client("lambda"), function, picture, content_type, LIVE)
+
+
+def _ask_rekognition(client: Any, version: str, picture: bytes) -> dict[str, Any]:
+    who = f"Rekognition version {version}"
+    _check_size(picture, LARGEST_PICTURE_BYTES, who)
+    threshold = os.environ.get("REKOGNITION_THRESHOLD")
+    try:
+        return ask_rekognition(
+            client,
+            version,
+            picture,
+            model=version.rpartition("/version/")[2].partition("/")[0],
+            threshold=float(threshold) if threshold else None,
+        )
+    except ValueError as e:
+        raise PictureRefused(f"{who}: {e}") from e
+    except client.exceptions.ClientError as e:
+        if e.response.get("Error", {}).get("Code") in UNREADABLE:
+            raise PictureRefused(f"{who}: {e}") from e
+        raise
 
 
 def _request_event(body: bytes, content_type: str) -> dict[str, Any]:

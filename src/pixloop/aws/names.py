@@ -64,6 +64,16 @@ class Names:
         return self._name("server", 60)
 
     @property
+    def rekognition(self) -> str:
+        """The project in Rekognition Custom Labels."""
+        return self._name("", 100)
+
+    @property
+    def schedule(self) -> str:
+        """EventBridge Scheduler's, which stops what runs at Rekognition."""
+        return self._name("stop", 64)
+
+    @property
     def state_machine(self) -> str:
         """The Step Functions state machine: serialize, classify, filter."""
         return self._name("workflow", 80)

@@ -32,6 +32,8 @@ class Options:
     alarm_email: str | None = None  #: who is told of alarms; empty for nobody
     debounce_s: int | None = None  #: triggers within so many seconds start one run
     retry_s: int | None = None  #: when a trigger that came during a run is tried again
+    rekognition_version: str | None = None  #: the ARN of what answers instead; empty for nothing
+    rekognition_threshold: str | None = None  #: its threshold as text; empty accepts nothing
     deploy_to: str | None = None  #: ``endpoint``, ``serverless``, ``async`` or ``function``
 
 
@@ -56,7 +58,11 @@ _LEARNING = {
     "debounce_s": ("DebounceSeconds", "300"),
     "retry_s": ("RetrySeconds", "900"),
 }
-_SERVING = {"alarm_email": ("AlarmEmail", "")}
+_SERVING = {
+    "alarm_email": ("AlarmEmail", ""),
+    "rekognition_version": ("RekognitionVersion", ""),
+    "rekognition_threshold": ("RekognitionThreshold", ""),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +149,7 @@ def learning_parameters(
         "TriggersDeadName": names.queue("triggers-dead"),
         "DriftAlarmName": names.alarm("drift"),
         "DashboardName": names.dashboard,
+        "RekognitionProjectName": names.rekognition,
         "ServingStack": names.serving_stack,
         "Schedule": aws.schedule or "",
         "Requirement": requirement(),
@@ -193,6 +200,7 @@ def serving_parameters(
         "FunctionRoleName": names.role("server"),
         "StateMachineName": names.state_machine,
         "DashboardName": names.dashboard,
+        "RekognitionProjectName": names.rekognition,
         "PicturesName": names.queue("pictures"),
         "PicturesDeadName": names.queue("pictures-dead"),
         "ReviewName": names.queue("review"),

@@ -11,6 +11,8 @@ Json = dict[str, Any]
 
 #: What DetectCustomLabels takes as bytes; larger pictures must lie in S3.
 LARGEST_PICTURE_BYTES = 4 * 1024 * 1024
+#: Rekognition's errors that are the picture's fault.
+UNREADABLE = ("InvalidImageFormatException", "ImageTooLargeException")
 
 
 def ask_rekognition(

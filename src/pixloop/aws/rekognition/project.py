@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pixloop.aws.names import Names
 from pixloop.aws.prices import read_prices
-from pixloop.aws.rekognition.answers import LARGEST_PICTURE_BYTES, ask_rekognition
+from pixloop.aws.rekognition.answers import LARGEST_PICTURE_BYTES, UNREADABLE, ask_rekognition
 from pixloop.aws.rekognition.evaluation import calibrate, read_evaluation
 from pixloop.aws.rekognition.versions import OnStatus, Rekognition, RekognitionVersion
 from pixloop.aws.resources import find_outputs, find_resources
@@ -130,7 +130,7 @@ class RekognitionProject:
         except ValueError as e:
             raise ImageError(str(e)) from e
         except AwsError as e:
-            if "InvalidImageFormat" in str(e) or "ImageTooLarge" in str(e):
+            if any(code in str(e) for code in UNREADABLE):
                 raise ImageError(str(e)) from e
             raise
 

@@ -48,8 +48,8 @@ class Rekognition:
     def __init__(self, session: Session, project: str, bucket: str, poll_s: float = 30.0) -> None:
         """``project`` is ``Config.name``; ``bucket`` is the learning stack's."""
         self._session, self._bucket, self._poll_s = session, bucket, poll_s
-        self.project_name = Names(project).endpoint  # its limits suit Rekognition's names too
-        self._schedule = f"{self.project_name}-stop"
+        self.project_name = Names(project).rekognition
+        self._schedule = Names(project).schedule
 
     # ---- training
 
