@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 # Demo and tests start dozens of processes; each would compile torch's and other sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slow test-all lint lock install clean
+.PHONY: demo test test-slow test-all rehearse templates lint lock install clean
 
 demo: $(INSTALLED)
 	$(BIN)/pixloop demo
@@ -21,6 +21,15 @@ test-slow: $(INSTALLED)
 	$(BIN)/pytest -m "slow or integration"
 
 test-all: test test-slow
+
+# The loop on AWS without AWS.
+rehearse: $(INSTALLED)
+	rm -rf pixloop-rehearsal
+	$(BIN)/pixloop aws rehearse
+
+# What checkov and asl-validator say of the stacks.
+templates: $(INSTALLED)
+	bash tests/tools/check_templates.sh
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check src tests
@@ -44,9 +53,15 @@ lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --extra dev --extra s3 --extra postgres --extra rehearsal \
 		pyproject.toml --output-file requirements.lock
+	# The image: no step uses MLflow, and nothing reads videos.
+	printf 'mlflow\nav\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate --extra s3 --extra lambda \
+		--constraint requirements.lock --excludes - pyproject.toml --output-file requirements-image.lock
+	printf 'checkov==3.3.30\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header - --output-file requirements-checkov.lock
 	printf 'uv==%s\n' "$$($(BIN)/uv --version | cut -d' ' -f2)" | \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 		--no-header - --output-file requirements-uv.lock
 
 clean:
-	rm -rf $(VENV) pixloop-demo pixloop-shapes dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) pixloop-demo pixloop-shapes pixloop-rehearsal dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

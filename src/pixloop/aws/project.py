@@ -186,7 +186,8 @@ class AwsProject:
         repository = self.resources.need("repository")[0] if push else ""
         tag = name_image(accelerator, datetime.now(UTC))
         with gather_context() as root:
-            build_image(root, tag, accelerator, tool, build_arguments)
+            told = {"COMMIT": self.commit, **(build_arguments or {})}
+            build_image(root, tag, accelerator, tool, told)
         return push_image(self.session, repository, tag, tool) if push else tag
 
     def github_workflow(self, branch: str = "main") -> str:

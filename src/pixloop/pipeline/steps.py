@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -135,6 +136,10 @@ STEPS: Mapping[str, Step] = {
 def main(argv: Sequence[str]) -> int:
     """Run a command of the container; the answer is its exit code."""
     die_with_parent()
+    if os.getpid() == 1:
+        # The first process of a container ignores what it has no handler for; a job that is
+        # stopped, or a spot instance that is taken back, would go on until it is killed.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     container = Container()
     try:
