@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pixloop.aws.asking import NotAnswered
-from pixloop.aws.cloudformation import OnEvent
+from pixloop.aws.cloudformation import OnEvent, stack_parameters
 from pixloop.aws.code_bucket import CodeBucket, partition
 from pixloop.aws.cost import Estimate, estimate, find_durations
 from pixloop.aws.deployment import deploy, roll_back, verify_and_settle
@@ -139,6 +139,18 @@ class AwsProject:
             commit=self.commit,
             vpc_endpoints=vpc_endpoints,
         )
+
+    def let_rekognition_answer(
+        self, on_event: OnEvent, version_arn: str = "", threshold: float | None = None
+    ) -> None:
+        """Let the queue and the workflow ask a running version; without one, the deployed model."""
+        before = stack_parameters(self.session, self._place.names.serving_stack)
+        if before.get("RekognitionVersion", "") != version_arn:
+            options = {
+                "rekognition_version": version_arn,
+                "rekognition_threshold": "" if threshold is None else str(threshold),
+            }
+            self.deploy_stacks(on_event, options)
 
     def destroy_stacks(self, on_event: OnEvent, keep_data: bool = True) -> list[str]:
         """Remove what pixloop made; what remains, a line each."""

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pixloop.cli import rekognition
+from pixloop.cli.events import print_event
 from pixloop.cli.output import JsonOption, ProjectOption, err, out, print_json
 from pixloop.pipeline.display import Lines
 from pixloop.project import Project
@@ -80,7 +81,7 @@ def deploy(
     Example: `pixloop aws deploy --alarm-email you@example.org`
     """
     outputs = Project.open(project).on_aws.deploy_stacks(
-        _print_event,
+        print_event,
         {
             "deploy_to": to,
             "github_repository": github,
@@ -117,7 +118,7 @@ def destroy(
     what = "everything, the data included," if with_data else "everything but the data"
     if not yes:
         typer.confirm(f"Remove {what} of {opened.config.name} from AWS?", abort=True, err=True)
-    remains = opened.on_aws.destroy_stacks(_print_event, keep_data=not with_data)
+    remains = opened.on_aws.destroy_stacks(print_event, keep_data=not with_data)
     if json:
         print_json({"remains": remains})
         return
@@ -247,12 +248,6 @@ def github(
         print_json({"workflow": text})
     else:
         print(text, end="")
-
-
-def _print_event(event: Any) -> None:
-    style = "red" if event.failed else "dim"
-    reason = f"  {event.reason}" if event.reason else ""
-    err.print(f"{event.stack}  {event.resource}  {event.status}{reason}", style=style)
 
 
 def _plain(estimate: Any) -> dict[str, Any]:

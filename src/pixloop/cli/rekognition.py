@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from pixloop.cli.events import print_event
 from pixloop.cli.output import JsonOption, ProjectOption, err, out, print_json
 from pixloop.project import Project
 
@@ -40,6 +41,10 @@ def start(
     hours: Annotated[
         float, typer.Option(help="After which it is stopped, whatever happens.", min=0.1, max=168)
     ] = 1.0,
+    queue: Annotated[
+        bool,
+        typer.Option("--queue", help="Queue and workflow ask it, until it is stopped."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     project: ProjectOption = ".",
     json: JsonOption = False,
@@ -48,7 +53,8 @@ def start(
 
     Example: `pixloop aws rekognition start --hours 2`
     """
-    opened = Project.open(project).on_aws.rekognition
+    on_aws = Project.open(project).on_aws
+    opened = on_aws.rekognition
     price = opened.price_per_hour()
     costs = f"about {price * hours:.2f} USD" if price else "money"
     warning = f"A running version costs by the hour, asked or not: {hours:g} hours cost {costs}."
@@ -56,6 +62,8 @@ def start(
     if not yes:
         typer.confirm("Start it?", abort=True, err=True)
     started = opened.start(version, hours, _tell)
+    if queue:
+        on_aws.let_rekognition_answer(print_event, started["arn"], started["threshold"])
     if json:
         print_json(started)
         return
@@ -71,11 +79,14 @@ def start(
 def stop(
     version: VersionArgument = "latest", project: ProjectOption = ".", json: JsonOption = False
 ) -> None:
-    """Stop a version now.
+    """Stop a version now; the queue and the workflow ask the deployed model again.
 
     Example: `pixloop aws rekognition stop`
     """
-    _print(asdict(Project.open(project).on_aws.rekognition.stop(version)), json)
+    on_aws = Project.open(project).on_aws
+    # First, so that nobody asks it any more.
+    on_aws.let_rekognition_answer(print_event)
+    _print(asdict(on_aws.rekognition.stop(version)), json)
 
 
 @app.command()
