@@ -28,7 +28,7 @@ def test_the_whole_loop_is_played(tmp_path: Path) -> None:
         assert link["stood_in_by"]
     said = {link.name: link.happened for link in played.links}
     assert "accuracy" in said["registered"]
-    assert "ThresholdNotMet" in said["workflow"]
+    assert "one picture accepted; of 8 pictures 6 accepted, 1 ThresholdNotMet" in said["workflow"]
     assert "drift alarm" in said["drift starts a run"]
     assert "certificate" in said["bad version rolled back"]
     assert played.left_out == ()

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,28 +23,35 @@ _SAME = 1e-5
 
 
 def run_workflow(stage: Stage) -> str:
-    """One picture that is accepted; several, one of which a person should see."""
-    sure, unsure = _sort_by_decision(stage)
-    addresses = [
-        _put(stage, f"workflow/{n}.png", content) for n, content in enumerate(sure[:_MANY])
-    ]
-    one = _execute(stage, {"picture": addresses[0]})
-    if one.get("accepted") is not True:
-        raise LinkBroken(f"One picture, of which the model is sure, gave {one}.")
-    doubtful = _put(stage, "workflow/unsure.png", unsure)
+    """One picture, then several: the sure ones pass, the others are for people to see."""
+    accepted = {
+        _put(stage, f"workflow/{number}.png", content): is_sure
+        for number, (content, is_sure) in enumerate(_choose(stage))
+    }
+    first = next(iter(accepted))
+    one = _execute(stage, {"picture": first})
     missing = f"s3://{stage.outputs['PicturesBucketName']}/workflow/missing.png"
-    results = _execute(stage, {"pictures": [*addresses, doubtful, missing]})["results"]
-    accepted = [r for r in results if r["accepted"]]
-    referred = [r for r in results if not r["accepted"] and "prediction" in r]
-    failed = [r["error"] for r in results if "error" in r]
-    if [r["picture"] for r in referred] != [doubtful] or failed != ["PictureNotFound"]:
-        raise LinkBroken(f"Several pictures gave {results}.")
-    review = stage.wait(lambda: stage.take_messages("review"), "a picture for review")
-    if [each["picture"] for each in review] != [doubtful]:
-        raise LinkBroken(f"The review queue holds {review}.")
+    results = _execute(stage, {"pictures": [*accepted, missing]})["results"]
+    failed = [r.get("error") for r in results if r["picture"] == missing]
+    given = {r["picture"]: r["accepted"] for r in results}
+    if given != {**accepted, missing: False} or failed != ["PictureNotFound"]:
+        raise LinkBroken(f"The endpoint is sure of {accepted}, but the workflow gave {results}.")
+    if one["accepted"] is not accepted[first]:
+        raise LinkBroken(f"The endpoint is sure of {accepted}, but one picture gave {one}.")
+    doubtful = {address for address, is_sure in accepted.items() if not is_sure}
+    review: set[str] = set()
+
+    def all_there() -> bool:
+        review.update(message["picture"] for message in stage.take_messages("review"))
+        return review >= doubtful
+
+    stage.wait(all_there, "the doubtful pictures in the review queue")
+    if review != doubtful:
+        raise LinkBroken(f"The review queue holds {review} instead of {doubtful}.")
     return (
-        f"one picture accepted as {one['prediction']['label']!r}; of {len(results)} pictures "
-        f"{len(accepted)} accepted, one ThresholdNotMet and in the review queue, one not found"
+        f"one picture {'accepted' if accepted[first] else 'referred'}; of {len(results)} pictures "
+        f"{sum(given.values())} accepted, {len(doubtful)} ThresholdNotMet and in the review queue, "
+        "one not found"
     )
 
 
@@ -110,26 +117,25 @@ def serve_by_function(stage: Stage) -> str:
     )
 
 
-def _sort_by_decision(stage: Stage) -> tuple[Sequence[bytes], bytes]:
-    """Pictures that the model is sure of, and one that it is not."""
+def _choose(stage: Stage) -> list[tuple[bytes, bool]]:
+    """Pictures, and whether the model is sure of each: of both kinds where there are both."""
     sure: list[bytes] = []
-    unsure: bytes | None = None
+    doubtful: list[bytes] = []
     for path in stage.pictures.asked:
         content = path.read_bytes()
-        if _ask(stage, content)["predictions"][0]["decision"] == "accept":
-            sure.append(content)
-        else:
-            unsure = unsure or content
-        if len(sure) >= _MANY and unsure:
-            return sure, unsure
-    if not sure:
-        raise LinkBroken("The model is sure of no picture: no threshold keeps what is promised.")
-    # Where it is sure of all, something that is two things at once.
-    for other in sure[1:]:
-        mixed = _mix(sure[0], other)
-        if _ask(stage, mixed)["predictions"][0]["decision"] != "accept":
-            return sure, mixed
-    raise LinkBroken("The model is sure of every picture, even of two laid over each other.")
+        (sure if _is_sure(stage, content) else doubtful).append(content)
+        if len(sure) >= _MANY and doubtful:
+            break
+    if not doubtful:
+        # Where it is sure of all, something that is two things at once.
+        mixed = (_mix(sure[0], other) for other in sure[1:])
+        doubtful = [each for each in mixed if not _is_sure(stage, each)]
+    chosen = [*((each, True) for each in sure[:_MANY]), *((each, False) for each in doubtful[:1])]
+    return chosen or [(each, False) for each in doubtful[:_MANY]]
+
+
+def _is_sure(stage: Stage, content: bytes) -> bool:
+    return bool(_ask(stage, content)["predictions"][0]["decision"] == "accept")
 
 
 def _mix(first: bytes, second: bytes) -> bytes:
