@@ -251,8 +251,10 @@ class Project:
         """
         if url is not None:
             yield from predict_with_server(url, pictures, draw)
+        elif on == "rekognition":
+            yield from predict_with(self.on_aws.rekognition.ask, pictures, draw)
         elif on != "here":
-            yield from predict_with(self.on_aws.asker(on), pictures, draw)
+            yield from predict_with(self.on_aws.deployments.asker(on), pictures, draw)
         else:
             yield from predict_with_bundle(self.bundle(version)[1], pictures, draw)
 

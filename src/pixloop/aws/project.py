@@ -4,13 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pixloop.aws.asking import NotAnswered
 from pixloop.aws.cloudformation import OnEvent, stack_parameters
 from pixloop.aws.code_bucket import CodeBucket, partition
 from pixloop.aws.cost import Estimate, estimate, find_durations
-from pixloop.aws.deployment import deploy, roll_back, verify_and_settle
+from pixloop.aws.deployments import Deployments
 from pixloop.aws.executions import stop_execution
 from pixloop.aws.github import github_workflow
 from pixloop.aws.image import Accelerator, build_image, gather_context, name_image, push_image
@@ -22,25 +21,18 @@ from pixloop.aws.resources import Resources, find_outputs, find_resources
 from pixloop.aws.running_costs import RunningCosts, running_costs
 from pixloop.aws.sagemaker_run import follow_on_sagemaker, run_on_sagemaker
 from pixloop.aws.serving_cost import Traffic
-from pixloop.aws.session import Session, translated
-from pixloop.aws.stack_parameters import Options, Place, make_target
+from pixloop.aws.session import Session
+from pixloop.aws.stack_parameters import Options, Place
 from pixloop.aws.status import Status, read_status
-from pixloop.aws.target import Deployed, ModelSource, Settled, Target, read_package
 from pixloop.aws.teardown import destroy_stacks
-from pixloop.aws.transform import TransformResult, start_transform, wait_for_transform
-from pixloop.aws.uploads import upload_file
-from pixloop.aws.verify import open_target, verify
-from pixloop.bundle import ARCHIVE, MANIFEST, Bundle
+from pixloop.bundle import Bundle
 from pixloop.config import Config
 from pixloop.data.dataset import MANIFEST as DATASET_MANIFEST
 from pixloop.data.dataset import DatasetInfo
-from pixloop.errors import AwsError, ConfigError, ImageError, VerificationError
-from pixloop.files import pack, sha256_file
+from pixloop.errors import AwsError, ConfigError
 from pixloop.pipeline.display import Listener
 from pixloop.pipeline.runs import RunRecord, list_runs
 from pixloop.run_summary import RunSummary, output_of
-from pixloop.verification.deployment import AnswerRefused
-from pixloop.verification.result import VerificationResult
 
 To = Literal["endpoint", "serverless", "async", "function"]
 RegistryPlace = Literal["sagemaker", "here"]
@@ -217,119 +209,10 @@ class AwsProject:
             )
         return github_workflow(self.config, role, branch)
 
-    # ---- deployment
-
-    def deploy(
-        self,
-        to: To,
-        version: str,
-        on_progress: Progress,
-        registry: RegistryPlace = "sagemaker",
-    ) -> Settled:
-        """Deploy a version, wait, ask it the pictures of its certificate, keep it or go back.
-
-        Args:
-            to: where it serves.
-            version: a number, ``"latest"`` or ``"champion"``.
-            on_progress: told each step.
-            registry: whose version it is: SageMaker's, or the one here.
-
-        Raises:
-            VerificationError: it does not answer as certified; what served before serves again.
-        """
-        target, source = self.target(to), self._source(version, registry)
-        with translated(f"deploying {source.name}"):
-            deployed = deploy(self.session, target, source, on_progress)
-            on_progress(f"asking {target.name} the pictures of its certificate")
-            settled = verify_and_settle(self.session, target, _function_version(target, deployed))
-        if settled is None:
-            raise AwsError(f"{target.name} is not in service; 'pixloop aws status' says more.")
-        if not settled.ok:
-            now = f"{settled.serves} serves" if settled.serves else "nothing serves"
-            raise VerificationError(
-                "\n".join(
-                    [
-                        f"{settled.model} does not answer as its certificate says; {now} now.",
-                        *settled.differences,
-                    ]
-                )
-            )
-        return settled
-
-    def _source(self, version: str, registry: RegistryPlace) -> ModelSource:
-        return self._package(version) if registry == "sagemaker" else self._upload(version)
-
-    def _package(self, version: str) -> ModelSource:
-        """A version of SageMaker's registry, on the image that is the project's now."""
-        registry = self.registry
-        arn = registry.arn(registry.show(version).version)
-        with translated(f"version {version}"):
-            return read_package(self.session, self.target("endpoint"), arn)
-
-    def _upload(self, version: str) -> ModelSource:
-        """A version of the registry here, brought to S3 under the hash of its content."""
-        number, bundle = self._find_bundle(version)
-        bucket, image = self.resources.need("bucket", "image")
-        identity = sha256_file(bundle.path / MANIFEST)[:16]
-        archive = self.state / "archives" / identity / ARCHIVE
-        if not archive.exists():
-            pack(bundle.path, archive)
-        address = f"s3://{bucket}/{self.config.name}/from-here/{identity}/{ARCHIVE}"
-        upload_file(self.session, archive, address)
-        return ModelSource(f"{self.config.name}:here-{number}", image, address)
-
-    def transform(
-        self,
-        pictures: str,
-        answers: str | None,
-        version: str,
-        on_progress: Progress,
-        registry: RegistryPlace = "sagemaker",
-    ) -> TransformResult:
-        """Answer every picture below an S3 address, by a batch transform job."""
-        source = self._source(version, registry)
-        answers = answers or f"s3://{self.resources.need('pictures_bucket')[0]}/batch/"
-        with translated(f"answering {pictures}"):
-            job = start_transform(self.session, self.target("endpoint"), source, pictures, answers)
-            on_progress(f"started {job}")
-            return wait_for_transform(self.session, job, on_progress)
-
-    def roll_back(self, to: To, reason: str, on_progress: Progress) -> str:
-        """Go back to the version that served before; the name of the model that serves then."""
-        with translated("rolling back"):
-            return roll_back(self.session, self.target(to), reason, on_progress)
-
-    def verify(self, to: To, own_tests: Path | None, verbose: bool) -> VerificationResult:
-        """Test what serves now by its certificate and the project's own tests."""
-        with translated(f"verifying the {to}"):
-            return verify(self.session, self.target(to), own_tests, verbose)
-
-    def asker(
-        self, on: Literal["sagemaker", "lambda", "rekognition"]
-    ) -> Callable[[bytes], Mapping[str, Any]]:
-        """How to ask what serves about one picture; it raises ``ImageError`` for a bad one."""
-        if on == "rekognition":
-            return self.rekognition.ask
-        deployment = open_target(
-            self.session, self.target("function" if on == "lambda" else "endpoint"), None
-        )
-
-        def ask(picture: bytes) -> Mapping[str, Any]:
-            try:
-                with translated(f"asking {deployment.name}"):
-                    return deployment.ask(picture)
-            except AnswerRefused as e:
-                raise ImageError(str(e)) from e
-            except NotAnswered as e:
-                raise AwsError(str(e)) from e
-
-        return ask
-
-    def target(self, to: To) -> Target:
-        """What a kind of deployment is for this project."""
-        resources = self.resources
-        resources.need("bucket", "role", "function_role" if to == "function" else "role")
-        return make_target(self._place, to, resources.key_arn or "")
+    @property
+    def deployments(self) -> Deployments:
+        """What serves, and what is to."""
+        return Deployments(self._place, self.session, self.registry, self.state, self._find_bundle)
 
     @cached_property
     def _place(self) -> Place:
@@ -346,8 +229,3 @@ def count_pictures(runs: Sequence[RunRecord]) -> int:
             info = DatasetInfo.model_validate_json(file.read_text(encoding="utf-8"))
             return sum(shard.rows for shard in info.shards)
     raise ConfigError("There has been no run yet: say with --pictures how many pictures there are.")
-
-
-def _function_version(target: Target, deployed: Deployed) -> str | None:
-    """A function's new version is verified by its number: the alias moves afterwards."""
-    return deployed.version if target.to == "function" else None

@@ -40,6 +40,9 @@ def deploy(
         str | None,
         typer.Option("--out", metavar="S3URI", help="Where batch answers go."),
     ] = None,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Back to what served before; reject what serves.")
+    ] = False,
     project: ProjectOption = ".",
     json: JsonOption = False,
 ) -> None:
@@ -53,14 +56,19 @@ def deploy(
         raise ConfigError("--serverless, --async and --batch are SageMaker's: --on sagemaker.")
     opened = Project.open(project)
     if batch:
-        done = opened.on_aws.transform(batch, output, version, _tell, from_)
+        done = opened.on_aws.deployments.transform(batch, output, version, _tell, from_)
         if json:
             print_json({"job": done.job, "answers": done.output_uri, "seconds": done.seconds})
         else:
             out.print(f"{escape(done.model)} answered; the answers are in {done.output_uri}")
         return
     kind = _kind(on, serverless, async_)
-    settled = opened.on_aws.deploy(kind, version, _tell, from_)
+    if rollback:
+        serves = opened.on_aws.deployments.roll_back(kind, "rolled back by hand", _tell)
+        if json:
+            print_json({"serves": serves})
+        return
+    settled = opened.on_aws.deployments.deploy(kind, version, _tell, from_)
     if json:
         print_json({"name": settled.name, "model": settled.model, "serves": settled.serves})
     else:
@@ -94,10 +102,11 @@ def verify(
     Example: `pixloop verify http://127.0.0.1:8080`
     """
     opened, verbose = Project.open(project), verbose and not json
+    tests = tests or opened.own_tests
     if "://" in target:
         result = opened.verify_url(target, version, tests, verbose)
     elif target in get_args(To):
-        result = opened.on_aws.verify(cast(To, target), tests or opened.own_tests, verbose)
+        result = opened.on_aws.deployments.verify(cast(To, target), tests, verbose)
     else:
         kinds = ", ".join(get_args(To))
         raise ConfigError(f"{target!r} is no URL, and none of {kinds}.")
