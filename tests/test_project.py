@@ -38,6 +38,7 @@ def test_a_changed_key_runs_only_what_depends_on_it(project):
     assert summary.threshold["max_error"] == 0.3
 
 
+@pytest.mark.slow
 def test_with_the_data_prepared_train_itself_says_that_a_name_is_wrong(project):
     misspelt = Project.open(project.folder, ["training.optimizer=adamww"])
 
@@ -47,6 +48,7 @@ def test_with_the_data_prepared_train_itself_says_that_a_name_is_wrong(project):
         misspelt.run()
 
 
+@pytest.mark.slow
 def test_a_model_below_the_gate_is_refused_by_how_much(project):
     worse = Project.open(
         project.folder, ["training.epochs=1", "training.learning_rate=1e-9", "gate.minimum=0.99"]
@@ -58,6 +60,7 @@ def test_a_model_below_the_gate_is_refused_by_how_much(project):
     assert len(project.registry.list()) == 1
 
 
+@pytest.mark.slow
 def test_a_challenger_worse_than_the_champion_is_refused(project):
     project.registry.approve("1")
     worse = Project.open(

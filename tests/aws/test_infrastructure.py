@@ -47,6 +47,7 @@ LIMITS = {
     r"RepositoryName": r"[a-z0-9]+(?:[._/-][a-z0-9]+)*",
     r"PipelineName": r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,255}",
     r"(ModelPackageGroup|Endpoint)Name": r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}",
+    r"RekognitionProjectName": r"[a-zA-Z0-9_.-]{1,255}",
     r"ServingStack": r"[a-zA-Z][a-zA-Z0-9-]{0,127}",
 }
 

@@ -113,6 +113,7 @@ def test_versions_are_approved_rejected_and_listed(pixloop, project):
         assert answer(*impossible)["error"]["type"] == "RegistryError"
 
 
+@pytest.mark.slow
 def test_a_refused_model_ends_with_exit_code_3(pixloop, project):
     code, out, err = pixloop(
         "run",

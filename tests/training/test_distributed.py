@@ -269,6 +269,7 @@ def test_two_hosts_end_together_and_go_on_together(configure, lay_out, victim):
         assert not (roots[1] / name).exists()
 
 
+@pytest.mark.slow
 def test_a_wrong_configuration_is_told_with_its_exit_code(configure, lay_out):
     root = lay_out("root", configure(optimizer="adamww"))
     process = start(root)

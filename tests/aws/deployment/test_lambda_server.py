@@ -3,6 +3,7 @@
 Imports boto3 and mangum, as the image does.
 """
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,12 @@ PICTURE = request("/invocations", "POST", colours()[0], **{"content-type": "imag
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     server.cache_clear()
+    # mangum makes one where there is none, and leaves it open: a function ends with its process.
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     yield
+    asyncio.set_event_loop(None)
+    loop.close()
     server.cache_clear()
 
 
