@@ -290,7 +290,7 @@ class Project:
 
     def _run_on_sagemaker(self, listener: Listener | None, tune: bool) -> RunSummary:
         # boto3 is an extra, and takes long to import.
-        from pixloop.aws.pipeline_inputs import stays_on_s3
+        from pixloop.aws.pipeline.inputs import stays_on_s3
 
         data, cache = self.config.data, self.state / "sources"
 

@@ -22,7 +22,7 @@ from PIL import Image
 from tests.conftest import write_colours
 from tests.image.conftest import Buildah
 
-from pixloop.aws.asking import ask_function
+from pixloop.aws.answering.asking import ask_function
 from pixloop.aws.rehearsal.sandbox import Sandbox
 from pixloop.files import pack, unpack, write_json
 

@@ -4,16 +4,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pixloop.aws.asking import NotAnswered
-from pixloop.aws.deployment import deploy, roll_back, verify_and_settle
-from pixloop.aws.model_packages import PackageRegistry
+from pixloop.aws.answering.asking import NotAnswered
+from pixloop.aws.deployment.settle import deploy, roll_back, verify_and_settle
+from pixloop.aws.deployment.target import Deployed, ModelSource, Settled, Target, read_package
+from pixloop.aws.deployment.transform import TransformResult, start_transform, wait_for_transform
+from pixloop.aws.deployment.verify import open_target, verify
+from pixloop.aws.infrastructure.parameters import Place, make_target
+from pixloop.aws.pipeline.model_packages import PackageRegistry
 from pixloop.aws.resources import Resources, find_resources
 from pixloop.aws.session import Session, translated
-from pixloop.aws.stack_parameters import Place, make_target
-from pixloop.aws.target import Deployed, ModelSource, Settled, Target, read_package
-from pixloop.aws.transform import TransformResult, start_transform, wait_for_transform
 from pixloop.aws.uploads import upload_file
-from pixloop.aws.verify import open_target, verify
 from pixloop.bundle import ARCHIVE, MANIFEST, Bundle
 from pixloop.errors import AwsError, ImageError, VerificationError
 from pixloop.files import pack, sha256_file

@@ -15,8 +15,8 @@ import boto3
 from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 
-from pixloop.aws.champion import split_address
-from pixloop.aws.target import MODEL_NAME, MODEL_URL
+from pixloop.aws.deployment.champion import split_address
+from pixloop.aws.deployment.target import MODEL_NAME, MODEL_URL
 from pixloop.bundle import ARCHIVE, Bundle
 from pixloop.config import ServingConfig
 from pixloop.errors import AwsError

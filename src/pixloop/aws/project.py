@@ -6,25 +6,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pixloop.aws.cloudformation import OnEvent, stack_parameters
-from pixloop.aws.code_bucket import CodeBucket, partition
-from pixloop.aws.cost import Estimate, estimate, find_durations
+from pixloop.aws.cost.estimate import Estimate, estimate, find_durations
+from pixloop.aws.cost.prices import read_prices
+from pixloop.aws.cost.running import RunningCosts, running_costs
+from pixloop.aws.cost.serving import Traffic
 from pixloop.aws.deployments import Deployments
-from pixloop.aws.executions import stop_execution
-from pixloop.aws.github import github_workflow
 from pixloop.aws.image import Accelerator, build_image, gather_context, name_image, push_image
-from pixloop.aws.infrastructure import deploy_stacks
-from pixloop.aws.model_packages import PackageRegistry
-from pixloop.aws.prices import read_prices
+from pixloop.aws.infrastructure.cloudformation import OnEvent, stack_parameters
+from pixloop.aws.infrastructure.code_bucket import CodeBucket, partition
+from pixloop.aws.infrastructure.deploy import deploy_stacks
+from pixloop.aws.infrastructure.github import github_workflow
+from pixloop.aws.infrastructure.parameters import Options, Place
+from pixloop.aws.infrastructure.status import Status, read_status
+from pixloop.aws.infrastructure.teardown import destroy_stacks
+from pixloop.aws.pipeline.executions import stop_execution
+from pixloop.aws.pipeline.model_packages import PackageRegistry
+from pixloop.aws.pipeline.run import follow_on_sagemaker, run_on_sagemaker
 from pixloop.aws.rekognition.project import RekognitionProject
 from pixloop.aws.resources import Resources, find_outputs, find_resources
-from pixloop.aws.running_costs import RunningCosts, running_costs
-from pixloop.aws.sagemaker_run import follow_on_sagemaker, run_on_sagemaker
-from pixloop.aws.serving_cost import Traffic
 from pixloop.aws.session import Session
-from pixloop.aws.stack_parameters import Options, Place
-from pixloop.aws.status import Status, read_status
-from pixloop.aws.teardown import destroy_stacks
 from pixloop.bundle import Bundle
 from pixloop.config import Config
 from pixloop.data.dataset import MANIFEST as DATASET_MANIFEST

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from pixloop.cli.output import err
 
 if TYPE_CHECKING:
-    from pixloop.aws.cloudformation import StackEvent
+    from pixloop.aws.infrastructure.cloudformation import StackEvent
 
 
 def print_event(event: "StackEvent") -> None:

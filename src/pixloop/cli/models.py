@@ -11,7 +11,7 @@ from pixloop.model_versions import ModelVersion
 from pixloop.project import Project
 
 if TYPE_CHECKING:
-    from pixloop.aws.model_packages import PackageRegistry
+    from pixloop.aws.pipeline.model_packages import PackageRegistry
     from pixloop.registry import Registry
 
 app = typer.Typer(help="The versions of this project's model.", no_args_is_help=True)

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from pixloop.aws.asking import LIVE, PictureRefused, ask_function
-from pixloop.aws.packages import build_package
+from pixloop.aws.answering.asking import LIVE, PictureRefused, ask_function
+from pixloop.aws.infrastructure.packages import build_package
 from pixloop.aws.rehearsal.lambdas import Lambdas
 from pixloop.aws.session import Session
 from pixloop.files import pack

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pixloop.aws.packages import build_package
+from pixloop.aws.infrastructure.packages import build_package
 from pixloop.aws.rehearsal.lambdas import Lambdas
 from pixloop.aws.session import Session
 

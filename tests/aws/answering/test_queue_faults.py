@@ -19,12 +19,12 @@ from typing import Any
 import httpx
 import pytest
 
-from pixloop.aws.answers import answer_key
-from pixloop.aws.packages import build_package
+from pixloop.aws.answering.answers import answer_key
+from pixloop.aws.answering.upload_events import read_uploads
+from pixloop.aws.infrastructure.packages import build_package
 from pixloop.aws.rehearsal.lambdas import Lambdas
 from pixloop.aws.rehearsal.queues import Queues
 from pixloop.aws.session import Session
-from pixloop.aws.upload_events import read_uploads
 
 pytestmark = pytest.mark.integration
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from pixloop.aws.packages import build_package
+from pixloop.aws.infrastructure.packages import build_package
 from pixloop.aws.session import Session
 
 pytestmark = pytest.mark.integration

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tests.verification.bundles import archive, spoil, write_classifier
 
-from pixloop.aws import deployment
+from pixloop.aws.deployment import settle as deployment
+from pixloop.aws.deployment.target import Target
 from pixloop.aws.rehearsal.cloud import Cloud
-from pixloop.aws.target import Target
 
 IMAGE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/pixloop:1"
 ROLE = "arn:aws:iam::123456789012:role/pixloop-colours"

@@ -11,9 +11,8 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from tests.aws.deployment.conftest import BUCKET, Register
 
-from pixloop.aws.champion import read_champion
-from pixloop.aws.deployment import ask_target, deploy, roll_back, verify_and_settle
-from pixloop.aws.endpoint_deployment import (
+from pixloop.aws.deployment.champion import read_champion
+from pixloop.aws.deployment.endpoint import (
     PREVIOUS,
     VERIFIED,
     WANTED,
@@ -21,8 +20,9 @@ from pixloop.aws.endpoint_deployment import (
     read_endpoint,
     start_endpoint,
 )
+from pixloop.aws.deployment.settle import ask_target, deploy, roll_back, verify_and_settle
+from pixloop.aws.deployment.target import Deployed, Settled, Target, read_package
 from pixloop.aws.rehearsal.cloud import Cloud
-from pixloop.aws.target import Deployed, Settled, Target, read_package
 from pixloop.errors import AwsError
 
 pytestmark = pytest.mark.integration

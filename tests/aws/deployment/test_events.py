@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from tests.aws.deployment.conftest import GROUP, Register
 
-from pixloop.aws.champion import read_champion
-from pixloop.aws.endpoint_deployment import VERIFIED, WAITING, WANTED, read_endpoint
+from pixloop.aws.deployment.champion import read_champion
+from pixloop.aws.deployment.endpoint import VERIFIED, WAITING, WANTED, read_endpoint
+from pixloop.aws.deployment.target import Target
 from pixloop.aws.functions.on_approved import deploy_approved
-from pixloop.aws.packages import build_package
+from pixloop.aws.infrastructure.packages import build_package
 from pixloop.aws.rehearsal.cloud import Cloud
-from pixloop.aws.target import Target
 
 pytestmark = pytest.mark.integration
 

@@ -10,11 +10,11 @@ import pytest
 from tests.aws.deployment.conftest import Register
 from tests.verification.bundles import colours
 
-from pixloop.aws.champion import read_champion
-from pixloop.aws.deployment import ask_target, deploy, roll_back, verify_and_settle
-from pixloop.aws.function_deployment import read_live, read_url
+from pixloop.aws.deployment.champion import read_champion
+from pixloop.aws.deployment.function import read_live, read_url
+from pixloop.aws.deployment.settle import ask_target, deploy, roll_back, verify_and_settle
+from pixloop.aws.deployment.target import Deployed, Settled, Target, read_package
 from pixloop.aws.rehearsal.cloud import Cloud
-from pixloop.aws.target import Deployed, Settled, Target, read_package
 from pixloop.errors import AwsError
 
 pytestmark = pytest.mark.integration

@@ -9,15 +9,15 @@ from botocore.stub import Stubber
 from botocore.validate import ParamValidator
 from tests.aws.deployment.conftest import IMAGE, TARGET
 
-from pixloop.aws.endpoint_requests import (
+from pixloop.aws.deployment.endpoint_requests import (
     config_request,
     model_request,
     restore_request,
     update_request,
 )
-from pixloop.aws.scaling import scale
-from pixloop.aws.target import ModelSource, Target
-from pixloop.aws.transform import transform_request
+from pixloop.aws.deployment.scaling import scale
+from pixloop.aws.deployment.target import ModelSource, Target
+from pixloop.aws.deployment.transform import transform_request
 from pixloop.errors import AwsError
 
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from tests.aws.deployment.conftest import Register
 
+from pixloop.aws.deployment.target import Target, read_package
+from pixloop.aws.deployment.transform import start_transform, wait_for_transform
 from pixloop.aws.rehearsal.cloud import Cloud
-from pixloop.aws.target import Target, read_package
-from pixloop.aws.transform import start_transform, wait_for_transform
 from pixloop.errors import AwsError
 
 pytestmark = pytest.mark.integration

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from tests.aws.deployment.conftest import Register
 
-from pixloop.aws.asking import NotAnswered, PictureRefused
-from pixloop.aws.async_asking import ask_async
-from pixloop.aws.deployment import deploy, verify_and_settle
+from pixloop.aws.answering.asking import NotAnswered, PictureRefused
+from pixloop.aws.deployment.async_asking import ask_async
+from pixloop.aws.deployment.settle import deploy, verify_and_settle
+from pixloop.aws.deployment.target import Target, read_package
+from pixloop.aws.deployment.verify import verify
 from pixloop.aws.rehearsal.cloud import Cloud
-from pixloop.aws.target import Target, read_package
-from pixloop.aws.verify import verify
 from pixloop.errors import AwsError
 
 pytestmark = pytest.mark.integration

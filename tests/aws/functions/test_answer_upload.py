@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pixloop.aws.answers import answer_key, find_answer, store_answer
+from pixloop.aws.answering.answers import answer_key, find_answer, store_answer
+from pixloop.aws.answering.upload_events import NotAnUpload, Upload, read_uploads
 from pixloop.aws.functions import answer_upload
 from pixloop.aws.functions.answer_upload import handler
 from pixloop.aws.session import Session
-from pixloop.aws.upload_events import NotAnUpload, Upload, read_uploads
 
 
 class Context:

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
+from pixloop.aws.answering.pictures import PictureNotFound
 from pixloop.aws.functions import classify
-from pixloop.aws.pictures import PictureNotFound
 from pixloop.aws.session import Session
 
 

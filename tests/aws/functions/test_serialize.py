@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from pixloop.aws.answering.pictures import NotAPicture, PictureNotFound
 from pixloop.aws.functions.serialize import PictureTooLarge, handler
-from pixloop.aws.pictures import NotAPicture, PictureNotFound
 from pixloop.aws.session import Session
 
 LIMIT_BYTES = 6 * 1024 * 1024

@@ -7,12 +7,12 @@ deleted only after its answer was written.
 
 from typing import Any
 
-from pixloop.aws.accepting import count_answers, doubts
-from pixloop.aws.answers import find_answer, store_answer
-from pixloop.aws.asking import MAX_PAYLOAD_BYTES, PICTURE, PictureRefused, ask_served
+from pixloop.aws.answering.accepting import count_answers, doubts
+from pixloop.aws.answering.answers import find_answer, store_answer
+from pixloop.aws.answering.asking import MAX_PAYLOAD_BYTES, PICTURE, PictureRefused, ask_served
+from pixloop.aws.answering.pictures import get_object, picture_format
+from pixloop.aws.answering.upload_events import Upload, read_uploads
 from pixloop.aws.function_clients import client
-from pixloop.aws.pictures import get_object, picture_format
-from pixloop.aws.upload_events import Upload, read_uploads
 
 #: With less time left than this, no further message is begun.
 _RESERVE_MS = 15_000

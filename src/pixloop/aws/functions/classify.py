@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from pixloop.aws.asking import ask_served
+from pixloop.aws.answering.asking import ask_served
+from pixloop.aws.answering.pictures import get_object, parse_address
 from pixloop.aws.function_clients import client
-from pixloop.aws.pictures import get_object, parse_address
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:

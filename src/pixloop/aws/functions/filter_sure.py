@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pixloop.aws.accepting import count_answers, doubts
+from pixloop.aws.answering.accepting import count_answers, doubts
 
 
 class ThresholdNotMet(Exception):

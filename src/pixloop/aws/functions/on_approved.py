@@ -8,9 +8,9 @@ import os
 from typing import Any
 
 from pixloop.aws import function_clients
-from pixloop.aws.deployment import start, verify_and_settle
-from pixloop.aws.endpoint_deployment import WAITING, EndpointBusy, read_endpoint, tag_endpoint
-from pixloop.aws.target import Clients, Target, is_approved, read_package
+from pixloop.aws.deployment.endpoint import WAITING, EndpointBusy, read_endpoint, tag_endpoint
+from pixloop.aws.deployment.settle import start, verify_and_settle
+from pixloop.aws.deployment.target import Clients, Target, is_approved, read_package
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

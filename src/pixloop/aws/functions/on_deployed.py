@@ -9,10 +9,10 @@ import os
 from typing import Any
 
 from pixloop.aws import function_clients
-from pixloop.aws.deployment import verify_and_settle
-from pixloop.aws.endpoint_deployment import WAITING, read_endpoint, tag_endpoint
+from pixloop.aws.deployment.endpoint import WAITING, read_endpoint, tag_endpoint
+from pixloop.aws.deployment.settle import verify_and_settle
+from pixloop.aws.deployment.target import Clients, Target
 from pixloop.aws.functions.on_approved import deploy_approved
-from pixloop.aws.target import Clients, Target
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

@@ -10,16 +10,16 @@ import os
 from base64 import b64decode
 from typing import Any
 
-from pixloop.aws.asking import MAX_PAYLOAD_BYTES
-from pixloop.aws.function_clients import client
-from pixloop.aws.names import INLINE
-from pixloop.aws.pictures import (
+from pixloop.aws.answering.asking import MAX_PAYLOAD_BYTES
+from pixloop.aws.answering.pictures import (
     HEAD_BYTES,
     NotAPicture,
     get_object,
     parse_address,
     picture_format,
 )
+from pixloop.aws.function_clients import client
+from pixloop.aws.names import INLINE
 
 
 class PictureTooLarge(Exception):

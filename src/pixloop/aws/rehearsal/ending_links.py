@@ -1,10 +1,10 @@
 """The last links of the chain: what there is and costs, and taking everything down."""
 
-from pixloop.aws.cost import estimate, find_durations
-from pixloop.aws.prices import read_prices
+from pixloop.aws.cost.estimate import estimate, find_durations
+from pixloop.aws.cost.prices import read_prices
+from pixloop.aws.infrastructure.status import read_status
+from pixloop.aws.infrastructure.teardown import destroy_stacks
 from pixloop.aws.rehearsal.stage import LinkBroken, Stage
-from pixloop.aws.status import read_status
-from pixloop.aws.teardown import destroy_stacks
 from pixloop.pipeline.runs import list_runs
 
 

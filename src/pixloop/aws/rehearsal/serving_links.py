@@ -9,11 +9,11 @@ from typing import Any
 
 from PIL import Image
 
-from pixloop.aws.asking import LIVE, PICTURE, ask_endpoint, ask_function
-from pixloop.aws.deployment import start, verify_and_settle
+from pixloop.aws.answering.asking import LIVE, PICTURE, ask_endpoint, ask_function
+from pixloop.aws.deployment.settle import start, verify_and_settle
+from pixloop.aws.deployment.target import Target, read_package
 from pixloop.aws.names import ANSWERS, INCOMING
 from pixloop.aws.rehearsal.stage import LinkBroken, Stage
-from pixloop.aws.target import Target, read_package
 
 _MANY = 6
 #: A poisoned picture is tried four times; on AWS six minutes lie between two tries.

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pixloop.aws.executions import Execution, follow_execution
 from pixloop.aws.names import Names
+from pixloop.aws.pipeline.executions import Execution, follow_execution
 from pixloop.aws.rehearsal.cloud import Cloud
 from pixloop.aws.rehearsal.rehearsal_data import Pictures
 from pixloop.aws.session import Session

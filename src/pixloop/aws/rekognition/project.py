@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pixloop.aws.cost.prices import read_prices
 from pixloop.aws.names import Names
-from pixloop.aws.prices import read_prices
 from pixloop.aws.rekognition.answers import LARGEST_PICTURE_BYTES, UNREADABLE, ask_rekognition
 from pixloop.aws.rekognition.evaluation import calibrate, read_evaluation
 from pixloop.aws.rekognition.versions import OnStatus, Rekognition, RekognitionVersion

@@ -1,0 +1,1 @@
+"""What asks the deployed model: for the queue, the workflow and the command line."""

@@ -1,0 +1,1 @@
+"""What serves: an endpoint or a function, deployed, verified, kept or undone."""

@@ -1,0 +1,1 @@
+"""The two stacks and their code: made, changed, looked at, removed."""

@@ -1,0 +1,1 @@
+"""What runs the definition on SageMaker: submitted, followed, summed up, registered."""

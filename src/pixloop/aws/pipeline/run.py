@@ -1,0 +1,104 @@
+"""``pixloop run --on sagemaker``: from pictures here or on S3 to a registered version there."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pixloop.aws.names import Names
+from pixloop.aws.pipeline.execution_outputs import conclude
+from pixloop.aws.pipeline.executions import (
+    POLL_S,
+    follow_execution,
+    start_execution,
+    submit_pipeline,
+)
+from pixloop.aws.pipeline.inputs import (
+    data_version,
+    place_champion,
+    place_pictures,
+    place_weights,
+)
+from pixloop.aws.pipeline.model_packages import ensure_group
+from pixloop.aws.resources import find_resources
+from pixloop.aws.session import Session
+from pixloop.config import Config
+from pixloop.pipeline.definition import build_definition
+from pixloop.pipeline.display import Listener
+from pixloop.run_summary import RunSummary
+
+
+def run_on_sagemaker(
+    config: Config,
+    state: Path,
+    *,
+    train: str | Path,
+    test: str | Path | None = None,
+    weights: Path | None = None,
+    commit: str = "",
+    tune: bool = False,
+    listener: Listener | None = None,
+    session: Session | None = None,
+    interval_s: float = POLL_S,
+) -> RunSummary:
+    """Run the pipeline on SageMaker, follow it to its end, and bring back what it says.
+
+    Args:
+        config: the project's.
+        state: the project's ``.pixloop`` folder, for the run's record and report.
+        train: pictures here, which are uploaded, or the address of a folder on S3.
+        test: the same for the test pictures, where they lie elsewhere.
+        weights: a file to start from.
+        commit: the project's git commit, for the lineage.
+        tune: whether to search for the best settings.
+        listener: is told what happens.
+        session: to AWS; one for ``aws.region`` unless it is given.
+        interval_s: seconds between two looks at the execution.
+
+    Raises:
+        GateRefused: the model does not meet the gate.
+        PipelineError: a step failed.
+        AwsError: something is missing on AWS, or AWS refuses.
+        DataError: the labels cannot be read.
+    """
+    session = session or Session(config.aws.region)
+    bucket, role, image = find_resources(session, config).need("bucket", "role", "image")
+    placed = {"bucket": bucket, "role": role, "image": image}
+    config = config.model_copy(update={"aws": config.aws.model_copy(update=placed)})
+    train_address = place_pictures(session, bucket, config, train, "train")
+    test_address = place_pictures(session, bucket, config, test, "test") if test else None
+    champion, champion_version = place_champion(session, bucket)
+    parameters = {
+        "DataVersion": data_version(session, train_address, test_address or train_address),
+        "ChampionVersion": champion_version,
+    }
+    definition = build_definition(
+        config,
+        train=train_address,
+        test=test_address,
+        weights=place_weights(session, bucket, weights) if weights else None,
+        champion=champion,
+        commit=commit,
+        tune=tune,
+    )
+    pipeline = Names(config.name).pipeline
+    submit_pipeline(session, pipeline, definition, role)
+    ensure_group(session, config.registry.model or config.name)
+    title = f"{config.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    arn = start_execution(session, pipeline, title, parameters)
+    return follow_on_sagemaker(
+        config, state, arn, listener=listener, session=session, interval_s=interval_s
+    )
+
+
+def follow_on_sagemaker(
+    config: Config,
+    state: Path,
+    arn: str,
+    *,
+    listener: Listener | None = None,
+    session: Session | None = None,
+    interval_s: float = POLL_S,
+) -> RunSummary:
+    """Follow an execution that is at work, or has ended, as ``run_on_sagemaker`` does."""
+    session = session or Session(config.aws.region)
+    execution = follow_execution(session, arn, listener, interval_s=interval_s)
+    return conclude(session, execution, state, config.name)
