@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pixloop.aws import storage
+from pixloop.aws.addresses import split_address
 from pixloop.aws.session import Session
 from pixloop.aws.storage import (
     at_once,
@@ -14,7 +15,6 @@ from pixloop.aws.storage import (
     list_objects,
     put_json,
     read_json,
-    split_address,
 )
 from pixloop.aws.uploads import upload_file, upload_folder
 from pixloop.errors import AwsError, SourceError

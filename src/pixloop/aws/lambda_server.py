@@ -15,7 +15,7 @@ import boto3
 from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 
-from pixloop.aws.deployment.champion import split_address
+from pixloop.aws.addresses import split_address
 from pixloop.aws.deployment.target import MODEL_NAME, MODEL_URL
 from pixloop.bundle import ARCHIVE, Bundle
 from pixloop.config import ServingConfig

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
+from pixloop.aws.addresses import split_address
 from pixloop.aws.session import Session, error_code, translated
 from pixloop.data.archives import safe_path
 from pixloop.errors import AwsError
@@ -39,22 +40,6 @@ class StoredObject:
     bytes: int
     etag: str
     modified: datetime
-
-
-def split_address(address: str) -> tuple[str, str]:
-    """Bucket and key, or prefix, of an ``s3://`` address.
-
-    >>> split_address("s3://pictures/raw/a b.jpg")
-    ('pictures', 'raw/a b.jpg')
-
-    Raises:
-        AwsError: it is none.
-    """
-    scheme, _, rest = address.partition("://")
-    bucket, _, key = rest.partition("/")
-    if scheme != "s3" or not bucket:
-        raise AwsError(f"{address!r}: expected an address such as s3://bucket/folder.")
-    return bucket, key
 
 
 def list_objects(session: Session, address: str) -> Iterator[StoredObject]:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from boto3.exceptions import S3UploadFailedError
 
+from pixloop.aws.addresses import split_address
 from pixloop.aws.session import Session, translated
 from pixloop.aws.storage import (
     PAGE,
     at_once,
     find_metadata,
     list_objects,
-    split_address,
     transfer_settings,
 )
 from pixloop.data.formats.layout import walk

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from pixloop.aws.addresses import split_address
 from pixloop.aws.function_clients import error_code
+from pixloop.errors import AwsError
 
 _GONE = ("404", "NoSuchKey", "NoSuchBucket", "NoSuchVersion")
 
@@ -38,8 +40,11 @@ def parse_address(address: str) -> tuple[str, str]:
     Raises:
         NotAPicture: it is no S3 address.
     """
-    bucket, slash, key = address.removeprefix("s3://").partition("/")
-    if not address.startswith("s3://") or not bucket or not slash or not key:
+    try:
+        bucket, key = split_address(address)
+    except AwsError as e:
+        raise NotAPicture(str(e)) from e
+    if not key:
         raise NotAPicture(f"{address!r} is no address of a picture, such as s3://bucket/in/a.jpg")
     return bucket, key
 

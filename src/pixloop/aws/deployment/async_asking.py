@@ -5,8 +5,8 @@ import json
 import time
 from typing import Any
 
+from pixloop.aws.addresses import split_address
 from pixloop.aws.answering.asking import PICTURE, NotAnswered, PictureRefused
-from pixloop.aws.deployment.champion import split_address
 from pixloop.aws.deployment.target import Clients, Target
 
 _POLL_S, _TIMEOUT_S = 1.0, 300.0

@@ -1,8 +1,8 @@
 """The archive of the version that was deployed and verified last, where the pipeline finds it."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
+from pixloop.aws.addresses import split_address
 from pixloop.aws.deployment.target import Clients, ModelSource, Target
 
 KEY = "champion/model.tar.gz"
@@ -47,13 +47,3 @@ def open_archive(clients: Clients, source: ModelSource) -> Any:
     """A stream of a version's ``model.tar.gz``."""
     bucket, key = split_address(source.data_url)
     return clients.client("s3").get_object(Bucket=bucket, Key=key)["Body"]
-
-
-def split_address(address: str) -> tuple[str, str]:
-    """Bucket and key.
-
-    >>> split_address("s3://bucket/a/b")
-    ('bucket', 'a/b')
-    """
-    parts = urlsplit(address)
-    return parts.netloc, parts.path.lstrip("/")

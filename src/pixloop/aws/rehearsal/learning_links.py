@@ -4,13 +4,14 @@ import json
 import tempfile
 from pathlib import Path
 
+from pixloop.aws.addresses import split_address
 from pixloop.aws.infrastructure.deploy import deploy_stacks
 from pixloop.aws.infrastructure.parameters import Options
 from pixloop.aws.names import NAMESPACE, RAW
 from pixloop.aws.pipeline.executions import step_seconds, step_word
 from pixloop.aws.pipeline.run import run_on_sagemaker
 from pixloop.aws.rehearsal.stage import LinkBroken, Stage
-from pixloop.aws.storage import download_file, split_address
+from pixloop.aws.storage import download_file
 from pixloop.aws.uploads import upload_file, upload_folder
 from pixloop.files import pack, unpack, write_json
 
