@@ -4,20 +4,22 @@ Everything follows from the configuration, the account and the region, but for o
 given once and what an earlier deployment left; both are read from the stack as it is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from botocore.exceptions import ClientError
-
-from pixloop.aws.absence import is_absent
 from pixloop.aws.deployment.target import Target
 from pixloop.aws.infrastructure.code_bucket import bucket_exists
 from pixloop.aws.infrastructure.github import requirement
+from pixloop.aws.infrastructure.kept import (
+    github_provider,
+    group_exists,
+    kept_key,
+    make_or_find,
+    repository_exists,
+)
 from pixloop.aws.names import CAPTURE, Names
-from pixloop.aws.session import Session, translated
+from pixloop.aws.session import Session
 from pixloop.config import Config
-
-_GITHUB = "token.actions.githubusercontent.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,17 +160,17 @@ def learning_parameters(
     exists = {
         "MakeBucket": ("BucketName", bucket_exists),
         "MakeLogBucket": ("LogBucketName", bucket_exists),
-        "MakeRepository": ("RepositoryName", _repository_exists),
-        "MakeModelPackageGroup": ("ModelPackageGroupName", _group_exists),
+        "MakeRepository": ("RepositoryName", repository_exists),
+        "MakeModelPackageGroup": ("ModelPackageGroupName", group_exists),
     }
     for make, (name, is_there) in exists.items():
-        parameters[make] = _make(session, make, name, is_there, parameters, before)
+        parameters[make] = make_or_find(session, make, name, is_there, parameters, before)
     parameters["ExistingKeyArn"] = (
-        before["ExistingKeyArn"] if before else _kept_key(session, place.own_bucket("data"))
+        before["ExistingKeyArn"] if before else kept_key(session, place.own_bucket("data"))
     )
     parameters["GitHubProviderArn"] = before.get("GitHubProviderArn", "")
     if parameters["GitHubRepository"] and not before.get("GitHubRepository"):
-        parameters["GitHubProviderArn"] = _github_provider(session)
+        parameters["GitHubProviderArn"] = github_provider(session)
     return parameters
 
 
@@ -220,7 +222,7 @@ def serving_parameters(
         **_options(options, _SERVING, before),
     }
     make, name = "MakePicturesBucket", "PicturesBucketName"
-    parameters[make] = _make(session, make, name, bucket_exists, parameters, before)
+    parameters[make] = make_or_find(session, make, name, bucket_exists, parameters, before)
     return parameters
 
 
@@ -270,23 +272,6 @@ def _options(
     }
 
 
-def _make(
-    session: Session,
-    make: str,
-    name: str,
-    exists: Callable[[Session, str], bool],
-    parameters: Mapping[str, str],
-    before: Mapping[str, str],
-) -> str:
-    """Whether a stack makes a resource, or finds it there: "yes" or "no".
-
-    What it made itself it must go on making, or CloudFormation would let go of it.
-    """
-    if before.get(name) == parameters[name]:
-        return before[make]
-    return "no" if exists(session, parameters[name]) else "yes"
-
-
 def camel(name: str) -> str:
     """A function or an alarm as the templates name it.
 
@@ -294,43 +279,3 @@ def camel(name: str) -> str:
     ('FilterSure', 'QueueAge')
     """
     return "".join(part.capitalize() for part in name.replace("-", "_").split("_"))
-
-
-def _repository_exists(session: Session, name: str) -> bool:
-    with translated(f"the repository {name}"):
-        try:
-            session.client("ecr").describe_repositories(repositoryNames=[name])
-        except ClientError as e:
-            if is_absent(e):
-                return False
-            raise
-    return True
-
-
-def _group_exists(session: Session, name: str) -> bool:
-    with translated(f"the model package group {name}"):
-        try:
-            session.client("sagemaker").describe_model_package_group(ModelPackageGroupName=name)
-        except ClientError as e:
-            if is_absent(e):
-                return False
-            raise
-    return True
-
-
-def _kept_key(session: Session, bucket: str) -> str:
-    """The key that a bucket of an earlier deployment is encrypted with; empty without one."""
-    if not bucket_exists(session, bucket):
-        return ""
-    with translated(f"the bucket {bucket}"):
-        answer = session.client("s3").get_bucket_encryption(Bucket=bucket)
-    rule = answer["ServerSideEncryptionConfiguration"]["Rules"][0]
-    return str(rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID", ""))
-
-
-def _github_provider(session: Session) -> str:
-    """The account's OIDC provider for GitHub, of which it can have one; empty without one."""
-    with translated("the account's OIDC providers"):
-        answer = session.client("iam").list_open_id_connect_providers()
-    arns = [each["Arn"] for each in answer["OpenIDConnectProviderList"]]
-    return next((arn for arn in arns if arn.endswith(_GITHUB)), "")
