@@ -1,4 +1,5 @@
 import json
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -15,10 +16,22 @@ def pipeline(aws: Session, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("BUCKET", bucket)
     aws.client("sagemaker").create_pipeline(
         PipelineName="pixloop-colours",
-        PipelineDefinition="{}",
+        PipelineDefinition=json.dumps(
+            {
+                "Parameters": [
+                    {"Name": name, "Type": "String", "DefaultValue": f"s3://{bucket}/raw"}
+                    for name in ("TrainDataUri", "TestDataUri")
+                ]
+            }
+        ),
         ClientRequestToken="x" * 32,
         RoleArn="arn:aws:iam::123456789012:role/pipeline",
     )
+
+
+@pytest.fixture(autouse=True)
+def picture(aws: Session, bucket: str) -> None:
+    aws.client("s3").put_object(Bucket=bucket, Key="raw/a.jpg", Body=b"a")
 
 
 def batch(*bodies: str) -> dict[str, Any]:
@@ -44,14 +57,17 @@ def parameters(aws: Session) -> dict[str, str]:
     return {each["Name"]: each["Value"] for each in listed["PipelineParameters"]}
 
 
-def set_status(status: str) -> None:
-    """Let moto's executions be at work; by themselves they succeed at once."""
+def moto_pipeline() -> Any:
     from moto.sagemaker.models import sagemaker_backends
 
     (backend,) = [b for account in sagemaker_backends.values() for b in account.values()]
-    for made in backend.pipelines.values():
-        for execution in made.pipeline_executions.values():
-            execution.pipeline_execution_status = status
+    return backend.pipelines["pixloop-colours"]
+
+
+def set_status(status: str) -> None:
+    """Let moto's executions be at work; by themselves they succeed at once."""
+    for execution in moto_pipeline().pipeline_executions.values():
+        execution.pipeline_execution_status = status
 
 
 TRIGGER = json.dumps({"trigger": "new raw data", "event": "1", "detail": "raw/a.jpg"})
@@ -89,13 +105,44 @@ def test_triggers_during_a_run_are_handed_back(aws: Session, status: str) -> Non
     assert len(executions(aws)) == 1
 
 
-@pytest.mark.parametrize("status", ["Succeeded", "Failed", "Stopped"])
-def test_a_run_that_ended_is_no_obstacle(aws: Session, status: str) -> None:
+def other_batch() -> dict[str, Any]:
+    return {"Records": [{"messageId": "n", "body": TRIGGER}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "runs"), [("Succeeded", 1), ("Failed", 2), ("Stopped", 2)], ids=str
+)
+def test_nothing_is_run_again_that_succeeded_and_has_not_changed(
+    aws: Session, status: str, runs: int
+) -> None:
     handler(batch(TRIGGER), None)
     set_status(status)
-    assert handler({"Records": [{"messageId": "n", "body": TRIGGER}]}, None) == {
-        "batchItemFailures": []
-    }
+    assert handler(other_batch(), None) == {"batchItemFailures": []}
+    assert len(executions(aws)) == runs
+
+
+@pytest.mark.parametrize("key", ["raw/b.jpg", "raw/a.jpg", "champion/model.tar.gz"])
+def test_new_pictures_changed_ones_and_a_new_champion_are_run(
+    aws: Session, bucket: str, key: str
+) -> None:
+    handler(batch(TRIGGER), None)
+    aws.client("s3").put_object(Bucket=bucket, Key=key, Body=b"new")
+    handler(other_batch(), None)
+    assert len(executions(aws)) == 2
+
+
+def test_a_changed_pipeline_is_run(aws: Session) -> None:
+    handler(batch(TRIGGER), None)
+    # moto's update does not note when it was.
+    moto_pipeline().last_modified_time = moto_pipeline().last_modified_time.now(UTC)
+    handler(other_batch(), None)
+    assert len(executions(aws)) == 2
+
+
+def test_pictures_that_cannot_be_listed_count_as_new(aws: Session, bucket: str) -> None:
+    aws.client("s3").delete_object(Bucket=bucket, Key="raw/a.jpg")
+    handler(batch(TRIGGER), None)
+    handler(other_batch(), None)
     assert len(executions(aws)) == 2
 
 
@@ -120,7 +167,8 @@ def test_of_two_batches_at_once_the_older_run_stays(
     assert (len(kept), len(stopped)) == ((1, 1) if older else (0, 0))
 
 
-def test_messages_that_come_again_may_start_another_run(aws: Session) -> None:
+def test_messages_that_come_again_may_start_another_run(aws: Session, bucket: str) -> None:
+    aws.client("s3").delete_object(Bucket=bucket, Key="raw/a.jpg")
     for received in ("1", "2"):
         record = {"messageId": "m", "body": TRIGGER}
         record["attributes"] = {"ApproximateReceiveCount": received}
@@ -128,23 +176,13 @@ def test_messages_that_come_again_may_start_another_run(aws: Session) -> None:
     assert len(executions(aws)) == 2
 
 
-def test_the_token_follows_from_the_messages_in_any_order(
-    aws: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tokens = []
+def test_the_token_follows_from_the_messages_in_any_order(aws: Session, bucket: str) -> None:
+    aws.client("s3").delete_object(Bucket=bucket, Key="raw/a.jpg")
+    records = batch(TRIGGER, TRIGGER)["Records"]
     for order in ((0, 1), (1, 0)):
-        records = batch(TRIGGER, TRIGGER)["Records"]
         handler({"Records": [records[i] for i in order]}, None)
-        tokens = [
-            {
-                each["Name"]: each["Value"]
-                for each in aws.client("sagemaker").list_pipeline_parameters_for_execution(
-                    PipelineExecutionArn=execution["PipelineExecutionArn"]
-                )["PipelineParameters"]
-            }["DataVersion"]
-            for execution in executions(aws)
-        ]
-    assert len(set(tokens)) == 1
+    # The same token: the second request is the first one once more.
+    assert len({str(each["PipelineExecutionArn"]) for each in executions(aws)}) == 1
 
 
 def test_a_pipeline_that_is_not_there_fails_the_whole_batch(

@@ -309,7 +309,8 @@ def test_queues_give_functions_time_and_lose_nothing() -> None:
         "deadLetterTargetArn": "PicturesDead.Arn",
         "maxReceiveCount": 4,
     }
-    assert learning.resources["StartRun"]["Properties"]["Timeout"] <= 30  # least RetrySeconds
+    least = learning.raw["Parameters"]["RetrySeconds"]["MinValue"]
+    assert learning.resources["StartRun"]["Properties"]["Timeout"] <= least
     assert triggers["RedrivePolicy"]["maxReceiveCount"] == 1000
     assert (start["BatchSize"], start["MaximumBatchingWindowInSeconds"]) == (1000, 300)
     assert upload["BatchSize"] == 10

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from pixloop.aws.data_version import data_version
 from pixloop.aws.pipeline.inputs import (
-    data_version,
     place_champion,
     place_pictures,
     place_weights,
@@ -123,13 +123,17 @@ def test_the_version_of_the_champion_is_its_archives(aws: Session, bucket: str) 
 
 def test_the_version_of_data_is_that_of_their_content(aws: Session, bucket: str) -> None:
     address = f"s3://{bucket}/raw/train/"
+
+    def version(*addresses: str) -> str:
+        return data_version(aws.client("s3"), addresses)
+
     with pytest.raises(AwsError, match="there are no pictures"):
-        data_version(aws, address)
+        version(address)
     put_json(aws, f"{address}a.json", 1)
-    first = data_version(aws, address)
+    first = version(address)
     put_json(aws, f"s3://{bucket}/raw/train2/a.json", 1)
-    assert data_version(aws, address) == first == data_version(aws, address, address)
+    assert version(address) == first == version(address, address)
     put_json(aws, f"{address}a.json", 2)
-    second = data_version(aws, address)
+    second = version(address)
     put_json(aws, f"{address}b.json", 2)
-    assert len({first, second, data_version(aws, address)}) == 3
+    assert len({first, second, version(address)}) == 3

@@ -1,18 +1,23 @@
 """Start one run of the pipeline for all the triggers that came together.
 
 Its queue holds what EventBridge's rules send. While a run is at work its messages are handed back,
-so that whatever arrived during a run gives one more run after it.
+so that whatever arrived during a run gives one more run after it. Where nothing has changed since
+the last run that succeeded (neither pictures nor champion nor pipeline), none is started: it would
+give the same version once more.
 """
 
 import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
+from pixloop.aws.data_version import data_version
 from pixloop.aws.function_clients import client, error_code
 from pixloop.aws.names import CHAMPION
+from pixloop.errors import AwsError
 
 _AT_WORK = ("Executing", "Stopping")
 
@@ -29,7 +34,14 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     if _at_work(pipeline):
         return _hand_back(records, f"{pipeline} is at work")
     token = _token(records)
-    parameters = {"DataVersion": token, "ChampionVersion": _champion(os.environ["BUCKET"])}
+    described = client("sagemaker").describe_pipeline(PipelineName=pipeline)
+    parameters = {
+        "DataVersion": _data_version(described["PipelineDefinition"]) or token,
+        "ChampionVersion": _champion(os.environ["BUCKET"]),
+    }
+    if _was_run(pipeline, parameters, since=described["LastModifiedTime"]):
+        print(f"{len(records)} trigger(s): nothing has changed since the last run of {pipeline}")
+        return {"batchItemFailures": []}
     started = client("sagemaker").start_pipeline_execution(
         PipelineName=pipeline,
         ClientRequestToken=token,
@@ -83,19 +95,49 @@ def _token(records: Sequence[dict[str, Any]]) -> str:
 
 def _at_work(pipeline: str) -> list[str]:
     """The executions that still run among the latest, the oldest last."""
+    return [
+        each["PipelineExecutionArn"]
+        for each in _latest(pipeline)
+        if each["PipelineExecutionStatus"] in _AT_WORK
+    ]
+
+
+def _was_run(pipeline: str, parameters: Mapping[str, str], since: datetime) -> bool:
+    """Whether the last run that succeeded was of this pipeline as it is, with these parameters."""
+    for each in _latest(pipeline):
+        if each["PipelineExecutionStatus"] != "Succeeded" or each["StartTime"] < since:
+            continue
+        listed = client("sagemaker").list_pipeline_parameters_for_execution(
+            PipelineExecutionArn=each["PipelineExecutionArn"]
+        )
+        given = {each["Name"]: each["Value"] for each in listed.get("PipelineParameters") or []}
+        return all(given.get(name) == value for name, value in parameters.items())
+    return False
+
+
+def _latest(pipeline: str) -> list[dict[str, Any]]:
+    """The latest executions, the newest first."""
     listed = client("sagemaker").list_pipeline_executions(
         PipelineName=pipeline, SortBy="CreationTime", SortOrder="Descending", MaxResults=20
     )
-    found = sorted(
+    return sorted(
         listed["PipelineExecutionSummaries"],
         key=lambda each: (each["StartTime"], each["PipelineExecutionArn"]),
         reverse=True,
     )
-    return [
-        each["PipelineExecutionArn"]
-        for each in found
-        if each["PipelineExecutionStatus"] in _AT_WORK
-    ]
+
+
+def _data_version(definition: str) -> str | None:
+    """Of the pictures that a pipeline's parameters name; None where they cannot be listed."""
+    parameters = json.loads(definition).get("Parameters", [])
+    defaults = {each["Name"]: str(each.get("DefaultValue")) for each in parameters}
+    addresses = [defaults.get(name, "") for name in ("TrainDataUri", "TestDataUri")]
+    s3 = client("s3")
+    try:
+        return data_version(s3, addresses)
+    except (AwsError, s3.exceptions.ClientError) as e:  # in a bucket of somebody else's, perhaps
+        print(f"the pictures cannot be listed, so they count as new: {e}")
+        return None
 
 
 def _champion(bucket: str) -> str:

@@ -33,7 +33,7 @@ class Options:
     code_branch: str | None = None
     alarm_email: str | None = None  #: who is told of alarms; empty for nobody
     debounce_s: int | None = None  #: triggers within so many seconds start one run
-    retry_s: int | None = None  #: when a trigger that came during a run is tried again
+    retry_s: int | None = None  #: when a trigger that came during a run comes again; from 300 on
     rekognition_version: str | None = None  #: the ARN of what answers instead; empty for nothing
     rekognition_threshold: str | None = None  #: its threshold as text; empty accepts nothing
     deploy_to: str | None = None  #: ``endpoint``, ``serverless``, ``async`` or ``function``

@@ -1,6 +1,5 @@
 """What a pipeline on SageMaker starts from, brought to S3: pictures, weights, the champion."""
 
-import hashlib
 from pathlib import Path
 
 from pixloop.aws.names import CHAMPION, RAW
@@ -91,23 +90,6 @@ def place_champion(session: Session, bucket: str) -> tuple[str, str]:
     if next(list_objects(session, address), None) is None:
         put_json(session, f"{address}none.json", {})
     return address, NO_CHAMPION
-
-
-def data_version(session: Session, *addresses: str) -> str:
-    """A digest of what lies below some addresses: keys, sizes and ETags.
-
-    With it as a parameter, SageMaker runs the first steps again when data have changed, and takes
-    them from its cache when not.
-    """
-    digest = hashlib.sha256()
-    for address in dict.fromkeys(addresses):
-        empty = True
-        for found in list_objects(session, address):
-            digest.update(f"{found.key}\0{found.bytes}\0{found.etag}\n".encode())
-            empty = False
-        if empty:
-            raise AwsError(f"{address}: there are no pictures.")
-    return digest.hexdigest()
 
 
 def _check_whole(source: Path, folder: Path, config: Config) -> None:

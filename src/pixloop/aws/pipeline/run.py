@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pixloop.aws.data_version import data_version
 from pixloop.aws.names import Names
 from pixloop.aws.pipeline.execution_outputs import conclude
 from pixloop.aws.pipeline.executions import (
@@ -12,14 +13,13 @@ from pixloop.aws.pipeline.executions import (
     submit_pipeline,
 )
 from pixloop.aws.pipeline.inputs import (
-    data_version,
     place_champion,
     place_pictures,
     place_weights,
 )
 from pixloop.aws.pipeline.model_packages import ensure_group
 from pixloop.aws.resources import find_resources
-from pixloop.aws.session import Session
+from pixloop.aws.session import Session, translated
 from pixloop.config import Config
 from pixloop.pipeline.definition import build_definition
 from pixloop.pipeline.display import Listener
@@ -66,8 +66,10 @@ def run_on_sagemaker(
     train_address = place_pictures(session, bucket, config, train, "train")
     test_address = place_pictures(session, bucket, config, test, "test") if test else None
     champion, champion_version = place_champion(session, bucket)
+    with translated("listing the pictures"):
+        version = data_version(session.client("s3"), [train_address, test_address or train_address])
     parameters = {
-        "DataVersion": data_version(session, train_address, test_address or train_address),
+        "DataVersion": version,
         "ChampionVersion": champion_version,
     }
     definition = build_definition(

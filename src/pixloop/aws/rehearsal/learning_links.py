@@ -26,8 +26,11 @@ def make_stacks(stage: Stage) -> str:
         stage.session,
         stage.config,
         on_event=lambda event: None,
-        options=Options(debounce_s=_DEBOUNCE_S, retry_s=_RETRY_S),
+        options=Options(debounce_s=_DEBOUNCE_S),
         commit="rehearsal",
+    )
+    stage.client("sqs").set_queue_attributes(
+        QueueUrl=stage.queue_url("triggers"), Attributes={"VisibilityTimeout": str(_RETRY_S)}
     )
     stage.client("ecr").put_image(
         repositoryName=stage.names.repository,

@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 from moto.core.responses import BaseResponse
-from moto.core.utils import get_service_model
+from moto.core.utils import get_service_model, utcnow
 from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 from moto.kms.models import KmsBackend
 from moto.s3.models import S3Backend
 from moto.sagemaker.exceptions import ValidationError
-from moto.sagemaker.models import FakeEndpointConfig
+from moto.sagemaker.models import FakeEndpointConfig, SageMakerModelBackend
 
 from pixloop.aws.rehearsal.patches import Patches
 
@@ -21,6 +21,19 @@ def install(patches: Patches) -> None:
     _find_keys_by_arn(patches)
     _list_on_after_deletions(patches)
     _know_todays_instances(patches)
+    _note_changes_of_pipelines(patches)
+
+
+def _note_changes_of_pipelines(patches: Patches) -> None:
+    """A pipeline that is updated was modified then, and not when it was made."""
+    original = SageMakerModelBackend.update_pipeline
+
+    def update_pipeline(self: Any, pipeline_name: str, **named: Any) -> Any:
+        answer = original(self, pipeline_name, **named)
+        self.pipelines[pipeline_name].last_modified_time = utcnow()
+        return answer
+
+    patches.replace(SageMakerModelBackend, "update_pipeline", update_pipeline)
 
 
 def _count_as_tls(patches: Patches) -> None:
