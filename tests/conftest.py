@@ -6,10 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from pixloop.project import Project
 from pixloop.run_summary import RunSummary
+
+# A deadline is an assertion about time, which a busy machine does not keep.
+settings.register_profile("pixloop", deadline=None)
+settings.load_profile("pixloop")
 
 
 @pytest.fixture(scope="session")

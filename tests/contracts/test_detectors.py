@@ -38,7 +38,6 @@ from pixloop.training.models import DETECTORS, TrainedModel, save_model
 
 #: One of each kind, small; the others take minutes together.
 QUICK = (
-    "ssdlite320_mobilenet_v3_large",
     "retinanet_mobilenet_v2_fpn",
     "fasterrcnn_mobilenet_v2_fpn",
 )
