@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 import yaml
@@ -122,3 +123,19 @@ def test_every_commented_key_can_be_uncommented():
     assert set(everything["training"]) == set(
         Config.model_fields["training"].annotation.model_fields
     )
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("aws.training_instance=g5.xlarge", "as ml.g5.xlarge"),
+        ("aws.region=mars-1", "such as eu-west-1"),
+        ("aws.schedule=every day", "rate(7 days)"),
+        ("aws.subnets=[subnet-1]", "go together"),
+        ("aws.serving_instances=[3, 1]", "least, greatest"),
+        ("tuning.learning_rate=[0.1, 0.01]", "least, greatest"),
+    ],
+)
+def test_what_aws_would_refuse_is_refused_here(override: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        parse_config({"task": "classification", "data": "p"}, [override])

@@ -10,22 +10,18 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from pixloop.config_aws import AwsConfig, TuningConfig
+from pixloop.config_section import Section
+
 FILE_NAME = "pixloop.yaml"
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, and strict about its keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 def one_source(value: Any) -> Any:
@@ -188,77 +184,6 @@ class RegistryConfig(Section):
     """An MLflow tracking address. Without one: SQLite in .pixloop/."""
     model: str | None = None
     """The registered model's name. Without one: the project's name."""
-
-
-class TuningConfig(Section):
-    """What 'pixloop run --on sagemaker --tune' searches: Train's settings, each from a range."""
-
-    trials: int = Field(default=20, ge=1, le=500)
-    """How many trainings are tried."""
-    parallel: int = Field(default=2, ge=1, le=100)
-    """How many of them at once."""
-    models: tuple[str, ...] = ()
-    """Names to choose ``model.name`` from; without any it stays as it is."""
-    optimizers: tuple[str, ...] = ()
-    """Names to choose ``training.optimizer`` from."""
-    learning_rate: tuple[float, float] | None = None
-    """The least and the greatest ``training.learning_rate``, searched on a logarithmic scale."""
-
-    @field_validator("learning_rate")
-    @classmethod
-    def _is_range(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
-        if value is not None and not 0 < value[0] < value[1]:
-            raise PydanticCustomError("range", "expected [least, greatest], both above 0")
-        return value
-
-
-class AwsConfig(Section):
-    """The loop on AWS: where, on which machines, and with what rights."""
-
-    region: str = "eu-west-1"
-    """The AWS region."""
-    role: str | None = None
-    """The ARN of the role that jobs and endpoints run as. Without one: the learning stack's."""
-    bucket: str | None = None
-    """The bucket for raw pictures, data sets, models and reports. Without one: the learning
-    stack's."""
-    pictures_bucket: str | None = None
-    """The bucket for pictures to be answered, answers and captured requests. Without one: the
-    serving stack's."""
-    image: str | None = None
-    """The container image's address in ECR. Without one: the last that 'pixloop aws image'
-    pushed."""
-    training_instance: str = "ml.g5.xlarge"
-    """The instance type that trains."""
-    instances: int = Field(default=1, ge=1)
-    """How many instances train, together."""
-    spot: bool = False
-    """Train on spot instances: cheaper, interrupted at times, resumed from checkpoints."""
-    processing_instance: str = "ml.m5.xlarge"
-    """The instance type that prepares, exports and evaluates."""
-    processing_instances: int = Field(default=1, ge=1, le=100)
-    """How many instances check pictures, each its share of them."""
-    serving_instance: str = "ml.c6i.xlarge"
-    """The instance type of an endpoint."""
-    serving_instances: tuple[int, int] = (1, 4)
-    """The least and the greatest number of instances of an endpoint; traffic decides."""
-    memory_mb: Literal[1024, 2048, 3072, 4096, 5120, 6144] = 3072
-    """The memory of a serverless endpoint or a Lambda function."""
-    capture_percent: int = Field(default=100, ge=0, le=100)
-    """The share of an endpoint's requests and answers that is kept."""
-    schedule: str | None = None
-    """When the loop runs by itself, such as ``rate(7 days)`` or ``cron(0 3 ? * MON *)``."""
-    subnets: tuple[str, ...] = ()
-    """Private subnets for jobs, endpoints and functions; without any, they are not in a VPC."""
-    security_groups: tuple[str, ...] = ()
-    """The security groups that go with ``subnets``."""
-
-    @field_validator("serving_instances")
-    @classmethod
-    def _is_range(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if not 1 <= value[0] <= value[1]:
-            raise PydanticCustomError("range", "expected [least, greatest], both at least 1")
-        return value
 
 
 #: Where a task's defaults differ from those of the sections, which are classification's.

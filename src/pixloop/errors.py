@@ -15,6 +15,7 @@
     ├── ServingError             the server cannot start, or does not answer as it should
     │   └── RequestProblem       a request that gets no prediction (serving/problems.py)
     ├── AwsError                 AWS refuses, cannot be reached, or lacks what is needed there
+    │   ├── AwsUnreachable       nothing answers: no network, or a wrong region
     │   └── VerificationError    a deployment does not answer as its certificate says
     └── PipelineError            a step failed
         └── GateRefused    (3)   the model was trained and measured, and is not good enough
@@ -77,6 +78,10 @@ class ServingError(PixloopError):
 
 class AwsError(PixloopError):
     """AWS refuses, cannot be reached, or lacks what a command needs there."""
+
+
+class AwsUnreachable(AwsError):
+    """Nothing of AWS answers; asking on would take minutes and say the same."""
 
 
 class VerificationError(AwsError):

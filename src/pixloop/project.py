@@ -279,6 +279,7 @@ class Project:
 
         bundle = self.bundle(version)[1]
         with open_url(url) as deployment:
+            deployment.ping()  # raises where nothing answers, which every test would say again
             return run_suite(deployment, bundle.path, tests or self.own_tests, verbose)
 
     @property
@@ -299,6 +300,7 @@ class Project:
                 return source
             return fetch(self._address(source), cache, sha256)
 
+        self.on_aws.session.account()  # without credentials all the rest would be in vain
         check_early(self.config)
         test = place(data.test) if data.test else None
         train = place(data.train, data.sha256)

@@ -135,6 +135,11 @@ def test_what_excludes_one_another_is_said(here: Project, pixloop: Run) -> None:
     assert (code, "SageMaker's" in answer["error"]["message"]) == (2, True)
     code, answer, _ = pixloop("verify", "somewhere")
     assert (code, "no URL" in answer["error"]["message"]) == (2, True)
+    (here.folder / "empty").mkdir()
+    code, answer, _ = pixloop("verify", "http://127.0.0.1:9", "--tests", "empty")
+    assert (code, "holds no test_*.py" in answer["error"]["message"]) == (2, True)
+    code, answer, _ = pixloop("verify", "http://127.0.0.1:9")
+    assert (code, "Is the server running?" in answer["error"]["message"]) == (1, True)
     code, answer, _ = pixloop("run", "--tune")
     assert (code, "--on sagemaker" in answer["error"]["message"]) == (2, True)
 
@@ -144,3 +149,13 @@ def test_the_cost_is_known_without_aws(here: Project, pixloop: Run) -> None:
     assert code == 0
     assert any("last run here" in sentence for sentence in estimate["assumptions"])
     assert estimate["serving"]["lambda"]["total"] == 0
+
+
+def test_a_folder_of_tests_that_is_not_there_switches_nothing_off(pixloop: Run) -> None:
+    code, _, err = pixloop("verify", "http://127.0.0.1:9", "--tests", "nowhere")
+    assert (code, "does not exist" in err) == (2, True)
+
+
+def test_impossible_amounts_are_refused(here: Project, pixloop: Run) -> None:
+    assert pixloop("aws", "cost", "--requests", "-1")[0] == 2
+    assert pixloop("aws", "cost", "--pictures", "0")[0] == 2

@@ -34,11 +34,6 @@ def test_every_job_runs_in_the_private_network() -> None:
     assert tune["TrainingJobDefinition"]["VpcConfig"] == network
 
 
-def test_subnets_need_a_security_group() -> None:
-    with pytest.raises(ConfigError, match=r"aws\.security_groups: .* at least one"):
-        build_definition(config("aws.subnets=[subnet-1]"))
-
-
 def test_sagemakers_cache_sees_new_data_and_a_new_champion_and_nothing_else_that_changes() -> None:
     definition = build_definition(config("aws.processing_instances=2"), champion="s3://b/champion/")
     environments = {

@@ -29,7 +29,7 @@ from pixloop.bundle import Bundle
 from pixloop.config import Config
 from pixloop.data.dataset import MANIFEST as DATASET_MANIFEST
 from pixloop.data.dataset import DatasetInfo
-from pixloop.errors import AwsError, ConfigError
+from pixloop.errors import AwsError
 from pixloop.pipeline.display import Listener
 from pixloop.pipeline.runs import RunRecord, list_runs
 from pixloop.run_summary import RunSummary, output_of
@@ -38,6 +38,9 @@ To = Literal["endpoint", "serverless", "async", "function"]
 RegistryPlace = Literal["sagemaker", "here"]
 #: Called with a line for each thing that happens.
 Progress = Callable[[str], None]
+
+#: What a run is taken to work on where there has been none.
+ASSUMED_PICTURES = 1000
 
 
 class AwsProject:
@@ -162,12 +165,10 @@ class AwsProject:
         """What a run and a month will cost; AWS is not asked.
 
         Args:
-            pictures: how many a run works on; by default as many as the last run.
+            pictures: how many a run works on; by default as many as the last run, or
+                ``ASSUMED_PICTURES`` where there has been none.
             requests_per_day: pictures to be answered.
             prices: a price table other than pixloop's.
-
-        Raises:
-            ConfigError: there has been no run, and ``pictures`` is not given.
         """
         runs = list_runs(self.state)
         return estimate(
@@ -194,14 +195,19 @@ class AwsProject:
             build_image(root, tag, accelerator, tool, told)
         return push_image(self.session, repository, tag, tool) if push else tag
 
-    def github_workflow(self, branch: str = "main") -> str:
+    def github_workflow(self, branch: str = "main", role: str | None = None) -> str:
         """The GitHub Actions workflow that builds and deploys at a commit.
+
+        Args:
+            branch: whose commits.
+            role: the ARN of the role to assume; without one, AWS is asked for the stack's.
 
         Raises:
             AwsError: the learning stack trusts no repository yet.
         """
-        outputs = find_outputs(self.session, self._place.names.learning_stack) or {}
-        role = outputs.get("GitHubRoleArn")
+        if role is None:
+            outputs = find_outputs(self.session, self._place.names.learning_stack) or {}
+            role = outputs.get("GitHubRoleArn")
         if not role:
             raise AwsError(
                 "The learning stack trusts no GitHub repository yet: "
@@ -222,10 +228,10 @@ class AwsProject:
 
 
 def count_pictures(runs: Sequence[RunRecord]) -> int:
-    """How many pictures the newest run that prepared any has kept."""
+    """How many pictures the newest run that prepared any has kept; without one, an assumption."""
     for run in runs:
         file = output_of(run, "Prepare", "dataset") / DATASET_MANIFEST
         if file.is_file():
             info = DatasetInfo.model_validate_json(file.read_text(encoding="utf-8"))
             return sum(shard.rows for shard in info.shards)
-    raise ConfigError("There has been no run yet: say with --pictures how many pictures there are.")
+    return ASSUMED_PICTURES

@@ -5,20 +5,19 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from pixloop.errors import AwsError
+import boto3
+from botocore.config import Config as BotoConfig
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+)
 
-try:
-    import boto3
-    from botocore.config import Config as BotoConfig
-    from botocore.exceptions import (
-        BotoCoreError,
-        ClientError,
-        EndpointConnectionError,
-        NoCredentialsError,
-    )
-except ImportError as e:  # an extra
-    raise AwsError("AWS needs boto3: pip install 'pixloop[aws]'.") from e
+from pixloop.errors import AwsError, AwsUnreachable
 
+_CONNECT_TIMEOUT_S, _ATTEMPTS = 5, 4
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError")
 
 
@@ -31,14 +30,18 @@ class Session:
 
     def __init__(self, region: str) -> None:
         self.region = region
-        self._session = boto3.session.Session(region_name=region)
+        with translated("the AWS profile"):
+            self._session = boto3.session.Session(region_name=region)
         self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:
         """The client of a service, such as ``"s3"``; threads may share it."""
         if service not in self._clients:
             with translated(service):
-                settings = BotoConfig(retries={"mode": "standard", "max_attempts": 5})
+                settings = BotoConfig(
+                    connect_timeout=_CONNECT_TIMEOUT_S,
+                    retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+                )
                 self._clients[service] = self._session.client(service, config=settings)
         return self._clients[service]
 
@@ -62,8 +65,8 @@ def translated(what: str) -> Iterator[None]:
             f"{what}: there are no AWS credentials. 'aws configure', AWS_PROFILE or "
             "AWS_ACCESS_KEY_ID give some; 'pixloop aws rehearse' needs none."
         ) from e
-    except EndpointConnectionError as e:
-        raise AwsError(f"{what}: AWS cannot be reached: {e}") from e
+    except (EndpointConnectionError, ConnectTimeoutError) as e:
+        raise AwsUnreachable(f"{what}: AWS cannot be reached: {e}") from e
     except ClientError as e:
         code, message = error_code(e), e.response.get("Error", {}).get("Message", str(e))
         hint = " The role or user needs that right; see docs/aws.md." if code in _DENIED else ""

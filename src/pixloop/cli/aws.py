@@ -11,6 +11,7 @@ from rich.table import Table
 from pixloop.cli import rekognition
 from pixloop.cli.events import print_event
 from pixloop.cli.output import JsonOption, ProjectOption, err, out, print_json
+from pixloop.errors import ConfigError
 from pixloop.pipeline.display import Lines
 from pixloop.project import Project
 
@@ -44,6 +45,9 @@ def image(
 
     Example: `pixloop aws image --accelerator cuda`
     """
+    for each in build_arg or ():
+        if "=" not in each:
+            raise ConfigError(f"--build-arg {each!r}: expected NAME=VALUE.")
     arguments = dict(each.partition("=")[::2] for each in build_arg or ())
     address = Project.open(project).on_aws.build_image(accelerator, tool, arguments, push)
     if json:
@@ -80,6 +84,11 @@ def deploy(
 
     Example: `pixloop aws deploy --alarm-email you@example.org`
     """
+    for option, name in (("--github", github), ("--repository", repository)):
+        if name and name.count("/") != 1:
+            raise ConfigError(f"{option} {name!r}: expected OWNER/NAME.")
+    if alarm_email and "@" not in alarm_email:
+        raise ConfigError(f"--alarm-email {alarm_email!r} is no mail address.")
     outputs = Project.open(project).on_aws.deploy_stacks(
         print_event,
         {
@@ -169,9 +178,12 @@ def status(
 @app.command()
 def cost(
     pictures: Annotated[
-        int | None, typer.Option(help="How many a run works on.", show_default="the last run's")
+        int | None,
+        typer.Option(
+            help="How many a run works on.", show_default="the last run's, or 1000", min=1
+        ),
     ] = None,
-    requests: Annotated[float, typer.Option(help="Pictures to answer a day.")] = 1000,
+    requests: Annotated[float, typer.Option(help="Pictures to answer a day.", min=0)] = 1000,
     prices: PricesOption = None,
     project: ProjectOption = ".",
     json: JsonOption = False,
@@ -205,9 +217,11 @@ def cost(
 def rehearse(
     data: Annotated[
         Path | None,
-        typer.Option(help="Labelled pictures.", show_default="handwritten digits"),
+        typer.Option(help="Labelled pictures.", show_default="handwritten digits", exists=True),
     ] = None,
-    folder: Annotated[str, typer.Option("--dir", help="Where it is played.")] = "pixloop-rehearsal",
+    folder: Annotated[
+        Path, typer.Option("--dir", help="Where it is played.", file_okay=False)
+    ] = Path("pixloop-rehearsal"),
     json: JsonOption = False,
 ) -> None:
     """Play the whole loop on AWS here, with no account: each link says what stood in for AWS.
@@ -218,17 +232,25 @@ def rehearse(
     from pixloop.aws.rehearsal.story import LinkResult, rehearse
 
     def show(link: LinkResult) -> None:
+        if not link.played:
+            err.print(f"· {escape(link.name)}: {escape(link.happened)}", style="dim")
+            return
         mark = "[green]✓[/]" if link.ok else "[bold red]✗[/]"
         err.print(f"{mark} [bold]{escape(link.name)}[/]  {link.seconds:.1f} s")
         err.print(f"    {escape(link.happened)}")
-        err.print(f"    stood in by {escape(link.stood_in_by)}", style="dim")
+        err.print(f"    stand-in: {escape(link.stood_in_by)}", style="dim")
 
-    played = rehearse(Path(folder).resolve(), pictures=data, listener=Lines(), on_link=show)
+    try:
+        played = rehearse(folder.resolve(), pictures=data, listener=Lines(), on_link=show)
+    except KeyboardInterrupt:
+        err.print("Stopped. Nothing is left at work, here or on AWS, which was never asked.")
+        raise typer.Exit(130) from None
     if json:
         print_json(played)
     else:
         held = sum(link.ok for link in played.links)
         out.print(f"{held} of {len(played.links)} links held, in {played.seconds:.0f} s")
+        out.print(f"  pictures, models, reports and logs: {escape(played.folder)}")
     if not played.ok:
         raise typer.Exit(1)
 
@@ -236,6 +258,10 @@ def rehearse(
 @app.command()
 def github(
     branch: Annotated[str, typer.Option(help="Whose commits deploy.")] = "main",
+    role: Annotated[
+        str | None,
+        typer.Option(metavar="ARN", help="The role to assume.", show_default="the stack's"),
+    ] = None,
     project: ProjectOption = ".",
     json: JsonOption = False,
 ) -> None:
@@ -243,7 +269,7 @@ def github(
 
     Example: `pixloop aws github > .github/workflows/pixloop.yaml`
     """
-    text = Project.open(project).on_aws.github_workflow(branch)
+    text = Project.open(project).on_aws.github_workflow(branch, role)
     if json:
         print_json({"workflow": text})
     else:

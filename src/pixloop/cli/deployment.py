@@ -14,7 +14,13 @@ Where = Literal["sagemaker", "lambda"]
 To = Literal["endpoint", "serverless", "async", "function"]
 TestsOption = Annotated[
     Path | None,
-    typer.Option("--tests", help="A folder of your own test_*.py.", show_default="verify"),
+    typer.Option(
+        "--tests",
+        help="A folder of your own test_*.py.",
+        show_default="verify",
+        exists=True,
+        file_okay=False,
+    ),
 ]
 
 
@@ -50,6 +56,9 @@ def deploy(
 
     Example: `pixloop deploy --on sagemaker --serverless`
     """
+    for option, address in (("--batch", batch), ("--out", output)):
+        if address and not address.startswith("s3://"):
+            raise ConfigError(f"{option}: {address!r} is no S3 address, such as s3://bucket/in/.")
     if sum(map(bool, (serverless, async_, batch))) > 1:
         raise ConfigError("--serverless, --async and --batch exclude one another.")
     if on == "lambda" and (serverless or async_ or batch):
@@ -102,6 +111,8 @@ def verify(
     Example: `pixloop verify http://127.0.0.1:8080`
     """
     opened, verbose = Project.open(project), verbose and not json
+    if tests and not any(tests.glob("test_*.py")):
+        raise ConfigError(f"--tests: {tests} holds no test_*.py.")
     tests = tests or opened.own_tests
     if "://" in target:
         result = opened.verify_url(target, version, tests, verbose)

@@ -121,10 +121,15 @@ def run(
         opened.on_aws.stop(stop)
         _tell_stopped(stop, json)
         return
-    with display() as listener:
-        summary = (
-            opened.on_aws.follow(follow, listener) if follow else opened.run(listener, on, tune)
-        )
+    try:
+        with display() as listener:
+            summary = (
+                opened.on_aws.follow(follow, listener) if follow else opened.run(listener, on, tune)
+            )
+    except KeyboardInterrupt as e:
+        if str(e):  # what goes on without us, and how to follow it
+            err.print(escape(str(e)))
+        raise
     if json:
         print_json(summary)
     else:

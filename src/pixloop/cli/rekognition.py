@@ -55,6 +55,7 @@ def start(
     """
     on_aws = Project.open(project).on_aws
     opened = on_aws.rekognition
+    opened.list()  # what cannot be asked cannot be started
     price = opened.price_per_hour()
     costs = f"about {price * hours:.2f} USD" if price else "money"
     warning = f"A running version costs by the hour, asked or not: {hours:g} hours cost {costs}."

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pixloop.config import Config, flatten
-from pixloop.errors import ConfigError
 
 Json = dict[str, Any]
 
@@ -121,15 +120,9 @@ def processing(
 
 
 def vpc(config: Config) -> Json | None:
-    """The private network that jobs run in, if they run in one.
-
-    Raises:
-        ConfigError: there are subnets without a security group.
-    """
+    """The private network that jobs run in, if they run in one."""
     if not config.aws.subnets:
         return None
-    if not config.aws.security_groups:
-        raise ConfigError("aws.security_groups: jobs in aws.subnets need at least one.")
     return {
         "SecurityGroupIds": list(config.aws.security_groups),
         "Subnets": list(config.aws.subnets),

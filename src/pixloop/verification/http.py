@@ -27,7 +27,8 @@ def open_url(url: str, model: str | None = None) -> Iterator[Deployment]:
                 return http.request(method, base + path, **options)
             except (httpx.HTTPError, httpx.InvalidURL) as e:
                 raise VerificationError(
-                    f"no answer from {base}{path}: {str(e) or type(e).__name__}."
+                    f"no answer from {base}{path}: {str(e) or type(e).__name__}. "
+                    "Is the server running? 'pixloop serve' starts one."
                 ) from e
 
         def ask(picture: bytes) -> dict[str, Any]:

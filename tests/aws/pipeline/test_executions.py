@@ -197,7 +197,6 @@ def test_an_interrupted_follower_leaves_it_at_work_and_says_how_to_go_on(
     aws: Session,
     executions: Any,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     executions.scenes = [executions.scene("Executing", step("Train", "Executing"))]
     arn, heard = start(aws), Heard()
@@ -206,14 +205,14 @@ def test_an_interrupted_follower_leaves_it_at_work_and_says_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module.time, "sleep", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as left:
         follow_execution(aws, arn, heard, interval_s=0)
     assert heard.calls[-2:] == [
         ("step_ended", "Train", "interrupted", 0.0),
         ("run_ended", "interrupted"),
     ]
     assert executions.stopped == []
-    said = capsys.readouterr().err
+    said = str(left.value)
     assert f"--follow {arn}" in said
     assert f"--stop {arn}" in said
 

@@ -15,7 +15,7 @@ from pixloop.aws.infrastructure.parameters import ALARMS
 from pixloop.aws.names import Names
 from pixloop.aws.session import Session, translated
 from pixloop.config import Config
-from pixloop.errors import AwsError
+from pixloop.errors import AwsError, AwsUnreachable
 
 #: Queues of both stacks; what is in a "-dead" one needs a person.
 QUEUES = (
@@ -85,6 +85,8 @@ def read_status(session: Session, config: Config) -> Status:
         try:
             with translated(what):
                 return part()
+        except AwsUnreachable:
+            raise
         except AwsError as e:
             status.unknown.append(str(e))
             return None

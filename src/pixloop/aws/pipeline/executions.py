@@ -1,7 +1,6 @@
 """Executions of a SageMaker pipeline: submitted, started, followed, stopped."""
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -121,7 +120,8 @@ def follow_execution(
 ) -> Execution:
     """Tell a listener what an execution does until it ends, well or not.
 
-    Whoever is interrupted, or loses the connection for good, leaves the execution at work.
+    Whoever is interrupted, or loses the connection for good, leaves the execution at work; the
+    KeyboardInterrupt says how to go on.
 
     Raises:
         AwsError: AWS refuses, or cannot be reached for many polls in a row.
@@ -138,8 +138,7 @@ def follow_execution(
             _patiently(lambda: _refresh(session, execution), arn, interval_s)
     except KeyboardInterrupt:
         told.end("interrupted")
-        print(f"\n{_goes_on(arn)}", file=sys.stderr, flush=True)
-        raise
+        raise KeyboardInterrupt(_goes_on(arn)) from None
     failed = [step for step in execution.steps.values() if step["StepStatus"] == "Failed"]
     refused = bool(failed) and all(is_fail(execution, step["StepName"]) for step in failed)
     told.end("refused" if refused else _RUN_WORDS.get(execution.status, "failed"))

@@ -59,7 +59,8 @@ def add_raw_data(stage: Stage) -> str:
     execution = stage.wait(stage.newest_execution, "an execution of the pipeline")
     return (
         f"{uploaded.sent} pictures in s3://{stage.outputs['BucketName']}/{RAW}/ gave a message "
-        f"each, and those of {_DEBOUNCE_S} s one run: {execution['PipelineExecutionDescription']}"
+        f"each; those of {_DEBOUNCE_S} s started one run, "
+        f"{execution['PipelineExecutionDescription']}; what comes later would start one after it"
     )
 
 
@@ -159,7 +160,7 @@ def deploy_bad_version(stage: Stage) -> str:
     if stage.champion() != stage.model_name(good):
         raise LinkBroken(f"The champion is {stage.champion()}, not {stage.model_name(good)}.")
     reason = str(stage.package(bad)["ApprovalDescription"])
-    return f"rejected and rolled back to {stage.model_name(good)}: {reason[:160]}"
+    return f"rejected and rolled back to {stage.model_name(good)}: {reason[:300]}"
 
 
 def _add_later(stage: Stage) -> int:

@@ -23,6 +23,7 @@ from pixloop.aws.rehearsal.stage import Stage
 from pixloop.aws.session import Session
 from pixloop.errors import ConfigError, PixloopError
 from pixloop.pipeline.display import Listener, Silent
+from pixloop.pipeline.lock import exclusive
 
 PROJECT = "rehearsal"
 _CLOUD = "cloud"
@@ -89,7 +90,7 @@ LINKS = (
     Link(
         "run --on sagemaker",
         learning.run_again,
-        "as the pipeline before",
+        "the same as for the pipeline before",
         ("approved, deployed, verified",),
     ),
     Link(
@@ -101,13 +102,13 @@ LINKS = (
     Link(
         "retrained version deployed",
         learning.approve_retrained,
-        "as the first version",
+        "the same as for the first version",
         ("drift starts a run",),
     ),
     Link(
         "bad version rolled back",
         learning.deploy_bad_version,
-        "as the first version",
+        "the same as for the first version",
         ("retrained version deployed",),
     ),
     Link(
@@ -118,7 +119,9 @@ LINKS = (
     ),
 )
 _TEARDOWN = Link("stacks down", ending.tear_down, "the same services as before")
-_NOTHING_LEFT = Link("nothing left", lambda stage: "", "nothing: this machine's processes")
+_NOTHING_LEFT = Link(
+    "nothing left", lambda stage: "", "none needed: these are this machine's own processes"
+)
 
 
 class LinkResult(BaseModel):
@@ -131,6 +134,7 @@ class LinkResult(BaseModel):
     seconds: float
     stood_in_by: str
     happened: str  #: in a sentence; or why it broke, or was not played
+    played: bool = True  #: False where it needs a link that broke
 
 
 class Rehearsal(BaseModel):
@@ -167,11 +171,23 @@ def rehearse(
 
     Raises:
         ConfigError: the folder holds something else.
+        PipelineError: another rehearsal is played there.
         DataError: the pictures cannot be used.
     """
-    started = time.monotonic()
     if folder.exists() and any(folder.iterdir()) and not (folder / _CLOUD).exists():
         raise ConfigError(f"{folder} is not empty. Choose another with --dir.")
+    busy = f"Another rehearsal is played in {folder} (process {{pid}}). Choose another with --dir."
+    with exclusive(folder / _CLOUD / "lock", busy):
+        return _rehearse(folder, pictures, listener, on_link)
+
+
+def _rehearse(
+    folder: Path,
+    pictures: Path | None,
+    listener: Listener | None,
+    on_link: Callable[[LinkResult], None],
+) -> Rehearsal:
+    started = time.monotonic()
     data = write_pictures(pictures, folder / "pictures")
     (folder / _CLOUD).mkdir(exist_ok=True)
     results: list[LinkResult] = []
@@ -221,7 +237,8 @@ def play(links: Sequence[Link], stage: Stage, note: Callable[[LinkResult], None]
     for link in links:
         missing = [name for name in link.needs if name in broken]
         if missing:
-            result = _result(link, False, 0.0, f"not played: it needs {', '.join(missing)}")
+            why = f"not played: it needs {', '.join(missing)}"
+            result = _result(link, False, 0.0, why).model_copy(update={"played": False})
         else:
             result = _played(link, stage)
         if not result.ok:
