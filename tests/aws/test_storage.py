@@ -11,13 +11,12 @@ from pixloop.aws.session import Session
 from pixloop.aws.storage import (
     at_once,
     download_file,
-    download_folder,
     list_objects,
     put_json,
     read_json,
 )
-from pixloop.aws.uploads import upload_file, upload_folder
-from pixloop.errors import AwsError, SourceError
+from pixloop.aws.uploads import upload_file
+from pixloop.errors import AwsError
 
 
 def write(folder: Path, *names: str) -> Path:
@@ -70,27 +69,6 @@ def test_a_download_that_fails_leaves_the_old_file(
     with pytest.raises(AwsError, match=r"nothing\.txt does not exist"):
         download_file(aws, f"s3://{bucket}/nothing.txt", tmp_path / "old.txt")
     assert content(tmp_path) == {"old.txt": b"content of old.txt"}
-    with pytest.raises(AwsError, match="there is nothing"):
-        download_folder(aws, f"s3://{bucket}/nothing", tmp_path / "new")
-
-
-def test_a_download_fetches_only_what_changed(aws: Session, bucket: str, tmp_path: Path) -> None:
-    folder, back = write(tmp_path / "f", "a", "b"), tmp_path / "back"
-    address = f"s3://{bucket}/x"
-    upload_folder(aws, folder, address)
-    download_folder(aws, address, back)
-    inode = (back / "a").stat().st_ino
-    (folder / "b").write_bytes(b"longer than before, and other")
-    upload_folder(aws, folder, address)
-    assert download_folder(aws, address, back) == 2
-    assert content(back) == content(folder)
-    assert (back / "a").stat().st_ino == inode
-
-
-def test_a_key_that_leads_outside_is_refused(aws: Session, bucket: str, tmp_path: Path) -> None:
-    put_json(aws, f"s3://{bucket}/x/../../evil", {})
-    with pytest.raises(SourceError, match="outside"):
-        download_folder(aws, f"s3://{bucket}/x", tmp_path / "f")
 
 
 def test_a_listing_of_many_pages_is_whole_and_skips_marks_of_folders(

@@ -112,6 +112,7 @@ def test_the_loop_on_aws_by_its_commands(here: Project, cloud: Cloud, pixloop: R
 
     code, settled, err = pixloop("deploy", "--on", "lambda", "--from", "here", "--version", "1")
     assert (code, settled["serves"]) == (0, "colours:here-1"), err
+    assert settled["url"].startswith("https://")
     code, verified, err = pixloop("verify", "function")
     assert (code, verified["ok"]) == (0, True), err
     code, predicted, err = pixloop("predict", red, "--on", "lambda")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pixloop.aws.answering.asking import NotAnswered
+from pixloop.aws.deployment.function import read_url
 from pixloop.aws.deployment.settle import deploy, roll_back, verify_and_settle
 from pixloop.aws.deployment.target import Deployed, ModelSource, Settled, Target, read_package
 from pixloop.aws.deployment.transform import TransformResult, start_transform, wait_for_transform
@@ -120,6 +121,11 @@ class Deployments:
         """Go back to the version that served before; the name of the model that serves then."""
         with translated("rolling back"):
             return roll_back(self._session, self.target(to), reason, on_progress)
+
+    def function_url(self) -> str | None:
+        """Where the Lambda server answers requests that are signed for AWS."""
+        with translated("the function's URL"):
+            return read_url(self._session, self.target("function"))
 
     def verify(self, to: To, own_tests: Path | None, verbose: bool) -> VerificationResult:
         """Test what serves now by its certificate and the project's own tests."""

@@ -1,7 +1,6 @@
 """Objects on S3: their addresses, listings, JSON, and downloads that are whole or not there."""
 
 import json
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,10 +14,8 @@ from botocore.exceptions import ClientError
 
 from pixloop.aws.addresses import split_address
 from pixloop.aws.session import Session, error_code, translated
-from pixloop.data.archives import safe_path
 from pixloop.errors import AwsError
 from pixloop.files import atomic_path
-from pixloop.progress import progress
 
 # As many as a client keeps connections for.
 _AT_ONCE = 10
@@ -116,41 +113,6 @@ def download_file(session: Session, address: str, target: Path) -> Path:
             bucket, key, str(part), Config=transfer_settings(there["ContentLength"])
         )
     return target
-
-
-def download_folder(session: Session, address: str, folder: Path) -> int:
-    """Fetch everything below ``address``; a file that is there is not fetched again.
-
-    Like ``aws s3 sync``, a file gets its object's time, and is taken for the same while both size
-    and time are.
-
-    Returns:
-        How many files there are now.
-
-    Raises:
-        AwsError: there is nothing, or it cannot be read.
-        SourceError: an object's key leads outside the folder.
-    """
-    bucket, prefix = split_address(address.rstrip("/") + "/")
-
-    def fetch(found: StoredObject) -> None:
-        target = safe_path(folder, found.key.removeprefix(prefix), address)
-        seconds = found.modified.timestamp()
-        if target.is_file():
-            stat = target.stat()
-            if (stat.st_size, stat.st_mtime) == (found.bytes, seconds):
-                return
-        download_file(session, f"s3://{bucket}/{found.key}", target)
-        os.utime(target, (seconds, seconds))
-
-    count = 0
-    with progress(f"fetching {address}") as advance:
-        for _ in at_once(fetch, list_objects(session, f"s3://{bucket}/{prefix}")):
-            count += 1
-            advance()
-    if not count:
-        raise AwsError(f"{address}: there is nothing.")
-    return count
 
 
 def at_once(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -103,10 +103,8 @@ def deploy(
     if json:
         print_json({"outputs": outputs})
         return
-    table = Table(box=None, show_header=False)
     for name, value in sorted(outputs.items()):
-        table.add_row(name, escape(value))
-    out.print(table)
+        out.print(f"  {name.ljust(24)}{escape(value)}")
 
 
 @app.command()

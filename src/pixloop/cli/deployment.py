@@ -77,14 +77,19 @@ def deploy(
         if json:
             print_json({"serves": serves})
         return
-    settled = opened.on_aws.deployments.deploy(kind, version, _tell, from_)
+    deployments = opened.on_aws.deployments
+    settled = deployments.deploy(kind, version, _tell, from_)
+    url = deployments.function_url() if kind == "function" else None
     if json:
-        print_json({"name": settled.name, "model": settled.model, "serves": settled.serves})
+        told = {"name": settled.name, "model": settled.model, "serves": settled.serves}
+        print_json({**told, "url": url} if url else told)
     else:
         out.print(
             f"[bold green]{escape(settled.model)}[/] serves as {settled.name}, and answers as its "
             "certificate says"
         )
+        if url:
+            out.print(f"  {url} for requests that are signed for AWS")
 
 
 def verify(

@@ -39,7 +39,8 @@ def list_(on: OnOption = "here", project: ProjectOption = ".", json: JsonOption 
         print_json({"versions": [version.model_dump(mode="json") for version in versions]})
         return
     if not versions:
-        out.print("No versions yet. 'pixloop run' makes one.")
+        where = "" if on == "here" else f" --on {on}"
+        out.print(f"No versions yet. 'pixloop run{where}' makes one.")
         return
     shown = _SHOWN[opened.config.task]
     table = Table("version", "status", *shown.values(), "graph", "created", box=None)

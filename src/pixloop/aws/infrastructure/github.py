@@ -5,9 +5,6 @@ from pixloop.aws.names import Names
 from pixloop.aws.stacks import read_text
 from pixloop.config import Config
 
-#: Where GitHub looks for it in a repository.
-WORKFLOW_FILE = ".github/workflows/pixloop.yaml"
-
 
 def github_workflow(config: Config, role_arn: str, branch: str = "main") -> str:
     """The text of the workflow: on a push, build the image where needed, deploy, run the loop.
