@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cached_property
 from typing import Any
 
 import boto3
@@ -47,9 +47,9 @@ class Session:
 
     def account(self) -> str:
         """The account's 12 digits."""
-        return self._account()
+        return self._account
 
-    @cache  # noqa: B019 - a session lives as long as the command
+    @cached_property
     def _account(self) -> str:
         with translated("who am I"):
             return str(self.client("sts").get_caller_identity()["Account"])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +109,9 @@ class RekognitionProject:
         bucket = find_resources(self._session, self._config).need("bucket")[0]
         return Rekognition(self._session, self._config.name, bucket, self._poll_s)
 
-    @property
+    @cached_property
     def _running(self) -> Sequence[RekognitionVersion]:
-        if not hasattr(self, "_listed"):
-            self._listed = self.list()  # once for many pictures
-        return self._listed
+        return self.list()  # once for many pictures
 
     def _ask(
         self, version: RekognitionVersion, picture: bytes, threshold: float | None
