@@ -1,5 +1,6 @@
 """Detectors' graphs, whose outputs are several. ``tests/contracts`` has what engines do alike."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -49,6 +50,33 @@ def test_threads_share_one_and_answers_stay_as_they_were(engine: Engine) -> None
 def test_a_wrong_shape_is_a_serving_error(engine: Engine) -> None:
     with pytest.raises(ServingError, match=r"\(1, 1, 7, 7\)"):
         engine(np.zeros((1, 1, 7, 7), np.float32))
+
+
+_WRONG_SHAPE_ON_ONE_CORE = """
+import os, sys
+from pathlib import Path
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import numpy as np
+from pixloop.errors import ServingError
+from pixloop.serving.engines import open_engine
+
+engine = open_engine(Path(sys.argv[1]), sys.argv[2], "detection")
+try:
+    engine(np.zeros((1, 1, 7, 7), np.float32))
+except ServingError:
+    print("refused")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system cannot bind to a core")
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_wrong_shape_is_refused_on_one_core_as_well(
+    detector_bundle: Bundle, format_: str
+) -> None:
+    path = detector_bundle.graph_path(format_)
+    command = [sys.executable, "-c", _WRONG_SHAPE_ON_ONE_CORE, str(path), format_]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
 
 
 _DROP_IN_ANOTHER_THREAD = """

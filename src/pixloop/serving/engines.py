@@ -69,10 +69,14 @@ class OpenVinoEngine:
         self._model = openvino_core().compile_model(str(path), "CPU", settings)
         # By name, since nothing promises an order; a graph without one of them fails here.
         self._outputs = [self._model.output(name) for name in outputs]
+        self._shape = self._model.input(0).partial_shape
         self._of_thread = threading.local()
 
     def __call__(self, images: InputArray) -> Outputs:
         """The outputs for ``images``, float32 (N, 3, size, size)."""
+        # On one core OpenVINO takes any shape in silence, reads past its end and answers nothing.
+        if not self._shape.compatible(import_openvino().PartialShape(list(images.shape))):
+            raise ServingError(f"The graph takes input of shape {self._shape}, not {images.shape}.")
         request = getattr(self._of_thread, "request", None)
         if request is None:
             request = self._of_thread.request = self._model.create_infer_request()
