@@ -38,6 +38,8 @@ class RunSummary(BaseModel):
     version: str  #: the registered model version
     metrics: dict[str, float]
     threshold: dict[str, Any]
+    model: str
+    weights: str  #: where the model's first weights come from, in words
     chosen_graph: str
     task: Task
     classes: tuple[str, ...]
@@ -63,6 +65,8 @@ def summarise(project: str, run: RunRecord) -> RunSummary:
         version=registered["ModelPackageVersion"],
         metrics={k: v for k, v in measured["metrics"].items() if isinstance(v, float)},
         threshold=manifest.threshold.model_dump(),
+        model=manifest.lineage["model"],
+        weights=manifest.lineage["weights"],
         chosen_graph=manifest.chosen_graph,
         task=manifest.task,
         classes=manifest.classes,

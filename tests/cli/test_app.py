@@ -213,3 +213,12 @@ def test_a_moved_project_still_opens(finished, tmp_path):
     shutil.copytree(finished[0].folder, tmp_path / "moved", symlinks=True)
 
     assert Project.open(tmp_path / "moved").config == finished[0].config
+
+
+def test_a_run_ends_with_what_it_made_and_how_good_it_is(pixloop, project):
+    code, out, _ = pixloop("run", "-C", str(project.folder))
+
+    assert code == 0
+    assert "is registered" in out
+    assert re.search(r"model +\S+, started from random initialisation", out)
+    assert re.search(r"quality +accuracy \d+\.\d %", out)

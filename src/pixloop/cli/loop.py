@@ -180,6 +180,7 @@ def _print_summary(summary: RunSummary) -> None:
     out.print(f"  data        {len(summary.classes)} classes; pictures: {pictures}")
     for finding in summary.findings:
         out.print(f"              [yellow]{escape(finding)}[/]")
+    out.print(f"  model       {escape(summary.model)}, started from {escape(summary.weights)}")
     out.print(f"  quality     {_quality(summary.task, metrics)} on the test pictures")
     if threshold["score"] is None:
         sure = _why_none(threshold)

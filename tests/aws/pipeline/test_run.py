@@ -87,7 +87,7 @@ def write_outputs(folder: Path, f1: float = 0.91) -> Path:
         threshold=Threshold(
             score=0.8, max_error=0.02, confidence=0.95, accepted_share=0.7, error=0.01, pictures=9
         ),
-        lineage={},
+        lineage={"model": "resnet18", "weights": "file resnet18.safetensors"},
         versions={},
     )
     write_bundle(bundle, manifest)
@@ -163,6 +163,7 @@ def test_pictures_go_up_and_the_summary_comes_back(
     assert summary.metrics == {"f1_macro": 0.91, "accuracy": 0.92}
     assert summary.pictures == COUNTS
     assert (summary.chosen_graph, summary.classes, summary.seconds) == ("onnx", ("bus", "car"), 90)
+    assert (summary.model, summary.weights) == ("resnet18", "file resnet18.safetensors")
     assert summary.steps["Gate"] == "done"
     assert Path(summary.report).read_text() == "<html>the report</html>"
     assert [str(report_of(run)) for run in list_runs(state)] == [summary.report]
