@@ -39,8 +39,8 @@ class AwsConfig(Section):
     role: str | None = None
     """The ARN of the role that jobs and endpoints run as. Without one: the learning stack's."""
     bucket: str | None = None
-    """The bucket for raw pictures, data sets, models and reports. Without one: the learning
-    stack's."""
+    """The bucket for raw pictures, data sets, models and reports, of this project alone: what lies
+    below raw/ is its data. Without one: the learning stack's."""
     pictures_bucket: str | None = None
     """The bucket for pictures to be answered, answers and captured requests. Without one: the
     serving stack's."""
