@@ -456,7 +456,10 @@ def test_a_damaged_index_is_made_again(room: Room) -> None:
     assert room.prepare() == info
 
 
-def test_a_file_that_kills_its_reader_is_quarantined(room: Room, put: Put, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_file_that_kills_its_reader_is_quarantined(
+    room: Room, put: Put, tmp_path: Path, cores: int
+) -> None:
     """Run apart: the reader's death is arranged in the child processes by a site module."""
     put(room.source / "cat/killer.png", b"KILL")
     (tmp_path / "sitecustomize.py").write_text(
@@ -471,11 +474,12 @@ def test_a_file_that_kills_its_reader_is_quarantined(room: Room, put: Put, tmp_p
     code = (
         "from pathlib import Path\n"
         "from pixloop.config import DataConfig\n"
-        "from pixloop.data import inspection, prepare as p\n"
+        "from pixloop.data import inspection\n"
+        "from pixloop.data.prepare import prepare\n"
         "if __name__ == '__main__':\n"
         "    inspection._ALONE_S, inspection._CHUNK = 0.0, 4\n"
-        "    p.cores = lambda: 2\n"
-        f"    p.prepare(DataConfig(train='x'), Path({str(room.source)!r}), None,"
+        f"    inspection.cores = lambda: {cores}\n"
+        f"    prepare(DataConfig(train='x'), Path({str(room.source)!r}), None,"
         f" Path({str(room.output)!r}), Path({str(room.work)!r}))\n"
     )
     script = tmp_path / "script.py"

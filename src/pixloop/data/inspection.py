@@ -73,7 +73,7 @@ def inspect_files(
     """
     chunks = _chunks(iter(files))
     start = time.monotonic()
-    while workers == 1 or time.monotonic() - start < _ALONE_S:
+    while time.monotonic() - start < _ALONE_S:
         chunk = next(chunks, None)
         if chunk is None:
             return

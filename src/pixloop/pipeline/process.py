@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -40,37 +40,68 @@ def run_command(
     The command shares ``lock`` (see ``lock.exclusive``). Whatever ends this function, the command
     and all that it started are gone afterwards: they are asked to stop, and killed after a while.
     """
+    process: subprocess.Popen[str] | None = None
+    reader: threading.Thread | None = None
+    tail: deque[str] = deque(maxlen=_TAIL_LINES)
     with log.open("a", encoding="utf-8") as log_file:
-        process = subprocess.Popen(
-            [_here(command[0]), *command[1:]],
-            cwd=folder,
-            env={**os.environ, **environment, "PIXLOOP_PARENT": str(os.getpid())},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            pass_fds=[lock],
-            # Its own group: Ctrl-C reaches us alone, and the group can be ended as one.
-            start_new_session=True,
-        )
-        sign(lock, process.pid)
-        tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        output = process.stdout
-        assert output is not None  # noqa: S101 - for the type checker: stdout is a pipe
-        reader = threading.Thread(target=_read, args=(output, log_file, tail, on_progress))
-        reader.start()
         try:
+            with _interrupts_wait():  # one that came now would leave a command that nobody knows
+                process = _start(command, environment, folder, lock)
+                sign(lock, process.pid)
+                reader = threading.Thread(
+                    target=_read, args=(process.stdout, log_file, tail, on_progress)
+                )
+                reader.start()
             code = process.wait()
         except BaseException:
-            _stop(process)
+            if process is not None:
+                _stop(process)
             raise
         finally:
-            _signal_group(process.pid, signal.SIGKILL)
-            reader.join()
-            output.close()
+            if process is not None:
+                _signal_group(process.pid, signal.SIGKILL)
+            if reader is not None:
+                reader.join()
     return Ended(code, tuple(tail))
+
+
+def _start(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path, lock: int
+) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [_here(command[0]), *command[1:]],
+        cwd=folder,
+        env={**os.environ, **environment, "PIXLOOP_PARENT": str(os.getpid())},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        pass_fds=[lock],
+        # Its own group: Ctrl-C reaches us alone, and the group can be ended as one.
+        start_new_session=True,
+    )
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """What Ctrl-C and SIGTERM do here in Python is done at the end of the block instead."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no handler ever runs in another thread
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handled = {number: handler for number, handler in before.items() if callable(handler)}
+    for number in handled:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handled.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)
 
 
 def _read(
@@ -79,15 +110,16 @@ def _read(
     tail: deque[str],
     on_progress: Callable[[Mapping[str, object]], None],
 ) -> None:
-    for line in output:
-        record = parse_line(line)
-        if record is not None:
-            on_progress(record)
-            continue
-        log.write(line)
-        log.flush()
-        if line.strip():
-            tail.append(line.rstrip())
+    with output:
+        for line in output:
+            record = parse_line(line)
+            if record is not None:
+                on_progress(record)
+                continue
+            log.write(line)
+            log.flush()
+            if line.strip():
+                tail.append(line.rstrip())
 
 
 def _here(program: str) -> str:
