@@ -11,14 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from tests.small_bundles import write_colours
 
-from pixloop.bundle import Graph, Manifest, Threshold, now, write_bundle
 from pixloop.entrypoint import find_program
-from pixloop.imaging import Preprocessing
 
 
 @pytest.fixture
@@ -26,43 +22,9 @@ def root() -> Iterator[Path]:
     """An /opt/ml with a model in it, where every user may look; ``tmp_path`` is one user's own."""
     folder = Path(tempfile.mkdtemp(prefix="pixloop-ml-"))
     folder.chmod(0o755)
-    write_model(folder / "model")
+    write_colours(folder / "model")
     yield folder
     shutil.rmtree(folder)
-
-
-def write_model(folder: Path) -> None:
-    """A bundle whose logits are the means of red, green and blue."""
-    graph = helper.make_graph(
-        [
-            helper.make_node("GlobalAveragePool", ["images"], ["mean"]),
-            helper.make_node("Flatten", ["mean"], ["flat"]),
-            helper.make_node("Mul", ["flat", "ten"], ["logits"]),
-        ],
-        "colours",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 3, 8, 8])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])],
-        [numpy_helper.from_array(np.float32([10, 10, 10]), "ten")],
-    )
-    (folder / "graphs").mkdir(parents=True)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    onnx.save(model, folder / "graphs" / "model.onnx")
-    threshold = Threshold(
-        score=0.9, max_error=0.02, confidence=0.95, accepted_share=0.7, error=0.01, pictures=300
-    )
-    manifest = Manifest(
-        created=now(),
-        name="colours",
-        classes=("red", "green", "blue"),
-        preprocessing=Preprocessing(image_size=8, mean=(0, 0, 0), std=(1, 1, 1)),
-        graphs=(Graph(format="onnx", file="graphs/model.onnx"),),
-        chosen_graph="onnx",
-        temperature=1.0,
-        threshold=threshold,
-        lineage={},
-        versions={},
-    )
-    write_bundle(folder, manifest)
 
 
 def run(
@@ -204,6 +166,13 @@ def test_stays_root_where_the_user_cannot_read_the_model(root: Path, hidden: str
     ended = drop("nobody", root / "model")
     assert ended.stdout.split()[:2] == ["False", "0"]
     assert "user nobody cannot read it; serving as root" in ended.stderr
+
+
+@needs_root
+def test_what_only_roots_other_groups_can_read_is_hidden_from_the_user(root: Path) -> None:
+    os.chown(root / "model", 0, 4)
+    (root / "model").chmod(0o750)
+    assert drop("nobody", root / "model").stdout.split() == ["False", "0", "[4]"]
 
 
 @needs_root

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.aws.objects import content, keys, write
 
 from pixloop.aws import storage
 from pixloop.aws.addresses import split_address
@@ -11,29 +12,11 @@ from pixloop.aws.session import Session
 from pixloop.aws.storage import (
     at_once,
     download_file,
-    list_objects,
     put_json,
     read_json,
 )
 from pixloop.aws.uploads import upload_file
 from pixloop.errors import AwsError
-
-
-def write(folder: Path, *names: str) -> Path:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(f"content of {name}".encode())
-    return folder
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
-    }
-
-
-def keys(session: Session, address: str) -> list[str]:
-    return [found.key for found in list_objects(session, address)]
 
 
 @pytest.mark.parametrize("address", ["bucket/key", "http://bucket/key", "s3://", "s3:///key", ""])

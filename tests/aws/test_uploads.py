@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.aws.objects import content, keys, write
 
 from pixloop.aws import storage, uploads
 from pixloop.aws.session import Session
@@ -20,23 +21,6 @@ from pixloop.aws.uploads import FolderUpload, upload_file, upload_folder
 from pixloop.errors import AwsError
 
 ODD = ("a b.jpg", "c+d.jpg", "è ☃.jpg", "100%25.jpg", "x=1&y=2.jpg", "sub/it's (1).jpg", "#?.jpg")
-
-
-def write(folder: Path, *names: str) -> Path:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(f"content of {name}".encode())
-    return folder
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
-    }
-
-
-def keys(session: Session, address: str) -> list[str]:
-    return [found.key for found in list_objects(session, address)]
 
 
 def test_a_folder_goes_up_and_comes_back_whatever_its_files_are_called(

@@ -8,30 +8,27 @@ from typing import Any
 import numpy as np
 import onnx
 from PIL import Image
-from tests.serving.conftest import SIDE, SIZE, encode, write_detector, write_graph
+from tests.serving.conftest import encode
+from tests.small_bundles import (
+    COLOURS,
+    letterboxed,
+    manifest,
+    write_detector,
+    write_graph,
+)
 
 from pixloop.bundle import (
     ARCHIVE,
     CERTIFICATE,
     BoxScores,
     Bundle,
-    Graph,
-    Manifest,
-    Threshold,
-    now,
     write_bundle,
 )
 from pixloop.export.certificate import Certificate
 from pixloop.files import pack, write_text
-from pixloop.imaging import Preprocessing
 from pixloop.serving.classifier import Classifier
 from pixloop.serving.detector import Detector
 from pixloop.serving.predictor import Predictor, open_predictor
-
-COLOURS = ("red", "green", "blue")
-THRESHOLD = Threshold(
-    score=0.9, max_error=0.02, confidence=0.95, accepted_share=0.7, error=0.01, pictures=300
-)
 
 
 def colours() -> list[bytes]:
@@ -61,24 +58,16 @@ def write_classifier(
 ) -> Bundle:
     """A bundle that tells colours apart; ``changes`` are of its manifest."""
     write_graph(folder / "graphs/model.onnx")
-    preprocessing = Preprocessing(image_size=SIZE, mean=(0, 0, 0), std=(1, 1, 1))
-    fields = {"name": "colours", "preprocessing": preprocessing, "temperature": 1.5, **changes}
+    fields = {"temperature": 1.5, **changes}
     return _finish(folder, fields, colours() if pictures is None else pictures)
 
 
 def write_boxes(folder: Path, **changes: Any) -> Bundle:
     """A bundle that finds coloured things; ``changes`` are of its manifest."""
     write_detector(folder / "graphs/model.onnx")
-    preprocessing = Preprocessing(
-        image_size=SIDE,
-        resize="letterbox",
-        interpolation="bilinear",
-        mean=(0, 0, 0),
-        std=(1, 1, 1),
-    )
     scores = BoxScores(slope=0.8, offset=0.3, minimum=0.6)
-    fields: dict[str, Any] = {"name": "things", "task": "detection", "temperature": 1.0}
-    fields |= {"preprocessing": preprocessing, "box_scores": scores, **changes}
+    fields: dict[str, Any] = {"name": "things", "task": "detection"}
+    fields |= {"preprocessing": letterboxed(), "box_scores": scores, **changes}
     return _finish(folder, fields, scenes())
 
 
@@ -109,19 +98,8 @@ def archive(bundle: Bundle) -> Path:
 
 
 def _finish(folder: Path, fields: dict[str, Any], pictures: Sequence[bytes]) -> Bundle:
-    manifest = Manifest(
-        **{
-            "created": now(),
-            "classes": COLOURS,
-            "graphs": (Graph(format="onnx", file="graphs/model.onnx"),),
-            "chosen_graph": "onnx",
-            "threshold": THRESHOLD,
-            "lineage": {},
-            "versions": {},
-            **fields,
-        }
-    )
-    predictor = open_predictor(write_bundle(folder, manifest))
+    complete = manifest(**fields)
+    predictor = open_predictor(write_bundle(folder, complete))
     stored = [_store(folder, predictor, number, each) for number, each in enumerate(pictures)]
     machine = {"cpu": "test", "threads": 1, "system": "test"}
     certificate = {
@@ -129,7 +107,7 @@ def _finish(folder: Path, fields: dict[str, Any], pictures: Sequence[bytes]) -> 
         "batch_sizes": [1],
         "max_accuracy_loss": 0.001,
         "max_probability_difference": 0.001,
-        "min_box_iou": 0.99 if manifest.task == "detection" else None,
+        "min_box_iou": 0.99 if complete.task == "detection" else None,
         "graphs": [{"format": "onnx", "verdict": "agrees", "reason": "", "latency_ms": 2.0}],
         "chosen_graph": "onnx",
         "machine": machine,
@@ -138,7 +116,7 @@ def _finish(folder: Path, fields: dict[str, Any], pictures: Sequence[bytes]) -> 
     }
     checked = Certificate.model_validate(certificate)
     write_text(folder / CERTIFICATE, checked.model_dump_json())
-    return write_bundle(folder, manifest)
+    return write_bundle(folder, complete)
 
 
 def _store(folder: Path, predictor: Predictor, number: int, picture: bytes) -> dict[str, Any]:

@@ -3,7 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.verification.bundles import THRESHOLD, rewrite, spoil
+from tests.small_bundles import THRESHOLD
+from tests.verification.bundles import rewrite, spoil
 from tests.verification.conftest import serve_here
 
 from pixloop.bundle import BoxScores, Bundle

@@ -19,16 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from tests.small_bundles import write_colours
 
 from pixloop.aws.rehearsal.lambdas import Lambdas
 from pixloop.aws.session import Session
-from pixloop.bundle import Graph, Manifest, Threshold, now, write_bundle
-from pixloop.imaging import Preprocessing
 
 ENDPOINT = "pixloop-colours"
 
@@ -102,37 +98,7 @@ def until() -> Callable[..., Any]:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tells red, green and blue apart: logits are ten times the mean of each channel."""
     folder = tmp_path_factory.mktemp("bundle")
-    shape = ["N", 3, 8, 8]
-    graph = helper.make_graph(
-        [
-            helper.make_node("GlobalAveragePool", ["images"], ["mean"]),
-            helper.make_node("Flatten", ["mean"], ["flat"]),
-            helper.make_node("Mul", ["flat", "ten"], ["logits"]),
-        ],
-        "colours",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])],
-        [numpy_helper.from_array(np.float32([10, 10, 10]), "ten")],
-    )
-    (folder / "graphs").mkdir()
-    opset = [helper.make_opsetid("", 20)]
-    model = helper.make_model(graph, opset_imports=opset, ir_version=10)
-    onnx.save(model, folder / "graphs/model.onnx")
-    manifest = Manifest(
-        name="colours",
-        created=now(),
-        classes=("red", "green", "blue"),
-        preprocessing=Preprocessing(image_size=8, mean=(0, 0, 0), std=(1, 1, 1)),
-        chosen_graph="onnx",
-        graphs=(Graph(format="onnx", file="graphs/model.onnx"),),
-        temperature=1.0,
-        threshold=Threshold(
-            score=0.9, max_error=0.02, confidence=0.95, accepted_share=0.7, error=0.01, pictures=300
-        ),
-        lineage={},
-        versions={},
-    )
-    write_bundle(folder, manifest)
+    write_colours(folder)
     return folder
 
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 from botocore.stub import Stubber
+from tests.small_bundles import manifest
 
 from pixloop.aws.pipeline.model_packages import PackageRegistry, ensure_group
 from pixloop.aws.session import Session
 from pixloop.aws.storage import put_json
 from pixloop.aws.uploads import upload_file
-from pixloop.bundle import Graph, Manifest, Threshold, now, write_bundle
+from pixloop.bundle import Graph, write_bundle
 from pixloop.errors import AwsError, RegistryError
 from pixloop.files import pack
-from pixloop.imaging import Preprocessing
 
 GROUP = "vehicles"
 
@@ -204,21 +204,8 @@ def test_a_bundle_comes_back_verified(
     folder = tmp_path / "made"
     folder.mkdir()
     (folder / "model.onnx").write_bytes(b"graph")
-    manifest = Manifest(
-        name="vehicles",
-        created=now(),
-        classes=("bus", "car"),
-        preprocessing=Preprocessing(image_size=64, mean=(0, 0, 0)),
-        graphs=(Graph(format="onnx", file="model.onnx"),),
-        chosen_graph="onnx",
-        temperature=1.0,
-        threshold=Threshold(
-            score=None, max_error=0.02, confidence=0.95, accepted_share=0, error=None, pictures=9
-        ),
-        lineage={},
-        versions={},
-    )
-    write_bundle(folder, manifest)
+    graphs = (Graph(format="onnx", file="model.onnx"),)
+    write_bundle(folder, manifest(classes=("bus", "car"), graphs=graphs))
     pack(folder, tmp_path / "model.tar.gz")
     upload_file(aws, tmp_path / "model.tar.gz", "s3://pixloop-test/v/bundle/e3/model.tar.gz")
     bundle = registry.bundle("latest", tmp_path / "back" / "bundle")

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.small_bundles import manifest
 
 from pixloop.aws.pipeline.run import follow_on_sagemaker, run_on_sagemaker
 from pixloop.aws.session import Session
 from pixloop.aws.storage import list_objects, put_json
 from pixloop.aws.uploads import upload_file
-from pixloop.bundle import Graph, Manifest, Threshold, now, write_bundle
+from pixloop.bundle import Graph, write_bundle
 from pixloop.config import Config
 from pixloop.config_file import parse_config
 from pixloop.errors import AwsError, GateRefused, PipelineError
-from pixloop.imaging import Preprocessing
 from pixloop.pipeline.runs import list_runs
 from pixloop.run_summary import SUMMARY_FILES, report_of
 
@@ -76,21 +76,15 @@ def write_outputs(folder: Path, f1: float = 0.91) -> Path:
     bundle = folder / "bundle" / "bundle"
     bundle.mkdir(parents=True)
     (bundle / "model.onnx").write_bytes(b"graph")
-    manifest = Manifest(
-        name="vehicles",
-        created=now(),
-        classes=("bus", "car"),
-        preprocessing=Preprocessing(image_size=64, mean=(0, 0, 0)),
-        graphs=(Graph(format="onnx", file="model.onnx"),),
-        chosen_graph="onnx",
-        temperature=1.0,
-        threshold=Threshold(
-            score=0.8, max_error=0.02, confidence=0.95, accepted_share=0.7, error=0.01, pictures=9
+    write_bundle(
+        bundle,
+        manifest(
+            name="vehicles",
+            classes=("bus", "car"),
+            graphs=(Graph(format="onnx", file="model.onnx"),),
+            lineage={"model": "resnet18", "weights": "file resnet18.safetensors"},
         ),
-        lineage={"model": "resnet18", "weights": "file resnet18.safetensors"},
-        versions={},
     )
-    write_bundle(bundle, manifest)
     dataset = folder / "dataset"
     dataset.mkdir()
     info = {

@@ -5,18 +5,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from tests.small_bundles import write_colours
 
 from pixloop.aws.rehearsal.cloud import Cloud
-from pixloop.bundle import Graph, Manifest, Threshold, now, write_bundle
 from pixloop.files import pack
-from pixloop.imaging import Preprocessing
-
-SIZE = 8
 
 
 @pytest.fixture
@@ -37,38 +31,7 @@ def bucket(cloud: Cloud) -> str:
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model.tar.gz of a bundle that tells red, green and blue apart."""
     folder = tmp_path_factory.mktemp("bundle")
-    shape = ["N", 3, SIZE, SIZE]
-    graph = helper.make_graph(
-        [
-            helper.make_node("GlobalAveragePool", ["images"], ["mean"]),
-            helper.make_node("Flatten", ["mean"], ["flat"]),
-            helper.make_node("Mul", ["flat", "ten"], ["logits"]),
-        ],
-        "colours",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])],
-        [numpy_helper.from_array(np.float32([10, 10, 10]), "ten")],
-    )
-    (folder / "graphs").mkdir()
-    opset = [helper.make_opsetid("", 20)]
-    onnx.save(
-        helper.make_model(graph, opset_imports=opset, ir_version=10), folder / "graphs/model.onnx"
-    )
-    manifest = Manifest(
-        name="colours",
-        created=now(),
-        classes=("red", "green", "blue"),
-        preprocessing=Preprocessing(image_size=SIZE, mean=(0, 0, 0), std=(1, 1, 1)),
-        graphs=(Graph(format="onnx", file="graphs/model.onnx"),),
-        chosen_graph="onnx",
-        temperature=1.0,
-        threshold=Threshold(
-            score=0.9, max_error=0.02, confidence=0.95, accepted_share=0.7, error=0.01, pictures=300
-        ),
-        lineage={},
-        versions={},
-    )
-    write_bundle(folder, manifest)
+    write_colours(folder)
     target = tmp_path_factory.mktemp("archive") / "model.tar.gz"
     pack(folder, target)
     return target
