@@ -79,6 +79,8 @@ def drop_root(user: str, folder: Path) -> bool:
         entry = pwd.getpwnam(user)
     except KeyError:
         return False
+    groups = os.getgroups()
+    os.setgroups([])  # root's, which the user will not have
     os.setegid(entry.pw_gid)
     os.seteuid(entry.pw_uid)
     try:
@@ -86,6 +88,7 @@ def drop_root(user: str, folder: Path) -> bool:
     finally:
         os.seteuid(0)
         os.setegid(0)
+        os.setgroups(groups)
     if hidden:
         print(f"{hidden}: user {user} cannot read it; serving as root.", file=sys.stderr)
         return False
