@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from pixloop.aws.deployment.endpoint_requests import (
     config_request,
     model_request,
+    restore_request,
     update_request,
 )
 from pixloop.aws.deployment.target import (
@@ -181,9 +182,13 @@ def wait_for_endpoint(
 
 
 def restore(clients: Clients, target: Target, state: EndpointState, config: str) -> None:
-    """Send an endpoint back to a configuration, all at once: what it serves now is wrong."""
+    """Send an endpoint back to a configuration, all at once: what it serves now is wrong.
+
+    Raises:
+        EndpointBusy: somebody else is changing it.
+    """
     tag_endpoint(clients, state, {WANTED: config})
-    clients.client("sagemaker").update_endpoint(EndpointName=target.name, EndpointConfigName=config)
+    _update(clients, restore_request(target, config))
 
 
 def remove_old_configs(clients: Clients, target: Target, keep: set[str]) -> None:
