@@ -17,7 +17,7 @@ from tests.aws.infrastructure.templates import Template, read_template
 from pixloop.aws.deployment.target import Target
 from pixloop.aws.infrastructure import cloudformation
 from pixloop.aws.infrastructure.cloudformation import StackEvent, deploy_stack, stack_parameters
-from pixloop.aws.infrastructure.code_bucket import CodeBucket
+from pixloop.aws.infrastructure.code_bucket import CodeBucket, bucket_exists
 from pixloop.aws.infrastructure.deploy import deploy_stacks
 from pixloop.aws.infrastructure.network import network_parameters
 from pixloop.aws.infrastructure.parameters import (
@@ -34,7 +34,7 @@ from pixloop.aws.rehearsal.cloud import Cloud
 from pixloop.aws.session import Session
 from pixloop.config import Config
 from pixloop.config_file import parse_config
-from pixloop.errors import AwsError
+from pixloop.errors import AwsError, AwsUnreachable
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
 LONGEST = "Aa-" * 20 + "end"
@@ -85,6 +85,8 @@ def refusing() -> Iterator[str]:
             self.send_response(403)
             self.send_header("Content-Length", "0")
             self.end_headers()
+
+        do_HEAD = do_POST  # noqa: N815 - http.server's
 
         def log_message(self, *arguments: object) -> None:
             pass
@@ -343,6 +345,18 @@ def test_the_code_bucket_is_private_and_keeps_content_once(aws: Session) -> None
     assert len(keys) == 1
     assert re.fullmatch(r"vehicles/functions/classify-[0-9a-f]{16}\.zip", keys.pop())
     assert len(s3.list_object_versions(Bucket=code.name)["Versions"]) == 1
+
+
+def test_what_cannot_be_asked_for_is_no_missing_bucket(
+    aws: Session, refusing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not bucket_exists(aws, "nowhere")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", refusing)
+    with pytest.raises(AwsError, match="lack s3:ListBucket"):
+        bucket_exists(Session(REGION), "someone-elses")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    with pytest.raises(AwsUnreachable, match="the bucket anyones: AWS cannot be reached"):
+        bucket_exists(Session(REGION), "anyones")
 
 
 def test_the_network_is_found_from_the_subnets(aws: Session) -> None:

@@ -92,19 +92,19 @@ def bucket_exists(session: Session, bucket: str) -> bool:
     """Whether this account has a bucket.
 
     Raises:
-        AwsError: another account has it.
+        AwsError: another account has it, or S3 cannot be asked.
     """
-    try:
-        session.client("s3").head_bucket(Bucket=bucket)
-    except ClientError as e:
-        if is_absent(e):
-            return False
-        if error_code(e) in ("403", "AccessDenied"):
-            raise AwsError(
-                f"The bucket {bucket} exists and may not be used: it belongs to another account, "
-                "or these credentials lack s3:ListBucket on it."
-            ) from e
-        with translated(f"the bucket {bucket}"):
+    with translated(f"the bucket {bucket}"):
+        try:
+            session.client("s3").head_bucket(Bucket=bucket)
+        except ClientError as e:
+            if is_absent(e):
+                return False
+            if error_code(e) in ("403", "AccessDenied"):
+                raise AwsError(
+                    f"The bucket {bucket} exists and may not be used: it belongs to another "
+                    "account, or these credentials lack s3:ListBucket on it."
+                ) from e
             raise
     return True
 
