@@ -11,6 +11,7 @@ from pixloop.aws.deployment import settle
 from pixloop.aws.deployment.endpoint import PREVIOUS, VERIFIED, WANTED
 from pixloop.aws.deployment.settle import roll_back, verify_and_settle
 from pixloop.aws.deployment.target import ModelSource, Target
+from pixloop.errors import AwsError
 from pixloop.verification.certificate import Certificate
 
 OLD, NEW = "pixloop-colours-000000000001", "pixloop-colours-000000000002"
@@ -112,4 +113,21 @@ def test_two_that_find_the_same_undo_it_once(monkeypatch: pytest.MonkeyPatch) ->
     settled = verify_and_settle(sagemaker, TARGET)
     assert settled is not None
     assert (settled.ok, settled.serves) == (False, OLD)
+    assert sagemaker.rejected == [f"arn:{NEW}"]
+
+
+def test_a_kill_while_going_back_does_not_bring_back_what_was_left() -> None:
+    sagemaker = SageMaker(NEW, **{VERIFIED: NEW, PREVIOUS: OLD})
+
+    def kill() -> None:
+        raise KeyboardInterrupt
+
+    sagemaker.meanwhile = kill
+    with pytest.raises(KeyboardInterrupt):
+        go_back(sagemaker)
+    assert sagemaker.config == OLD
+    sagemaker.meanwhile = lambda: None
+    with pytest.raises(AwsError, match="has no earlier version"):
+        go_back(sagemaker)
+    assert sagemaker.config == OLD
     assert sagemaker.rejected == [f"arn:{NEW}"]

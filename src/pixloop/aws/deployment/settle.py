@@ -154,8 +154,10 @@ def roll_back(
         left, back = read_source(clients, state.config), read_source(clients, before)
         # First, so that nobody deploys it again meanwhile.
         reject(clients, left.package_arn, reason)
-        restore(clients, target, state, before)
+        # Before the endpoint is sent back: after a kill in between, the next try would otherwise
+        # take the version that was left for the one to go back to.
         tag_endpoint(clients, state, {VERIFIED: before, PREVIOUS: ""})
+        restore(clients, target, state, before)
         wait_for_endpoint(clients, target, before, on_progress, poll_s)
         remove_old_configs(clients, target, {before})
     crown(clients, target, back)
