@@ -1,5 +1,6 @@
 import io
 import json
+import math
 import os
 import random
 import shutil
@@ -441,6 +442,7 @@ def test_a_changed_file_is_looked_at_again_and_others_are_not(
         return real(data, name, max_pixels)
 
     monkeypatch.setattr(inspection, "inspect", spy)
+    monkeypatch.setattr(inspection, "_ALONE_S", math.inf)  # in another process it sees nothing
     put(room.source / "cat/00.png", 77)
     (room.source / "dog/01.png").unlink()
     room.prepare()
