@@ -61,7 +61,7 @@ _log = logging.getLogger(__name__)
 
 def inspect_share(
     folders: Sequence[Path], output: Path, work: Path, max_pixels: int, host: str
-) -> int:
+) -> None:
     """Inspect the pictures below some folders, whatever their labels are.
 
     Args:
@@ -70,9 +70,6 @@ def inspect_share(
         work: a folder that outlives a kill; the next run with it resumes.
         max_pixels: pictures with more are not decoded.
         host: this machine's name.
-
-    Returns:
-        How many files have been inspected.
     """
     index = open_index(work, max_pixels)
     try:
@@ -81,7 +78,6 @@ def inspect_share(
         inspect_queued(index, work / UPRIGHT, max_pixels)
         _write(index, output / f"{host}.parquet", work / UPRIGHT, max_pixels)
         _keep_upright(index, work / UPRIGHT, output / UPRIGHT)
-        return index.count()
     finally:
         index.close()
 
