@@ -131,3 +131,17 @@ def test_a_kill_while_going_back_does_not_bring_back_what_was_left() -> None:
         go_back(sagemaker)
     assert sagemaker.config == OLD
     assert sagemaker.rejected == [f"arn:{NEW}"]
+
+
+@pytest.mark.parametrize("difference", [(), ("the answers are of model 'colours:3'.",)])
+def test_an_endpoint_that_changes_while_it_is_asked_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, crowned: list[str], difference: tuple[str, ...]
+) -> None:
+    sagemaker = SageMaker(NEW, **{VERIFIED: OLD, WANTED: NEW})
+
+    def another_is_approved() -> None:
+        sagemaker.status = "Updating"
+
+    answers(monkeypatch, *difference, meanwhile=another_is_approved)
+    assert verify_and_settle(sagemaker, TARGET) is None
+    assert (sagemaker.tags[VERIFIED], sagemaker.rejected, crowned) == (OLD, [], [])

@@ -108,8 +108,8 @@ def verify_and_settle(
         version: of a function: the published version; by default the one that serves.
 
     Returns:
-        What became of it; None where the endpoint is not in service, so that there is nothing to
-        say yet.
+        What became of it; None where the endpoint is not in service, or changed while it was
+        asked, so that there is nothing to say yet.
     """
     if target.to == "function":
         return _settle_function(clients, target, version or LIVE)
@@ -185,6 +185,9 @@ def _settle_endpoint(clients: Clients, target: Target) -> Settled | None:
     _reject_undone(clients, target, state)
     source = read_source(clients, state.config)
     certificate, differences = _verify(clients, source, ask_target(clients, target))
+    now = read_endpoint(clients, target.name)
+    if now is None or (now.status, now.config) != (state.status, state.config):
+        return None  # some answers may be another version's, and its configuration must stay
     if not differences:
         crown(clients, target, source)
         if state.config != verified:
