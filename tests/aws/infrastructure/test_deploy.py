@@ -171,14 +171,36 @@ def test_destroying_the_data_leaves_the_code_bucket_alone(
     s3.delete_object(Bucket=out["BucketName"], Key="raw/1.jpg")
 
     told: list[StackEvent] = []
+    key = out["KeyArn"]
 
+    # The stacks are gone when the data go: nothing but the buckets says which key was theirs.
+    for _ in range(2):
+        assert any(key in line for line in destroy_stacks(session, config(), on_event=ignore))
     destroy_stacks(session, config(), keep_data=False, on_event=told.append)
 
     code = CodeBucket(session).name
     assert [b["Name"] for b in s3.list_buckets()["Buckets"]] == [code]
     assert s3.list_objects_v2(Bucket=code)["KeyCount"] == 0
     assert session.client("ecr").describe_repositories()["repositories"] == []
-    assert told[-1].resource == f"key {out['KeyArn']}, in 7 days"
+    assert [event.resource for event in told][-2:] == [
+        f"bucket {out['BucketName']}", f"key {key}, in 7 days",
+    ]  # fmt: skip
+
+
+def test_the_key_is_found_by_the_pictures_where_the_data_are_in_a_users_bucket(
+    aws: Session,
+) -> None:
+    place = Place(config("aws.bucket=mine"), ACCOUNT, "aws", CodeBucket(aws).name)
+    s3, key = aws.client("s3"), aws.client("kms").create_key()["KeyMetadata"]["Arn"]
+    pictures = place.own_bucket("pictures")
+    s3.create_bucket(Bucket=pictures, CreateBucketConfiguration={"LocationConstraint": REGION})
+    rule = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+    s3.put_bucket_encryption(
+        Bucket=pictures,
+        ServerSideEncryptionConfiguration={"Rules": [{"ApplyServerSideEncryptionByDefault": rule}]},
+    )
+
+    assert learning_parameters(aws, place, {}, Options(), {})["ExistingKeyArn"] == key
 
 
 def test_destroying_removes_what_deployment_made(aws: Session) -> None:

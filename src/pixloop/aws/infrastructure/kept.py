@@ -1,6 +1,6 @@
 """What there is already: kept by an earlier deployment, or the account's own. It is used again."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from botocore.exceptions import ClientError
 
@@ -52,14 +52,17 @@ def group_exists(session: Session, name: str) -> bool:
     return True
 
 
-def kept_key(session: Session, bucket: str) -> str:
-    """The key that a bucket of an earlier deployment is encrypted with; empty without one."""
-    if not bucket_exists(session, bucket):
-        return ""
-    with translated(f"the bucket {bucket}"):
-        answer = session.client("s3").get_bucket_encryption(Bucket=bucket)
-    rule = answer["ServerSideEncryptionConfiguration"]["Rules"][0]
-    return str(rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID", ""))
+def kept_key(session: Session, buckets: Iterable[str]) -> str:
+    """The key that buckets of an earlier deployment are encrypted with; empty without one."""
+    for bucket in buckets:
+        if not bucket_exists(session, bucket):
+            continue
+        with translated(f"the bucket {bucket}"):
+            answer = session.client("s3").get_bucket_encryption(Bucket=bucket)
+        rule = answer["ServerSideEncryptionConfiguration"]["Rules"][0]
+        if key := rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID"):
+            return str(key)
+    return ""
 
 
 def github_provider(session: Session) -> str:

@@ -101,6 +101,11 @@ class Place:
         return self.names.bucket(purpose, self.account, self.config.aws.region)
 
     @property
+    def locked_buckets(self) -> tuple[str, str]:
+        """The buckets of the stacks' own that the project's key encrypts; there may be neither."""
+        return self.own_bucket("data"), self.own_bucket("pictures")
+
+    @property
     def execution_role(self) -> str:
         """The ARN of the role that jobs and endpoints run as."""
         return self.config.aws.role or self.role_arn("execution")
@@ -166,7 +171,7 @@ def learning_parameters(
     for make, (name, is_there) in exists.items():
         parameters[make] = make_or_find(session, make, name, is_there, parameters, before)
     parameters["ExistingKeyArn"] = (
-        before["ExistingKeyArn"] if before else kept_key(session, place.own_bucket("data"))
+        before["ExistingKeyArn"] if before else kept_key(session, place.locked_buckets)
     )
     parameters["GitHubProviderArn"] = before.get("GitHubProviderArn", "")
     if parameters["GitHubRepository"] and not before.get("GitHubRepository"):

@@ -14,9 +14,9 @@ from pixloop.aws.infrastructure.cloudformation import (
     OnEvent,
     StackEvent,
     delete_stack,
-    stack_parameters,
 )
 from pixloop.aws.infrastructure.code_bucket import CodeBucket, bucket_exists, partition
+from pixloop.aws.infrastructure.kept import kept_key
 from pixloop.aws.infrastructure.parameters import Place, make_target
 from pixloop.aws.resources import find_outputs
 from pixloop.aws.session import Session, translated
@@ -49,8 +49,9 @@ def destroy_stacks(
     code = CodeBucket(session)
     place = Place(config, session.account(), partition(session), code.name)
     names = place.names
-    key_arn = (find_outputs(session, names.learning_stack) or {}).get("KeyArn", "")
-    made = stack_parameters(session, names.learning_stack)
+    outputs = find_outputs(session, names.learning_stack) or {}
+    # After an earlier try, or one that kept the data, the buckets alone know their key.
+    key_arn = outputs.get("KeyArn") or kept_key(session, place.locked_buckets)
     # First, so that no function deploys anew what is removed next.
     delete_stack(session, names.serving_stack, on_event)
     for what, remove in _deployed(session, place):
@@ -60,7 +61,7 @@ def destroy_stacks(
     delete_stack(session, names.network_stack, on_event)
     if keep_data:
         return _what_remains(session, place, key_arn)
-    for what, remove in _data(session, place, key_arn or made.get("ExistingKeyArn", "")):
+    for what, remove in _data(session, place, key_arn):
         _remove(what, remove, on_event)
     return _what_remains(session, place, "")
 
@@ -91,9 +92,6 @@ def _deployed(session: Session, place: Place) -> Iterator[tuple[str, Callable[[]
 
 def _data(session: Session, place: Place, key_arn: str) -> Iterator[tuple[str, Callable[[], Any]]]:
     """What destroying keeps unless told otherwise; a user's own bucket is none of it."""
-    for bucket in map(place.own_bucket, ("pictures", "data", "logs")):
-        if bucket_exists(session, bucket):
-            yield f"bucket {bucket}", partial(_delete_bucket, session, bucket)
     repository = place.names.repository
     yield (
         f"repository {repository}",
@@ -106,6 +104,10 @@ def _data(session: Session, place: Place, key_arn: str) -> Iterator[tuple[str, C
             f"code s3://{place.code_bucket}/{folder}",
             lambda: _empty(session, place.code_bucket, folder),
         )
+    # Right before the key: who is stopped on the way finds it by what it encrypts.
+    for bucket in (place.own_bucket("logs"), *reversed(place.locked_buckets)):
+        if bucket_exists(session, bucket):
+            yield f"bucket {bucket}", partial(_delete_bucket, session, bucket)
     if key_arn:
         yield (
             f"key {key_arn}, in {_KEY_WAIT_DAYS} days",
