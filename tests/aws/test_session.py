@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -25,6 +28,26 @@ def test_without_credentials_the_ways_to_some_are_named(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(AwsError, match="aws configure"):
         Session("eu-west-1").account()
+
+
+def test_threads_that_need_a_client_at_once_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session("eu-west-1")
+    made: list[str] = []
+    all_ask = threading.Barrier(4)
+
+    def make(service: str, config: object) -> object:
+        made.append(service)
+        time.sleep(0.05)  # boto3 reads files here
+        return object()
+
+    def ask(_: int) -> object:
+        all_ask.wait()
+        return session.client("s3")
+
+    monkeypatch.setattr(session._session, "client", make)
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(ask, range(4)))) == 1
+    assert made == ["s3"]
 
 
 def test_what_does_not_answer_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import boto3
@@ -33,17 +34,19 @@ class Session:
         with translated("the AWS profile"):
             self._session = boto3.session.Session(region_name=region)
         self._clients: dict[str, Any] = {}
+        self._making = Lock()
 
     def client(self, service: str) -> Any:
         """The client of a service, such as ``"s3"``; threads may share it."""
-        if service not in self._clients:
-            with translated(service):
-                settings = BotoConfig(
-                    connect_timeout=_CONNECT_TIMEOUT_S,
-                    retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-                )
-                self._clients[service] = self._session.client(service, config=settings)
-        return self._clients[service]
+        with self._making:  # clients stand threads, boto3's session does not
+            if service not in self._clients:
+                with translated(service):
+                    settings = BotoConfig(
+                        connect_timeout=_CONNECT_TIMEOUT_S,
+                        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+                    )
+                    self._clients[service] = self._session.client(service, config=settings)
+            return self._clients[service]
 
     def account(self) -> str:
         """The account's 12 digits."""
