@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError, UnauthorizedSSOTokenError
 
 from pixloop.aws.pipeline import executions as module
 from pixloop.aws.pipeline.executions import (
@@ -191,6 +191,22 @@ def test_a_refusal_of_the_service_is_no_lost_connection(aws: Session, executions
     executions.scenes = [executions.scene("Executing")]
     with pytest.raises(AwsError, match="no-such"):
         follow_execution(aws, start(aws) + "-no-such", interval_s=0)
+
+
+def test_credentials_that_are_no_more_are_said_at_once(
+    aws: Session, executions: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executions.scenes = [executions.scene("Executing")]
+    arn, tries = start(aws), []
+
+    def expired(**_: Any) -> Any:
+        tries.append(1)
+        raise UnauthorizedSSOTokenError
+
+    monkeypatch.setattr(aws.client("sagemaker"), "describe_pipeline_execution", expired)
+    with pytest.raises(AwsError, match=r"the execution arn:.*SSO session"):
+        follow_execution(aws, arn, interval_s=0)
+    assert len(tries) == 1
 
 
 def test_an_interrupted_follower_leaves_it_at_work_and_says_how_to_go_on(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as LostConnection
 
 from pixloop.aws.pipeline.definition_check import all_steps, check_definition
@@ -245,16 +245,21 @@ def _patiently(ask: Callable[[], Answer], arn: str, interval_s: float) -> Answer
     for _ in range(_PATIENCE):
         try:
             return ask()
-        except (LostConnection, HTTPClientError) as e:
-            last: Exception = e
-        except ClientError as e:
-            status = e.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            if error_code(e) not in _PASSING and status < 500:
+        except (ClientError, BotoCoreError) as e:
+            if not _passes(e):
                 with translated(f"the execution {arn}"):
                     raise
             last = e
         time.sleep(interval_s)
     raise AwsError(f"AWS cannot be reached: {last}\n{_goes_on(arn)}") from last
+
+
+def _passes(error: ClientError | BotoCoreError) -> bool:
+    """Whether the same request may be answered later."""
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return error_code(error) in _PASSING or status >= 500
+    return isinstance(error, LostConnection | HTTPClientError)
 
 
 def _goes_on(arn: str) -> str:
