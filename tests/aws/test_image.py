@@ -237,9 +237,12 @@ def test_the_password_is_never_on_a_command_line(
     assert not any(password in part for command in tools.commands() for part in command)
 
 
-def test_a_failed_push_still_logs_out(tools: Tools, aws: Session, repository: str) -> None:
-    tools.add("docker", fails="push")
-    with pytest.raises(AwsError, match=r"pushing .*: docker ended with exit code 1"):
+@pytest.mark.parametrize(("fails", "what"), [("login", "login to"), ("push", "pushing")])
+def test_whatever_fails_the_password_is_not_kept(
+    tools: Tools, aws: Session, repository: str, fails: str, what: str
+) -> None:
+    tools.add("docker", fails=fails)
+    with pytest.raises(AwsError, match=f"{what} .*: docker ended with exit code 1"):
         push_image(aws, repository, "pixloop:0.1-cpu-x")
     assert tools.commands()[-1][1] == "logout"
 

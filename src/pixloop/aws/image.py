@@ -175,8 +175,8 @@ def _logged_in(session: Session, host: str, tool: str) -> Iterator[None]:
     user, _, password = token.partition(":")
     # On standard input: a command line can be read by every process of the machine.
     login = [tool, "login", "--username", user, "--password-stdin", host]
-    _run(login, f"login to {host}", stdin=password)
     try:
+        _run(login, f"login to {host}", stdin=password)
         yield
     finally:
         # The password holds for 12 hours, and the tools keep it in a file.
