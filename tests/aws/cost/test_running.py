@@ -70,10 +70,13 @@ def test_an_endpoint_costs_for_each_instance(aws: Session, rekognition: Stubber)
 
 def test_what_others_have_is_listed_and_not_ours(aws: Session, rekognition: Stubber) -> None:
     no_projects(rekognition)
-    make_endpoint(aws, "another", {"InstanceType": "ml.m5.24xlarge", "InitialInstanceCount": 1})
+    instances = {"InstanceType": "ml.m5.24xlarge", "InitialInstanceCount": 1}
+    make_endpoint(aws, "another", instances)
+    make_endpoint(aws, "pixloop-vehicles2", instances)
     found = ask(aws)
-    assert [(thing.what, thing.per_hour, thing.ours) for thing in found.things] == [
-        ("endpoint another", None, False)
+    assert sorted((thing.what, thing.per_hour, thing.ours) for thing in found.things) == [
+        ("endpoint another", None, False),
+        ("endpoint pixloop-vehicles2", None, False),
     ]
     assert found.per_hour == 0
 
@@ -101,6 +104,15 @@ def test_jobs_cost_while_they_run(aws: Session, rekognition: Stubber) -> None:
         "transform job pipelines-a1-Prepare": ("1 × ml.m5.large", pytest.approx(0.115)),
     }
     assert found.per_hour == pytest.approx(2 * 1.57 + 4 * 0.257 + 0.115)
+
+
+def test_a_transform_job_bears_the_name_of_what_serves(aws: Session, rekognition: Stubber) -> None:
+    no_projects(rekognition)
+    make_jobs(aws, "pixloop-vehicles-20260101-120000", running=True)
+    make_jobs(aws, "pixloop-vehicles2-20260101-120000", running=True)
+    ours = {thing.what for thing in ask(aws).things if thing.ours}
+    assert "transform job pixloop-vehicles-20260101-120000" in ours
+    assert not any("vehicles2" in what for what in ours)
 
 
 def make_jobs(aws: Session, name: str, running: bool) -> None:

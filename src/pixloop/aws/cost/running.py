@@ -6,6 +6,7 @@ forgotten costs as much as what was meant. What is asked for by use (serverless 
 storage) is not here; ``cost.estimate`` reckons with it.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from pixloop.config import Config
 
 #: In these states an endpoint's instances are there.
 _ENDPOINT_COSTS = ("InService", "Creating", "Updating", "SystemUpdating", "RollingBack")
+#: What deployment.transform adds to its jobs' names.
+_JOB_TIME = re.compile(r"-\d{8}-\d{6}$")
 _MODEL_COSTS = ("RUNNING", "STARTING", "STOPPING")
 
 
@@ -60,7 +63,7 @@ def running_costs(session: Session, config: Config, prices: Prices) -> RunningCo
     Raises:
         AwsError: SageMaker cannot be asked.
     """
-    look = _Look(session, Names(config.name).endpoint, prices)
+    look = _Look(session, Names(config.name), prices)
     with translated("what runs on SageMaker"):
         things = [*look.endpoints(), *look.jobs()]
     notes = []
@@ -74,7 +77,7 @@ def running_costs(session: Session, config: Config, prices: Prices) -> RunningCo
 @dataclass(frozen=True)
 class _Look:
     session: Session
-    name: str
+    names: Names
     prices: Prices
 
     def endpoints(self) -> Iterator[Running]:
@@ -96,7 +99,7 @@ class _Look:
                     continue  # serverless: costs when it is asked
                 now = counts.get(variant["VariantName"])
                 count = variant.get("InitialInstanceCount", 1) if now is None else now
-                yield self._instances(f"endpoint {name}", variant["InstanceType"], count)
+                yield self._instances("endpoint", name, variant["InstanceType"], count)
 
     def jobs(self) -> Iterator[Running]:
         kinds: Iterable[tuple[str, str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]] = (
@@ -118,7 +121,7 @@ class _Look:
                 machines = resources(describe(**{f"{word}JobName": name}))
                 for group in machines.get("InstanceGroups") or [machines]:
                     yield self._instances(
-                        f"{kind} job {name}", group["InstanceType"], group["InstanceCount"]
+                        f"{kind} job", name, group["InstanceType"], group["InstanceCount"]
                     )
 
     def models(self) -> Iterator[Running]:
@@ -140,17 +143,23 @@ class _Look:
                     f"Rekognition model {name} {label}",
                     f"{units} × inference unit",
                     units * price,
-                    name == self.name,
+                    name == self.names.rekognition,
                 )
 
-    def _instances(self, what: str, instance: str, count: int) -> Running:
+    def _instances(self, kind: str, name: str, instance: str, count: int) -> Running:
         price = self.prices.instance_hour(instance, self.session.region)
         return Running(
-            what,
+            f"{kind} {name}",
             f"{count} × {instance}",
             None if price is None else count * price,
-            self.name in what,
+            self._is_ours(name),
         )
+
+    def _is_ours(self, name: str) -> bool:
+        # A transform job is called after what serves, which is cut to 40 characters.
+        stem = _JOB_TIME.sub("", name)
+        serving = (self.names.endpoint, self.names.server_function)
+        return any(stem in (each, each[:40].rstrip("-")) for each in serving)
 
     def _pages(self, service: str, call: str, key: str, **options: Any) -> Iterator[Any]:
         for page in self.session.client(service).get_paginator(call).paginate(**options):
