@@ -216,15 +216,19 @@ def test_a_user_s_own_prices_come_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("services: {lambda_requests: 1}", "services.lambda_requests: Extra inputs"),
-        ("services: {lambda_request: cheap}", "services.lambda_request: Input should be a valid"),
-        ("- a", "expected keys as in"),
-        ("a: [", "is not YAML"),
+        (b"services: {lambda_requests: 1}", "services.lambda_requests: Extra inputs"),
+        (b"services: {lambda_request: cheap}", "services.lambda_request: Input should be a valid"),
+        (b"- a", "expected keys as in"),
+        (b"", "expected keys as in"),
+        (b"a: [", "is not YAML"),
+        (b"date: \xff", "is not YAML"),
     ],
 )
-def test_a_wrong_table_names_the_file_and_the_key(tmp_path: Path, content: str, says: str) -> None:
+def test_a_wrong_table_names_the_file_and_the_key(
+    tmp_path: Path, content: bytes, says: str
+) -> None:
     own = tmp_path / "own.yaml"
-    own.write_text(content)
+    own.write_bytes(content)
     with pytest.raises(ConfigError, match=says) as raised:
         read_prices(own)
     assert str(own) in str(raised.value)

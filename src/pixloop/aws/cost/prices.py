@@ -128,7 +128,7 @@ def _read(own: Path) -> Mapping[str, Any]:
         content = yaml.safe_load(own.read_text(encoding="utf-8"))
     except OSError as e:
         raise ConfigError(f"{own}: cannot be read: {e.strerror}.") from e
-    except yaml.YAMLError as e:
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
         raise ConfigError(f"{own} is not YAML: {e}") from e
     if not isinstance(content, Mapping):
         raise ConfigError(f"{own}: expected keys as in {FILE}.")
