@@ -1,6 +1,7 @@
 """What is known of a registered model version, read from MLflow's, and compared with another."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,9 @@ from pydantic import BaseModel, ConfigDict
 from pixloop.errors import RegistryError
 
 Status = Literal["pending", "approved", "rejected"]
+
+#: What stands for a version's number: the one to serve, and the newest.
+CHAMPION, LATEST = "champion", "latest"
 
 
 class _Part(BaseModel):
@@ -70,6 +74,40 @@ def read_version(found: Any, champion: bool) -> ModelVersion:
         run=str(found.run_id),
         reason=tags.get("reason", ""),
     )
+
+
+def find_version(versions: Sequence[ModelVersion], name: str) -> ModelVersion:
+    """The version that a number, ``"latest"`` or ``"champion"`` stands for.
+
+    Args:
+        versions: all of a model's, at least one, the newest first.
+        name: which.
+
+    Raises:
+        RegistryError: there is no such version; the message lists those there are.
+    """
+    if name == LATEST:
+        return versions[0]
+    for each in versions:
+        if each.version == name or (name == CHAMPION and each.champion):
+            return each
+    model = versions[0].model
+    if name == CHAMPION:
+        raise RegistryError(f"{model} has no champion. 'pixloop models approve' makes one.")
+    numbers = ", ".join(each.version for each in versions)
+    raise RegistryError(f"{model} has no version {name!r}. It has {numbers}.")
+
+
+def refuse_champion(version: ModelVersion) -> None:
+    """Let any version but the champion be rejected.
+
+    Raises:
+        RegistryError: it is the champion.
+    """
+    if version.champion:
+        raise RegistryError(
+            f"Version {version.version} is the champion. Roll back or approve another first."
+        )
 
 
 def compare_versions(a: ModelVersion, b: ModelVersion) -> Comparison:

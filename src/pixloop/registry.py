@@ -20,15 +20,17 @@ from pixloop.bundle import MANIFEST, Bundle
 from pixloop.errors import BundleError, RegistryError
 from pixloop.files import sha256_file
 from pixloop.model_versions import (
+    CHAMPION,
     Comparison,
     ModelVersion,
     compare_versions,
+    find_version,
     read_metrics,
     read_version,
+    refuse_champion,
 )
 from pixloop.tracking import find_experiment, log_run, open_client, sqlite_file, translated
 
-CHAMPION = "champion"
 _HISTORY = "champions"
 _KEPT_CHAMPIONS = 200
 
@@ -108,17 +110,7 @@ class Registry:
         versions = self.list()
         if not versions:
             raise RegistryError(f"{self.model} has no versions yet. 'pixloop run' makes one.")
-        if version == "latest":
-            return versions[0]
-        for each in versions:
-            if each.version == version or (version == CHAMPION and each.champion):
-                return each
-        if version == CHAMPION:
-            raise RegistryError(
-                f"{self.model} has no champion. 'pixloop models approve' makes one."
-            )
-        numbers = ", ".join(each.version for each in versions)
-        raise RegistryError(f"{self.model} has no version {version!r}. It has {numbers}.")
+        return find_version(versions, version)
 
     def approve(self, version: str) -> ModelVersion:
         """Approve a version: it becomes the champion."""
@@ -138,10 +130,7 @@ class Registry:
             RegistryError: it is the champion.
         """
         chosen = self.show(version)
-        if chosen.champion:
-            raise RegistryError(
-                f"Version {chosen.version} is the champion. Roll back or approve another first."
-            )
+        refuse_champion(chosen)
         with translated(self.url):
             self._tag(chosen, status="rejected", reason=reason)
         return self.show(chosen.version)

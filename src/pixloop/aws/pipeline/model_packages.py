@@ -16,11 +16,18 @@ from pixloop.aws.session import Session, error_code, translated
 from pixloop.aws.storage import at_once, download_file, read_json
 from pixloop.bundle import ARCHIVE, Bundle
 from pixloop.errors import AwsError, RegistryError
-from pixloop.model_versions import Comparison, ModelVersion, Status, compare_versions
+from pixloop.model_versions import (
+    CHAMPION,
+    Comparison,
+    ModelVersion,
+    Status,
+    compare_versions,
+    find_version,
+    refuse_champion,
+)
 
 Json = Mapping[str, Any]
 
-_CHAMPION, _LATEST = "champion", "latest"
 _STATUSES: Mapping[str, Status] = {
     "Approved": "approved",
     "Rejected": "rejected",
@@ -83,15 +90,7 @@ class PackageRegistry:
                 f"{self.model} has no versions on SageMaker yet. 'pixloop run --on sagemaker' "
                 "makes one."
             )
-        if version == _LATEST:
-            return versions[0]
-        for each in versions:
-            if each.version == version or (version == _CHAMPION and each.champion):
-                return each
-        if version == _CHAMPION:
-            raise RegistryError(f"{self.model} has no champion. Approve a version.")
-        numbers = ", ".join(each.version for each in versions)
-        raise RegistryError(f"{self.model} has no version {version!r}. It has {numbers}.")
+        return find_version(versions, version)
 
     def approve(self, version: str) -> ModelVersion:
         """Approve a version: it becomes the champion and, where that is set up, is deployed.
@@ -112,10 +111,7 @@ class PackageRegistry:
             RegistryError: it is the champion.
         """
         chosen = self.show(version)
-        if chosen.champion:
-            raise RegistryError(
-                f"Version {chosen.version} is the champion. Roll back or approve another first."
-            )
+        refuse_champion(chosen)
         self._update(chosen, "Rejected", reason)
         return self.show(chosen.version)
 
@@ -125,7 +121,7 @@ class PackageRegistry:
         Raises:
             RegistryError: there is no champion, or none before it.
         """
-        current = self.show(_CHAMPION)
+        current = self.show(CHAMPION)
         described = [self._describe(arn) for arn in self._arns()]
         earlier = [
             each
