@@ -2,20 +2,23 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 from botocore.stub import Stubber
+from moto.sagemaker.models import sagemaker_backends
 from moto.sagemaker.responses import SageMakerResponse
 from tests.aws.infrastructure.templates import Template, read_template
 
 from pixloop.aws.deployment.target import Target
-from pixloop.aws.infrastructure import cloudformation
+from pixloop.aws.infrastructure import cloudformation, teardown
 from pixloop.aws.infrastructure.cloudformation import StackEvent, deploy_stack, stack_parameters
 from pixloop.aws.infrastructure.code_bucket import CodeBucket, bucket_exists
 from pixloop.aws.infrastructure.deploy import deploy_stacks
@@ -228,6 +231,47 @@ def test_destroying_removes_what_deployment_made(aws: Session) -> None:
     assert any(e.resource == f"endpoint {NAMES.endpoint}" for e in told)
 
 
+def test_destroying_stops_the_runs_that_are_not_stopping_and_waits_for_all(
+    aws: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sagemaker = aws.client("sagemaker")
+    sagemaker.create_pipeline(
+        PipelineName=NAMES.pipeline, PipelineDefinition="{}", ClientRequestToken="t" * 32,
+        RoleArn=f"arn:aws:iam::{ACCOUNT}:role/execution",
+    )  # fmt: skip
+    runs = [
+        sagemaker.start_pipeline_execution(PipelineName=NAMES.pipeline)["PipelineExecutionArn"]
+        for _ in range(3)
+    ]
+    pipeline = sagemaker_backends[ACCOUNT][REGION].pipelines[NAMES.pipeline]
+    states = dict(zip(runs, ("Stopping", "Succeeded", "Executing"), strict=True))
+    stops, waits = [], []
+
+    def set_states() -> None:
+        for arn, state in states.items():
+            pipeline.pipeline_executions[arn].pipeline_execution_status = state
+
+    def stop(self: SageMakerResponse) -> str:
+        stops.append(self._get_param("PipelineExecutionArn"))
+        return "{}"
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        states[runs[0]] = "Stopped"
+        states[runs[2]] = "Stopping" if len(waits) == 1 else "Stopped"
+        set_states()
+
+    set_states()
+    monkeypatch.setattr(SageMakerResponse, "stop_pipeline_execution", stop, raising=False)
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=wait)  # the server sleeps, too
+    monkeypatch.setattr(teardown, "time", clock)
+
+    destroy_stacks(aws, config(), on_event=ignore)
+
+    assert stops == [runs[2]]
+    assert len(waits) == 2
+
+
 @pytest.mark.integration
 def test_a_bucket_of_the_users_is_used_and_what_it_lacks_is_told(session: Session) -> None:
     s3 = session.client("s3")
@@ -281,6 +325,19 @@ def test_status_says_what_waits_and_what_it_cannot_read(
 
     assert [line.partition(":")[0] for line in status.unknown] == ["the alarms"]
     assert status.queues["pictures-dead"].waiting == 1
+
+
+def test_status_tells_all_versions_that_wait(aws: Session) -> None:
+    sagemaker = aws.client("sagemaker")
+    sagemaker.create_model_package_group(ModelPackageGroupName="vehicles")
+    for _ in range(101):  # a page has at most 100
+        sagemaker.create_model_package(
+            ModelPackageGroupName="vehicles", ModelApprovalStatus="PendingManualApproval"
+        )
+
+    versions = [each.version for each in read_status(aws, config()).pending]
+
+    assert sorted(versions) == list(range(1, 102))
 
 
 def test_every_name_fits_where_the_project_has_the_longest_name(aws: Session) -> None:

@@ -138,18 +138,22 @@ def _function(session: Session, name: str) -> Serving | None:
 
 
 def _pending(session: Session, group: str) -> list[WaitingVersion]:
-    listed = _found(
-        session.client("sagemaker").list_model_packages,
-        ModelPackageGroupName=group,
-        ModelApprovalStatus="PendingManualApproval",
-        SortBy="CreationTime",
-        SortOrder="Descending",
+    pages = (
+        session.client("sagemaker")
+        .get_paginator("list_model_packages")
+        .paginate(
+            ModelPackageGroupName=group,
+            ModelApprovalStatus="PendingManualApproval",
+            SortBy="CreationTime",
+            SortOrder="Descending",
+        )
     )
+    listed = _found(lambda: [each for page in pages for each in page["ModelPackageSummaryList"]])
     return [
         WaitingVersion(
             each["ModelPackageArn"], each["ModelPackageVersion"], each["CreationTime"].isoformat()
         )
-        for each in (listed or {}).get("ModelPackageSummaryList", [])
+        for each in listed or []
     ]
 
 

@@ -153,25 +153,28 @@ def _stop_runs(session: Session, pipeline: str, on_event: OnEvent) -> None:
     stopped: set[str] = set()
     with translated(f"the pipeline {pipeline}"):
         while running := _running(sagemaker, pipeline):
-            for arn in running - stopped:
-                sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn)
-                on_event(StackEvent("", f"run {arn}", "", "STOP_IN_PROGRESS", ""))
-                stopped.add(arn)
+            for arn in [arn for arn, status in running.items() if status == "Executing"]:
+                if arn not in stopped:
+                    sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn)
+                    on_event(StackEvent("", f"run {arn}", "", "STOP_IN_PROGRESS", ""))
+                    stopped.add(arn)
             if time.monotonic() > deadline:
                 raise AwsError(f"Runs of {pipeline} do not stop: {', '.join(sorted(running))}")
             time.sleep(_POLL_S)
 
 
-def _running(sagemaker: Any, pipeline: str) -> set[str]:
+def _running(sagemaker: Any, pipeline: str) -> dict[str, str]:
+    """The runs that are at work → ``Executing``, or ``Stopping``, which may not be stopped."""
+    pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
     try:
-        listed = sagemaker.list_pipeline_executions(PipelineName=pipeline)
+        listed = [each for page in pages for each in page["PipelineExecutionSummaries"]]
     except ClientError as e:
         if is_absent(e):
-            return set()
+            return {}
         raise
     return {
-        each["PipelineExecutionArn"]
-        for each in listed["PipelineExecutionSummaries"]
+        each["PipelineExecutionArn"]: each["PipelineExecutionStatus"]
+        for each in listed
         if each["PipelineExecutionStatus"] in ("Executing", "Stopping")
     }
 
