@@ -59,36 +59,24 @@ def deploy_stacks(
     code.prepare()
     place = Place(config, session.account(), partition(session), code.name)
     names = place.names
-    if vpc_endpoints:
-        template = _upload_template(code, config.name, "network")
-        parameters = network_parameters(session, config)
-        deploy_stack(session, names.network_stack, template, parameters, on_event)
 
-    definition = definition or pipeline_definition(place, commit)
-    keys = _upload_functions(code, config.name, LEARNING_FUNCTIONS)
-    text = json.dumps(definition, indent=1, sort_keys=True)
-    keys["PipelineDefinitionKey"] = code.put(f"{config.name}/pipeline", text.encode(), ".json")
+    def deploy(stack: str, template: str, parameters: dict[str, str]) -> dict[str, str]:
+        url = _upload_template(code, config.name, template)
+        return deploy_stack(session, stack, url, parameters, on_event)
+
+    if vpc_endpoints:
+        deploy(names.network_stack, "network", network_parameters(session, config))
+
+    keys = _upload_learning(code, config.name, definition or pipeline_definition(place, commit))
     before = stack_parameters(session, names.learning_stack)
-    learning = deploy_stack(
-        session,
-        names.learning_stack,
-        _upload_template(code, config.name, "learning"),
-        learning_parameters(session, place, keys, options, before),
-        on_event,
-    )
+    parameters = learning_parameters(session, place, keys, options, before)
+    learning = deploy(names.learning_stack, "learning", parameters)
     place_champion(session, place.bucket)
 
-    keys = _upload_functions(code, config.name, SERVING_FUNCTIONS)
-    workflow = read_text("workflow.asl.json").encode()
-    keys["WorkflowKey"] = code.put(f"{config.name}/workflow", workflow, ".asl.json")
+    keys = _upload_serving(code, config.name)
     before = stack_parameters(session, names.serving_stack)
-    serving = deploy_stack(
-        session,
-        names.serving_stack,
-        _upload_template(code, config.name, "serving"),
-        serving_parameters(session, place, keys, options, before, learning),
-        on_event,
-    )
+    parameters = serving_parameters(session, place, keys, options, before, learning)
+    serving = deploy(names.serving_stack, "serving", parameters)
     _check_own_buckets(session, place, on_event)
     return {**learning, **serving}
 
@@ -106,6 +94,19 @@ def pipeline_definition(place: Place, commit: str) -> dict[str, Any]:
         champion=f"s3://{place.bucket}/{CHAMPION}/",
         commit=commit or "none",  # a model package's properties may not be empty
     )
+
+
+def _upload_learning(code: CodeBucket, project: str, definition: dict[str, Any]) -> dict[str, str]:
+    """The keys of what the learning stack is made of, by parameter."""
+    text = json.dumps(definition, indent=1, sort_keys=True)
+    key = code.put(f"{project}/pipeline", text.encode(), ".json")
+    return {**_upload_functions(code, project, LEARNING_FUNCTIONS), "PipelineDefinitionKey": key}
+
+
+def _upload_serving(code: CodeBucket, project: str) -> dict[str, str]:
+    """The keys of what the serving stack is made of, by parameter."""
+    key = code.put(f"{project}/workflow", read_text("workflow.asl.json").encode(), ".asl.json")
+    return {**_upload_functions(code, project, SERVING_FUNCTIONS), "WorkflowKey": key}
 
 
 def _upload_functions(code: CodeBucket, project: str, modules: tuple[str, ...]) -> dict[str, str]:

@@ -4,7 +4,7 @@ Everything follows from the configuration, the account and the region, but for o
 given once and what an earlier deployment left; both are read from the stack as it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from pixloop.aws.deployment.target import Target
@@ -17,7 +17,7 @@ from pixloop.aws.infrastructure.kept import (
     make_or_find,
     repository_exists,
 )
-from pixloop.aws.names import CAPTURE, Names
+from pixloop.aws.names import CAPTURE, LEARNING_FUNCTIONS, SERVING_FUNCTIONS, Names
 from pixloop.aws.session import Session
 from pixloop.config import Config
 
@@ -151,7 +151,7 @@ def learning_parameters(
         "ModelPackageGroupName": place.group,
         "ModelPackageGroupInArn": place.group.lower(),
         "ExecutionRoleName": names.role("execution"),
-        "StartRunName": names.function("start_run"),
+        **_function_names(names, LEARNING_FUNCTIONS),
         "TriggersName": names.queue("triggers"),
         "TriggersDeadName": names.queue("triggers-dead"),
         "DriftAlarmName": names.alarm("drift"),
@@ -191,15 +191,9 @@ def serving_parameters(
     names = place.names
     to = options.deploy_to or (Target.from_json(before["Target"]).to if before else "endpoint")
     target = make_target(place, to, learning["KeyArn"])
-    functions = {
-        f"{camel(module)}Name": names.function(module)
-        for module in ("serialize", "classify", "filter_sure", "answer_upload")
-    }
     parameters = {
         **_common(place, keys),
-        **functions,
-        "OnApprovedName": names.function("on_approved"),
-        "OnDeployedName": names.function("on_deployed"),
+        **_function_names(names, SERVING_FUNCTIONS),
         "PicturesBucketName": place.pictures_bucket,
         "EndpointName": names.endpoint,
         "EndpointInArn": names.endpoint.lower(),
@@ -264,6 +258,10 @@ def _common(place: Place, keys: Mapping[str, str]) -> dict[str, str]:
         "SecurityGroupIds": ",".join(place.config.aws.security_groups),
         **keys,
     }
+
+
+def _function_names(names: Names, modules: Sequence[str]) -> dict[str, str]:
+    return {f"{camel(module)}Name": names.function(module) for module in modules}
 
 
 def _options(
