@@ -183,6 +183,30 @@ def test_nothing_is_started_where_no_stop_can_be_scheduled(
             rekognition.start("latest", 2.0, ROLE, lambda _: None)
 
 
+def test_a_version_whose_stop_is_scheduled_keeps_its_schedule(
+    service: Service, rekognition: Rekognition, aws: Session
+) -> None:
+    service.versions(version("RUNNING"))
+    service.versions(version("RUNNING"))
+    rekognition.start("data-1", 1.0, ROLE, lambda _: None)
+    before = aws.client("scheduler").get_schedule(Name="pixloop-cats-stop")["Target"]["Input"]
+    service.versions(version("TRAINING_COMPLETED", "data-2"), version("RUNNING", age=1))
+    with pytest.raises(AwsError, match="data-1 runs, and one version at a time"):
+        rekognition.start("latest", 9.0, ROLE, lambda _: None)
+    after = aws.client("scheduler").get_schedule(Name="pixloop-cats-stop")["Target"]["Input"]
+    assert after == before
+
+
+@pytest.mark.parametrize("status", ["TRAINING_IN_PROGRESS", "STOPPING"])
+def test_what_does_not_run_is_not_taken_for_started(
+    service: Service, rekognition: Rekognition, status: str
+) -> None:
+    service.versions(version(status))
+    service.versions(version(status))
+    with pytest.raises(AwsError, match=f"data-1 cannot be started: it is {status}"):
+        rekognition.start("data-1", 1.0, ROLE, lambda _: None)
+
+
 def test_stopping(service: Service, rekognition: Rekognition) -> None:
     service.versions(version("RUNNING"))
     service.answer("stop_project_version", {"Status": "STOPPING"}, {"ProjectVersionArn": ANY})

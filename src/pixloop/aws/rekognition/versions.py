@@ -25,6 +25,7 @@ from pixloop.errors import AwsError
 
 OnStatus = Callable[[str], None]
 _FAILED = ("TRAINING_FAILED", "FAILED", "DEPRECATED", "EXPIRED", "DELETING")
+_RUNS = ("RUNNING", "STARTING")
 _STOPPED = ("TRAINING_COMPLETED", "STOPPED")
 _EXISTS = ("ResourceInUseException", "ResourceAlreadyExistsException", "ConflictException")
 _HASH_DIGITS = 16
@@ -124,9 +125,17 @@ class Rekognition:
             on_status: as for ``train``.
 
         Raises:
-            AwsError: there is no such version, or it cannot be started.
+            AwsError: there is no such version, it cannot be started, or another one runs, whose
+                stop would no longer be scheduled.
         """
-        version = self.show(name)
+        versions = self.list()
+        version = self._pick(versions, name)
+        for other in versions:
+            if other.status in _RUNS and other != version:
+                raise AwsError(
+                    f"{other.name} runs, and one version at a time has its stop scheduled. "
+                    f"'pixloop aws rekognition stop {other.name}' stops it."
+                )
         stop_at = datetime.now(UTC) + timedelta(hours=hours)
         self._schedule_stop(version, stop_at, scheduler_role)
         on_status(f"it will be stopped at {stop_at:%Y-%m-%d %H:%M} UTC")
@@ -135,18 +144,21 @@ class Rekognition:
                 self._client.start_project_version(
                     ProjectVersionArn=version.arn, MinInferenceUnits=1
                 )
-        return self._wait(version.name, ("STARTING", *_STOPPED), on_status)
+        started = self._wait(version.name, ("STARTING", *_STOPPED), on_status)
+        if started.status != "RUNNING":
+            raise AwsError(f"{started.name} cannot be started: it is {started.status}.")
+        return started
 
     def stop(self, name: str = "latest") -> RekognitionVersion:
         """Stop a version; one that does not run stays as it is."""
         version = self.show(name)
-        if version.status in ("RUNNING", "STARTING"):
+        if version.status in _RUNS:
             with translated(f"stopping {version.name}"):
                 self._client.stop_project_version(ProjectVersionArn=version.arn)
         return self.show(version.name)
 
     def _schedule_stop(self, version: RekognitionVersion, at: datetime, role: str) -> None:
-        """One schedule a project; a later start moves it."""
+        """One schedule a project; starting again moves it."""
         scheduler = self._session.client("scheduler")
         request = {
             "Name": self._schedule,
@@ -187,7 +199,9 @@ class Rekognition:
         Raises:
             AwsError: there is no such version.
         """
-        versions = self.list()
+        return self._pick(self.list(), name)
+
+    def _pick(self, versions: Sequence[RekognitionVersion], name: str) -> RekognitionVersion:
         for version in versions:
             if name in ("latest", version.name):
                 return version
