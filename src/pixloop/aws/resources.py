@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from botocore.exceptions import ClientError
 
+from pixloop.aws.absence import find
 from pixloop.aws.names import Names
 from pixloop.aws.session import Session, error_code, translated
 from pixloop.config import Config
@@ -110,13 +111,9 @@ def find_resources(session: Session, config: Config) -> Resources:
 def find_outputs(session: Session, stack: str) -> Mapping[str, str] | None:
     """The outputs of a CloudFormation stack, or None where there is no such stack."""
     with translated(f"the stack {stack}"):
-        try:
-            answer = session.client("cloudformation").describe_stacks(StackName=stack)
-        except ClientError as e:
-            # The service has no code of its own for this.
-            if error_code(e) == "ValidationError" and "does not exist" in str(e):
-                return None
-            raise
+        answer = find(session.client("cloudformation").describe_stacks, StackName=stack)
+    if answer is None:
+        return None
     outputs = answer["Stacks"][0].get("Outputs", [])
     return {output["OutputKey"]: output["OutputValue"] for output in outputs}
 

@@ -16,6 +16,7 @@ from botocore.exceptions import (
     NoCredentialsError,
 )
 
+from pixloop.aws.function_clients import error_code as error_code
 from pixloop.errors import AwsError, AwsUnreachable
 
 _CONNECT_TIMEOUT_S, _ATTEMPTS = 5, 4
@@ -76,8 +77,3 @@ def translated(what: str) -> Iterator[None]:
         raise AwsError(f"{what}: AWS answers {code}: {message}{hint}") from e
     except BotoCoreError as e:
         raise AwsError(f"{what}: {e}") from e
-
-
-def error_code(error: Any) -> str:
-    """The code of a ClientError, such as ``"NoSuchKey"``."""
-    return str(error.response.get("Error", {}).get("Code", ""))

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import ClientError
 
+from pixloop.aws.absence import find
 from pixloop.aws.addresses import split_address
-from pixloop.aws.session import Session, error_code, translated
+from pixloop.aws.session import Session, translated
 from pixloop.errors import AwsError
 from pixloop.files import atomic_path
 
@@ -59,12 +59,8 @@ def find_metadata(session: Session, address: str) -> dict[str, Any] | None:
     """What HeadObject says of an object, or None where there is none."""
     bucket, key = split_address(address)
     with translated(address):
-        try:
-            return dict(session.client("s3").head_object(Bucket=bucket, Key=key))
-        except ClientError as e:
-            if error_code(e) in ("404", "NoSuchKey", "NotFound"):
-                return None
-            raise
+        found = find(session.client("s3").head_object, Bucket=bucket, Key=key)
+    return None if found is None else dict(found)
 
 
 def put_json(session: Session, address: str, value: Any) -> None:

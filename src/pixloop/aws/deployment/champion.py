@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pixloop.aws.absence import find
 from pixloop.aws.addresses import split_address
 from pixloop.aws.deployment.target import Clients, ModelSource, Target
 
@@ -34,13 +35,8 @@ def crown(clients: Clients, target: Target, source: ModelSource) -> bool:
 
 def read_champion(clients: Clients, target: Target) -> dict[str, str] | None:
     """What is noted of the champion: ``model``, ``source``, ``source-etag``; None without one."""
-    s3 = clients.client("s3")
-    try:
-        return dict(s3.head_object(Bucket=target.bucket, Key=KEY)["Metadata"])
-    except s3.exceptions.ClientError as e:
-        if e.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
-            return None
-        raise
+    found = find(clients.client("s3").head_object, Bucket=target.bucket, Key=KEY)
+    return None if found is None else dict(found["Metadata"])
 
 
 def open_archive(clients: Clients, source: ModelSource) -> Any:

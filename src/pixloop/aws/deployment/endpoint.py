@@ -13,6 +13,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from pixloop.aws.absence import find
 from pixloop.aws.deployment.endpoint_requests import (
     config_request,
     model_request,
@@ -57,7 +58,7 @@ class EndpointState:
 def read_endpoint(clients: Clients, name: str) -> EndpointState | None:
     """The endpoint of a name, or None where there is none."""
     sagemaker = clients.client("sagemaker")
-    found = _describe(sagemaker.describe_endpoint, EndpointName=name)
+    found = find(sagemaker.describe_endpoint, EndpointName=name)
     if found is None:
         return None
     tags = sagemaker.list_tags(ResourceArn=found["EndpointArn"])["Tags"]
@@ -121,7 +122,7 @@ def make_config(clients: Clients, target: Target, source: ModelSource) -> str:
     sagemaker = clients.client("sagemaker")
     config = config_request(target, make_model(clients, target, source))
     name: str = config["EndpointConfigName"]
-    if _describe(sagemaker.describe_endpoint_config, EndpointConfigName=name) is None:
+    if find(sagemaker.describe_endpoint_config, EndpointConfigName=name) is None:
         sagemaker.create_endpoint_config(**config)
     return name
 
@@ -131,7 +132,7 @@ def make_model(clients: Clients, target: Target, source: ModelSource) -> str:
     sagemaker = clients.client("sagemaker")
     model = model_request(target, source)
     name: str = model["ModelName"]
-    if _describe(sagemaker.describe_model, ModelName=name) is None:
+    if find(sagemaker.describe_model, ModelName=name) is None:
         sagemaker.create_model(**model)
     return name
 
@@ -205,7 +206,7 @@ def remove_old_configs(clients: Clients, target: Target, keep: set[str]) -> None
         if name not in keep:
             sagemaker.delete_endpoint_config(EndpointConfigName=name)
     for model in {models[name] for name in ours if name not in keep} - kept_models:
-        if _describe(sagemaker.describe_model, ModelName=model) is not None:
+        if find(sagemaker.describe_model, ModelName=model) is not None:
             sagemaker.delete_model(ModelName=model)
 
 
@@ -245,13 +246,3 @@ def _wait_until_gone(clients: Clients, name: str) -> None:
         if time.monotonic() > deadline:
             raise EndpointBusy(f"endpoint {name} is still being deleted. Try again later.")
         time.sleep(5)
-
-
-def _describe(describe: Callable[..., Any], **what: str) -> Any:
-    """What there is, or None; SageMaker has no error code of its own for that."""
-    try:
-        return describe(**what)
-    except ClientError as e:
-        if "Could not find" in e.response["Error"].get("Message", ""):
-            return None
-        raise

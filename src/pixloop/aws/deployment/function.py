@@ -8,8 +8,7 @@ before, which a rollback needs. Versions that serve nobody cost nothing and stay
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from pixloop.aws.absence import find
 from pixloop.aws.answering.asking import LIVE
 from pixloop.aws.deployment.target import (
     MODEL_NAME,
@@ -39,7 +38,7 @@ class LiveVersion:
 def read_live(clients: Clients, name: str) -> LiveVersion | None:
     """The version that serves, or None where none does."""
     client = clients.client("lambda")
-    alias = _found(client.get_alias, FunctionName=name, Name=LIVE)
+    alias = find(client.get_alias, FunctionName=name, Name=LIVE)
     if alias is None:
         return None
     _, mark, before = alias.get("Description", "").partition(_BEFORE)
@@ -65,7 +64,7 @@ def publish(clients: Clients, target: Target, source: ModelSource) -> Deployed:
     if live is not None and _serves(client, target, source, live.version):
         return Deployed(target.name, source.name, live.version, changed=False)
     settings = _settings(target, source)
-    if _found(client.get_function, FunctionName=target.name) is None:
+    if find(client.get_function, FunctionName=target.name) is None:
         client.create_function(
             **settings,
             PackageType="Image",
@@ -92,7 +91,7 @@ def go_live(clients: Clients, target: Target, version: str) -> None:
         client.create_alias(**move, Description="")
     elif live.version != version:
         client.update_alias(**move, Description=f"{_BEFORE}{live.version}")
-    if _found(client.get_function_url_config, FunctionName=target.name, Qualifier=LIVE) is None:
+    if find(client.get_function_url_config, FunctionName=target.name, Qualifier=LIVE) is None:
         # Who asks signs, and needs lambda:InvokeFunctionUrl.
         client.create_function_url_config(
             FunctionName=target.name, Qualifier=LIVE, AuthType="AWS_IAM"
@@ -116,7 +115,7 @@ def go_back(clients: Clients, target: Target) -> str:
 
 def read_url(clients: Clients, target: Target) -> str | None:
     """The address of the alias, for whoever signs requests."""
-    found = _found(
+    found = find(
         clients.client("lambda").get_function_url_config,
         FunctionName=target.name,
         Qualifier=LIVE,
@@ -155,12 +154,3 @@ def _settings(target: Target, source: ModelSource) -> dict[str, Any]:
     if target.key_arn:
         settings["KMSKeyArn"] = target.key_arn
     return settings
-
-
-def _found(get: Any, **what: str) -> Any:
-    try:
-        return get(**what)
-    except ClientError as e:
-        if e.response["Error"]["Code"] == "ResourceNotFoundException":
-            return None
-        raise

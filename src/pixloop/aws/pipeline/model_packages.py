@@ -12,7 +12,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pixloop.aws.session import Session, error_code, translated
+from pixloop.aws.absence import find, is_absent
+from pixloop.aws.session import Session, translated
 from pixloop.aws.storage import at_once, download_file, read_json
 from pixloop.bundle import ARCHIVE, Bundle
 from pixloop.errors import AwsError, RegistryError
@@ -35,19 +36,14 @@ _STATUSES: Mapping[str, Status] = {
 }
 #: UpdateModelPackage takes no longer text.
 _REASON_CHARACTERS = 1024
-_ABSENT = ("ResourceNotFound", "ResourceNotFoundException", "ValidationException")
 
 
 def ensure_group(session: Session, group: str) -> None:
     """Make a model package group, unless there is one."""
     client = session.client("sagemaker")
     with translated(f"the model package group {group}"):
-        try:
-            client.describe_model_package_group(ModelPackageGroupName=group)
+        if find(client.describe_model_package_group, ModelPackageGroupName=group):
             return
-        except ClientError as e:
-            if error_code(e) not in (*_ABSENT, "ValidationError"):
-                raise
         try:
             client.create_model_package_group(
                 ModelPackageGroupName=group, ModelPackageGroupDescription="Models of pixloop"
@@ -167,7 +163,7 @@ class PackageRegistry:
                     for each in page["ModelPackageSummaryList"]
                 ]
             except ClientError as e:
-                if error_code(e) in _ABSENT and "does not exist" in str(e):
+                if is_absent(e):
                     return []  # no group yet
                 raise
 
