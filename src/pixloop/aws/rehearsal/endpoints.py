@@ -130,10 +130,12 @@ class Endpoints:
         return sagemaker_backends[DEFAULT_ACCOUNT_ID][self._region]
 
     def _deploy(self, endpoint: Any, config: str, deployment: Mapping[str, Any]) -> None:
+        fleet: Sequence[Variant] = ()
         try:
             fleet = self._start(config)
-            self._check_alarms(deployment, fleet)
+            self._check_alarms(deployment)
         except Exception as e:
+            _stop(fleet)
             if not isinstance(e, PixloopError | ClientError):
                 log.exception("deploying %s", config)
             self._give_up(endpoint, str(e))
@@ -201,7 +203,7 @@ class Endpoints:
             raise ServingError(f"Could not find model data at {url}: {e}") from e
         return archive
 
-    def _check_alarms(self, deployment: Mapping[str, Any], fleet: Sequence[Variant]) -> None:
+    def _check_alarms(self, deployment: Mapping[str, Any]) -> None:
         wanted = deployment.get("AutoRollbackConfiguration", {}).get("Alarms", [])
         names = [alarm["AlarmName"] for alarm in wanted]
         if not names:
@@ -209,7 +211,6 @@ class Endpoints:
         alarms = self._client("cloudwatch").describe_alarms(AlarmNames=names)["MetricAlarms"]
         tripped = [alarm["AlarmName"] for alarm in alarms if alarm["StateValue"] == "ALARM"]
         if tripped:
-            _stop(fleet)
             raise ServingError(f"One or more alarms tripped: {', '.join(tripped)}")
 
     def _set(self, endpoint: Any, status: str, reason: str | None = None) -> None:
