@@ -115,6 +115,14 @@ def test_a_rule_reaches_a_state_machine_a_function_and_a_queue(
     assert messages(cloud, queue)[0]["detail-type"] == "a test"
 
 
+def test_what_happens_after_the_end_is_delivered_nowhere(cloud: Cloud, queue: str) -> None:
+    add_rule(cloud, None, arn("sqs", "triggers"), Input="{}")
+    cloud.events.close()
+    cloud.events.run_schedule("rule-0")
+    assert cloud.events.quiet
+    assert messages(cloud, queue) == []
+
+
 def test_a_delivery_that_fails_is_kept_with_its_cause(cloud: Cloud, wait: Wait) -> None:
     add_rule(cloud, {"source": ["test"]}, arn("sqs", "missing"))
     add_rule(cloud, {"source": ["test"]}, arn("kinesis", "stream/x"))

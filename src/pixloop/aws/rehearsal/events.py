@@ -51,6 +51,7 @@ class Events:
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="eventbridge")
         self._lock = threading.Lock()
         self._under_way = 0
+        self._closed = False
 
     def install(self, patches: Patches) -> None:
         """Let moto hand its matched rules to us."""
@@ -134,6 +135,8 @@ class Events:
 
     def close(self) -> None:
         """Deliver no more; what is under way is waited for."""
+        with self._lock:
+            self._closed = True
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     # ---- inside
@@ -144,8 +147,9 @@ class Events:
 
     def _hand_over(self, rule: str, target: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         with self._lock:
-            self._under_way += 1
-        self._pool.submit(self._deliver, rule, target, event)
+            if not self._closed:
+                self._under_way += 1
+                self._pool.submit(self._deliver, rule, target, event)
 
     def _deliver(self, rule: str, target: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         arn = target["Arn"]
