@@ -234,6 +234,31 @@ def test_an_execution_can_be_stopped(bucket: str, sagemaker: Any, wait: Wait) ->
         sagemaker.stop_pipeline_execution(PipelineExecutionArn=arn)
 
 
+def test_an_execution_that_cannot_start_has_failed(
+    cloud: Cloud, sagemaker: Any, wait: Wait
+) -> None:
+    (cloud.folder / "pipelines").mkdir()
+    (cloud.folder / "pipelines" / "counts").write_text("where a folder should be")
+    execution = run(sagemaker, wait)
+    assert execution["PipelineExecutionStatus"] == "Failed"
+    assert "counts" in execution["FailureReason"]
+
+
+def test_what_waits_for_its_turn_does_not_begin_when_all_is_closed(
+    cloud: Cloud, bucket: str, sagemaker: Any, wait: Wait
+) -> None:
+    sagemaker.update_pipeline(
+        PipelineName="counts", PipelineDefinition=json.dumps(definition(bucket, wait_s=20))
+    )
+    first = sagemaker.start_pipeline_execution(PipelineName="counts")
+    wait(lambda: steps(sagemaker, first), "the first step")
+    second = sagemaker.start_pipeline_execution(PipelineName="counts")
+    cloud.pipelines.close()
+    assert finish(sagemaker, wait, first["PipelineExecutionArn"])["FailureReason"]
+    waited = finish(sagemaker, wait, second["PipelineExecutionArn"])
+    assert (waited["PipelineExecutionStatus"], steps(sagemaker, second)) == ("Stopped", {})
+
+
 @pytest.mark.parametrize("text", ["not json", "{}", '{"Steps": []}', "[]"])
 def test_what_is_no_definition_is_refused(cloud: Cloud, text: str) -> None:
     with pytest.raises(ClientError, match="Unable to parse pipeline definition"):

@@ -5,6 +5,7 @@ another here, and side by side on AWS.
 """
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -32,7 +33,8 @@ from pixloop.pipeline.runs import RECORD, RunRecord
 _EVENT = "SageMaker Model Building Pipeline Execution Status Change"
 #: Source: botocore's model, String3072 and PipelineExecutionFailureReason.
 _REASON_CHARACTERS = 1300
-_STOP_S = 20.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -54,6 +56,7 @@ class Pipelines:
         self._works: dict[str, _Work] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
+        self._closed = False
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="pipelines")
 
     # ---- what the API does
@@ -139,10 +142,11 @@ class Pipelines:
     def close(self) -> None:
         """Stop what runs, and start nothing more."""
         with self._lock:
+            self._closed = True
             processes = [work.process for work in self._works.values() if work.process]
         for process in processes:
             process.terminate()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=True)  # those that wait find it closed
 
     # ---- inside
 
@@ -156,47 +160,54 @@ class Pipelines:
     def _run(self, arn: str, name: str, identity: str) -> None:
         with self._lock:
             turn = self._locks.setdefault(name, threading.Lock())
-        with turn:
-            work = self._works[arn]
-            request = {
-                "region": self._region,
-                "pipeline": name,
-                "execution": identity,
-                "state": str(self._folder / name),
-                "definition": work.definition,
-                "parameters": work.parameters,
-            }
-            write_json(work.folder / REQUEST, request)
-            log = work.folder / "log.txt"
-            with self._lock, log.open("wb") as output:
-                if self._execution(arn).pipeline_execution_status == "Stopping":
-                    self._set(arn, "Stopped")
-                    return
-                work.process = subprocess.Popen(
-                    [
-                        sys.executable,
-                        "-m",
-                        "pixloop.aws.rehearsal.execution",
-                        str(work.folder / REQUEST),
-                    ],
-                    env={**os.environ, "PIXLOOP_PARENT": str(os.getpid())},
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            work.process.wait()
-            self._end(arn, work.process.returncode, log)
+        try:
+            with turn:
+                self._execute(arn, name, identity)
+        except Exception as e:  # nobody else hears of it, and who follows would wait for ever
+            log.exception("%s", arn)
+            self._set(arn, "Failed", f"{type(e).__name__}: {e}"[:_REASON_CHARACTERS])
 
-    def _end(self, arn: str, code: int, log: Path) -> None:
-        record = _read_record(log.parent)
+    def _execute(self, arn: str, name: str, identity: str) -> None:
+        work = self._works[arn]
+        request = {
+            "region": self._region,
+            "pipeline": name,
+            "execution": identity,
+            "state": str(self._folder / name),
+            "definition": work.definition,
+            "parameters": work.parameters,
+        }
+        write_json(work.folder / REQUEST, request)
+        log_file = work.folder / "log.txt"
+        with self._lock, log_file.open("wb") as output:
+            if self._closed or self._execution(arn).pipeline_execution_status == "Stopping":
+                self._set(arn, "Stopped")
+                return
+            work.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "pixloop.aws.rehearsal.execution",
+                    str(work.folder / REQUEST),
+                ],
+                env={**os.environ, "PIXLOOP_PARENT": str(os.getpid())},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        work.process.wait()
+        self._end(arn, work.process.returncode, log_file)
+
+    def _end(self, arn: str, code: int, log_file: Path) -> None:
+        record = _read_record(log_file.parent)
         stopping = self._execution(arn).pipeline_execution_status == "Stopping"
         if stopping:
             self._set(arn, "Stopped")
         elif code == 0 and record and record.status == "done":
             self._set(arn, "Succeeded")
         else:
-            said = log.read_text(encoding="utf-8", errors="replace").strip()
+            said = log_file.read_text(encoding="utf-8", errors="replace").strip()
             reason = (record and record.failure) or said or f"it ended with exit code {code}"
             self._set(arn, "Failed", reason[:_REASON_CHARACTERS])
 
