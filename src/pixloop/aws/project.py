@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 from pixloop.aws.cost.estimate import Estimate, estimate, find_durations
 from pixloop.aws.cost.prices import read_prices
@@ -33,11 +32,6 @@ from pixloop.errors import AwsError
 from pixloop.pipeline.display import Listener
 from pixloop.pipeline.runs import RunRecord, list_runs
 from pixloop.run_summary import RunSummary, output_of
-
-To = Literal["endpoint", "serverless", "async", "function"]
-RegistryPlace = Literal["sagemaker", "here"]
-#: Called with a line for each thing that happens.
-Progress = Callable[[str], None]
 
 #: What a run is taken to work on where there has been none.
 ASSUMED_PICTURES = 1000
