@@ -151,6 +151,13 @@ class TestDetection:
         assert "the certificate has no such box" in added
         assert f"{moved['label']!r} at [" in added
 
+    def test_a_box_without_four_edges_is_a_difference(
+        self, certificate: Certificate, answer: dict[str, Any]
+    ) -> None:
+        del answer["predictions"][0]["boxes"][0]["xyxy"][2:]
+        (difference,) = compare(certificate, certificate.pictures[0], answer)
+        assert "the answer is not a pixloop server's" in difference
+
     def test_a_box_twice_is_one_too_many(
         self, certificate: Certificate, answer: dict[str, Any]
     ) -> None:

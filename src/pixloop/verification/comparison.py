@@ -52,7 +52,7 @@ def compare(
             found = _compare_classes(certificate, picture, predictions[0])
         else:
             found = _compare_boxes(certificate, picture.boxes, predictions[0]["boxes"])
-    except (KeyError, TypeError, ValueError) as e:
+    except (LookupError, TypeError, ValueError) as e:
         found = [f"the answer is not a pixloop server's ({e!r}): {str(answer)[:200]}"]
     return [f"{picture}: {difference}." for difference in found]
 
