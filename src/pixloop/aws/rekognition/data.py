@@ -23,7 +23,6 @@ from pixloop.imaging import decode_image
 MANIFESTS: dict[str, tuple[SplitName, ...]] = {"train": ("train", "validation"), "test": ("test",)}
 #: What Rekognition trains on: both sides of a picture in pixels, and the file in bytes.
 LEAST_SIDE_PX, GREATEST_SIDE_PX, LARGEST_BYTES = 64, 4096, 15_000_000
-_LEAST_LABELS = 1
 _MADE = "2000-01-01T00:00:00.000000"  # Rekognition asks when; the same data give the same bytes
 
 
@@ -50,7 +49,7 @@ def write_rekognition_data(dataset: Path, folder: Path, address: str) -> Written
     data, written = Dataset.open(dataset), Written()
     for name, splits in MANIFESTS.items():
         lines = list(_lines(data, splits, folder, address, written))
-        if len(lines) < _LEAST_LABELS:
+        if not lines:
             why = "; ".join(f"{n} pictures {reason}" for reason, n in written.left_out.items())
             raise AwsError(
                 f"{dataset}: no picture for Rekognition's {name} data. {why or 'There is none'}."
@@ -66,8 +65,8 @@ def _lines(
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     for split in splits:
         for row in data.split(split):
-            content, suffix = _readable(row.image)
-            reason = _unsuitable(row, content)
+            content, suffix = convert(row.image)
+            reason = find_fault(row, content, LARGEST_BYTES)
             if reason:
                 written.left_out[reason] += 1
                 continue
@@ -77,7 +76,7 @@ def _lines(
             yield json.dumps(entry, ensure_ascii=False) + "\n"
 
 
-def _readable(image: bytes) -> tuple[bytes, str]:
+def convert(image: bytes) -> tuple[bytes, str]:
     """A PNG or JPEG as it is, anything else as a PNG."""
     if image.startswith(b"\xff\xd8"):
         return image, ".jpg"
@@ -88,14 +87,20 @@ def _readable(image: bytes) -> tuple[bytes, str]:
     return buffer.getvalue(), ".png"
 
 
-def _unsuitable(row: Row, content: bytes) -> str | None:
-    """Why Rekognition would not take a picture, in words that follow "3 pictures"."""
+def find_fault(row: Row, content: bytes, largest_bytes: int) -> str | None:
+    """Why Rekognition would not take a picture, in words that follow "3 pictures".
+
+    Args:
+        row: the picture as it is in the data set.
+        content: what ``convert`` gives of it.
+        largest_bytes: what may be sent where it goes.
+    """
     if min(row.width, row.height) < LEAST_SIDE_PX:
         return f"have a side below {LEAST_SIDE_PX} pixels"
     if max(row.width, row.height) > GREATEST_SIDE_PX:
         return f"have a side above {GREATEST_SIDE_PX} pixels"
-    if len(content) > LARGEST_BYTES:
-        return f"are larger than {LARGEST_BYTES // 1_000_000} MB"
+    if len(content) > largest_bytes:
+        return f"are larger than {largest_bytes // 1_000_000} MB"
     # A line without a box is no line of an object detection manifest.
     if row.objects is not None and row.objects.crowd.all():
         return "show no object"

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixloop.aws.rekognition.answers import LARGEST_PICTURE_BYTES
+from pixloop.aws.rekognition.data import convert, find_fault
 from pixloop.aws.rekognition.versions import RekognitionVersion
 from pixloop.aws.session import Session, translated
 from pixloop.bundle import Threshold, now
@@ -92,7 +94,8 @@ def calibrate(
 ) -> Threshold:
     """Choose the score from which on answers are accepted, by the calibration pictures.
 
-    Rekognition has not seen them. Every picture is one request to the running version.
+    Rekognition has not seen them. Every picture is one request to the running version, in the form
+    in which it would have been trained on; what it does not take is not asked.
 
     Raises:
         AwsError: the data set is one of boxes, whose promise needs the detector's raw scores.
@@ -103,7 +106,10 @@ def calibrate(
     rows = data.split("calibration")
     scores, correct = [], []
     for row in track(iter(rows), description, len(rows)):
-        answer = ask(row.image)
+        picture, _ = convert(row.image)
+        if find_fault(row, picture, LARGEST_PICTURE_BYTES):
+            continue
+        answer = ask(picture)
         scores.append(float(answer["score"]))
         correct.append(answer["label"] == data.info.classes[row.label])
     return choose_threshold(scores, correct, settings.max_error, settings.confidence)
