@@ -34,7 +34,7 @@ class Front:
         self._faults: deque[str] = deque()
         self._lock = threading.Lock()
         self.invocations = 0  #: requests that a model was asked
-        self._models = httpx.Client(timeout=_MODEL_S)
+        self._models = httpx.Client(timeout=_MODEL_S, trust_env=False)  # by no proxy
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
