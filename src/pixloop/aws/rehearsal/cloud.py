@@ -102,6 +102,7 @@ class Cloud:
         self.endpoints = Endpoints(self.folder / "endpoints", self.region, self.client, self.events)
         self.pipelines = Pipelines(self.folder / "pipelines", self.region, self.events)
         self.front = Front(self.endpoints)
+        stack.callback(self.front.close)
         self.environment = _environment(address, self.front.url, self.region)
         _set_environment(self.environment, stack)
         boto3.DEFAULT_SESSION = None
@@ -110,23 +111,22 @@ class Cloud:
         stack.callback(self._clients.clear)
 
         self._simulate_state_machines(address, stack)
-        repairs.install(patches)
-        self.events.install(patches)
-        alarms.install(patches, self.events, self.events.notify)
-        sagemaker.install(patches, self.endpoints, self.pipelines, self.events)
         self.stacks = Stacks(self.client)
-        self.stacks.install(patches)
         self.lambdas = Lambdas(self.environment, self.folder / "lambda")
-        self.lambdas.install()
         self.queues = Queues(self.client)
-        self.queues.install()
-        # The last is stopped first: triggers before what they start.
-        stack.callback(self.front.close)
+        # Known before they are at work; the last is stopped first: triggers before what they start.
         stack.callback(self.endpoints.close)
         stack.callback(self.pipelines.close)
         stack.callback(self.lambdas.close)
         stack.callback(self.events.close)
         stack.callback(self.queues.close)
+        repairs.install(patches)
+        self.events.install(patches)
+        alarms.install(patches, self.events, self.events.notify)
+        sagemaker.install(patches, self.endpoints, self.pipelines, self.events)
+        self.stacks.install(patches)
+        self.lambdas.install()
+        self.queues.install()
 
     def _simulate_state_machines(self, address: str, stack: ExitStack) -> None:
         where = f"{address}/moto-api/config"
