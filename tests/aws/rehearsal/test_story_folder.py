@@ -22,8 +22,10 @@ def test_two_in_one_folder_are_refused_and_harm_nothing(tmp_path: Path) -> None:
     assert kept.read_bytes() == b"of the first"
 
 
-def test_a_folder_of_somebody_elses_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("mine")
+@pytest.mark.parametrize("name", ["thesis.txt", "cloud/thesis.txt"])
+def test_a_folder_of_somebody_elses_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
     with pytest.raises(ConfigError, match="not empty"):
         rehearse(tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [tmp_path / name]

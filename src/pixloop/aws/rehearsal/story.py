@@ -27,6 +27,7 @@ from pixloop.pipeline.lock import exclusive
 
 PROJECT = "rehearsal"
 _CLOUD = "cloud"
+_LOCK = f"{_CLOUD}/lock"  #: it stays, and so tells whether a folder is a rehearsal's
 
 log = logging.getLogger(__name__)
 
@@ -174,10 +175,10 @@ def rehearse(
         PipelineError: another rehearsal is played there.
         DataError: the pictures cannot be used.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / _CLOUD).exists():
+    if folder.exists() and any(folder.iterdir()) and not (folder / _LOCK).exists():
         raise ConfigError(f"{folder} is not empty. Choose another with --dir.")
     busy = f"Another rehearsal is played in {folder} (process {{pid}}). Choose another with --dir."
-    with exclusive(folder / _CLOUD / "lock", busy):
+    with exclusive(folder / _LOCK, busy):
         return _rehearse(folder, pictures, listener, on_link)
 
 
