@@ -21,9 +21,10 @@ if ! command -v npm > /dev/null; then
   echo "asl-validator: skipped, there is no npm here"
   exit
 fi
-if ! cmp -s tests/tools/package-lock.json "$asl/package-lock.json"; then
+if ! cmp -s tests/tools/package-lock.json "$asl/installed.lock"; then
   mkdir -p "$asl"
   cp tests/tools/package.json tests/tools/package-lock.json "$asl"
   npm ci --prefix "$asl" --ignore-scripts --no-audit --no-fund --silent
+  cp tests/tools/package-lock.json "$asl/installed.lock"
 fi
 "$asl/node_modules/.bin/asl-validator" --json-path "$stacks/workflow.asl.json"
