@@ -60,32 +60,7 @@ def run_on_sagemaker(
         DataError: the labels cannot be read.
     """
     session = session or Session(config.aws.region)
-    bucket, role, image = find_resources(session, config).need("bucket", "role", "image")
-    placed = {"bucket": bucket, "role": role, "image": image}
-    config = config.model_copy(update={"aws": config.aws.model_copy(update=placed)})
-    train_address = place_pictures(session, bucket, config, train, "train")
-    test_address = place_pictures(session, bucket, config, test, "test") if test else None
-    champion, champion_version = place_champion(session, bucket)
-    with translated("listing the pictures"):
-        version = data_version(session.client("s3"), [train_address, test_address or train_address])
-    parameters = {
-        "DataVersion": version,
-        "ChampionVersion": champion_version,
-    }
-    definition = build_definition(
-        config,
-        train=train_address,
-        test=test_address,
-        weights=place_weights(session, bucket, weights) if weights else None,
-        champion=champion,
-        commit=commit,
-        tune=tune,
-    )
-    pipeline = Names(config.name).pipeline
-    submit_pipeline(session, pipeline, definition, role)
-    ensure_group(session, config.registry.model or config.name)
-    title = f"{config.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    arn = start_execution(session, pipeline, title, parameters)
+    arn = _start(session, config, train, test, weights, commit, tune)
     return follow_on_sagemaker(
         config, state, arn, listener=listener, session=session, interval_s=interval_s
     )
@@ -104,3 +79,38 @@ def follow_on_sagemaker(
     session = session or Session(config.aws.region)
     execution = follow_execution(session, arn, listener, interval_s=interval_s)
     return conclude(session, execution, state, config.name)
+
+
+def _start(
+    session: Session,
+    config: Config,
+    train: str | Path,
+    test: str | Path | None,
+    weights: Path | None,
+    commit: str,
+    tune: bool,
+) -> str:
+    """Bring everything to S3, give the pipeline its definition and start it; the execution."""
+    bucket, role, image = find_resources(session, config).need("bucket", "role", "image")
+    placed = {"bucket": bucket, "role": role, "image": image}
+    config = config.model_copy(update={"aws": config.aws.model_copy(update=placed)})
+    train_address = place_pictures(session, bucket, config, train, "train")
+    test_address = place_pictures(session, bucket, config, test, "test") if test else None
+    champion, champion_version = place_champion(session, bucket)
+    with translated("listing the pictures"):
+        version = data_version(session.client("s3"), [train_address, test_address or train_address])
+    definition = build_definition(
+        config,
+        train=train_address,
+        test=test_address,
+        weights=place_weights(session, bucket, weights) if weights else None,
+        champion=champion,
+        commit=commit,
+        tune=tune,
+    )
+    pipeline = Names(config.name).pipeline
+    submit_pipeline(session, pipeline, definition, role)
+    ensure_group(session, config.registry.model or config.name)
+    title = f"{config.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    parameters = {"DataVersion": version, "ChampionVersion": champion_version}
+    return start_execution(session, pipeline, title, parameters)
