@@ -142,6 +142,12 @@ def test_a_function_is_asked_as_its_url_would(function: Stubber, encoded: bool) 
         ({"statusCode": 503, "body": "busy"}, NotAnswered),
         ({"statusCode": 200, "body": "[]"}, NotAnswered),
         ({"statusCode": 200, "body": '{"model": "m", "predictions": []}'}, NotAnswered),
+        ({"statusCode": 200, "body": "?", "isBase64Encoded": True}, NotAnswered),
+        ({"statusCode": 200, "body": None}, NotAnswered),
+        ({"message": "another function"}, NotAnswered),
+        ("done", NotAnswered),
+        (None, NotAnswered),
+        (b"", NotAnswered),
     ],
 )
 def test_a_functions_errors(function: Stubber, response: Any, error: type[Exception]) -> None:

@@ -98,12 +98,14 @@ def ask_function(
     payload = answer["Payload"].read()
     if "FunctionError" in answer:
         raise NotAnswered(f"function {function} failed: {payload[:500].decode(errors='replace')}")
-    response = json.loads(payload)
-    body = response.get("body", "")
-    content = b64decode(body) if response.get("isBase64Encoded") else body.encode()
-    if response["statusCode"] != 200:
-        message = content.decode(errors="replace")
-        raise _problem(f"function {function}", response["statusCode"], message)
+    try:
+        response = json.loads(payload)
+        status, body = int(response["statusCode"]), response.get("body", "")
+        content = b64decode(body) if response.get("isBase64Encoded") else body.encode()
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise _no_server(f"function {function}", payload) from e
+    if status != 200:
+        raise _problem(f"function {function}", status, content.decode(errors="replace"))
     return _read(content, f"function {function}")
 
 
@@ -194,4 +196,8 @@ def _read(body: bytes, who: str) -> dict[str, Any]:
             return dict(answer)
     except (ValueError, KeyError, TypeError):
         pass
-    raise NotAnswered(f"{who} does not answer as a pixloop server does: {body[:200]!r}")
+    raise _no_server(who, body)
+
+
+def _no_server(who: str, said: bytes) -> NotAnswered:
+    return NotAnswered(f"{who} does not answer as a pixloop server does: {said[:200]!r}")
