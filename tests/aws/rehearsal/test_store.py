@@ -5,7 +5,7 @@ import pytest
 
 from pixloop.aws.rehearsal.cloud import Cloud
 from pixloop.aws.rehearsal.store import S3Places
-from pixloop.errors import PipelineError
+from pixloop.errors import PipelineError, SourceError
 
 
 @pytest.fixture
@@ -47,6 +47,17 @@ def test_an_object_is_a_file(cloud: Cloud, bucket: str, places: S3Places) -> Non
 def test_nothing_at_an_address_names_what_was_wanted(bucket: str, places: S3Places) -> None:
     with pytest.raises(PipelineError, match="the data: there is nothing at s3://"):
         places.fetch(f"s3://{bucket}/raw", "the data")
+
+
+@pytest.mark.parametrize("name", ["../beside", "{outside}"])
+def test_no_key_leads_out_of_the_copy(
+    cloud: Cloud, bucket: str, places: S3Places, tmp_path: Path, name: str
+) -> None:
+    outside = tmp_path / "outside"
+    put(cloud, bucket, **{"raw/" + name.format(outside=outside): b"1"})
+    with pytest.raises(SourceError, match="outside its folder"):
+        places.fetch(f"s3://{bucket}/raw", "the data")
+    assert not outside.exists()
 
 
 def test_publishing_replaces_what_was_there(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pixloop.data.archives import safe_path
 from pixloop.errors import PipelineError
 from pixloop.files import write_json
 
@@ -78,13 +79,13 @@ class S3Places:
         known = json.loads(index.read_text(encoding="utf-8")) if index.exists() else {}
         index.unlink(missing_ok=True)  # a kill in between must not leave a false one
         for name in known.keys() - names.keys():
-            (content / name).unlink(missing_ok=True)
+            safe_path(content, name, bucket).unlink(missing_ok=True)
         if not known:
             shutil.rmtree(content, ignore_errors=True)
 
         def fetch_one(name: str) -> None:
-            target = content / name
-            if ".." in Path(name).parts or target.is_dir():
+            target = safe_path(content, name, f"s3://{bucket}")
+            if target.is_dir():
                 raise PipelineError(f"s3://{bucket}/{names[name]} cannot be a file here.")
             target.parent.mkdir(parents=True, exist_ok=True)
             self._s3.download_file(bucket, names[name], str(target))
