@@ -10,6 +10,7 @@ import pytest
 from pixloop.errors import PipelineError
 from pixloop.pipeline.local import run_local
 from pixloop.pipeline.runs import RunRecord
+from pixloop.pipeline.shares import files_below
 
 Json = dict[str, Any]
 pytestmark = pytest.mark.usefixtures("trace")
@@ -96,6 +97,11 @@ def test_one_instance_has_all_and_knows_its_name(listing: Any, state: Path) -> N
     assert found == {"algo-1": {"shared": ALL, "whole": ALL, "hosts": ["algo-1"]}}
 
 
+def test_a_link_to_a_folder_above_is_not_walked_round(data: Path) -> None:
+    (data / "a" / "above").symlink_to(data)
+    assert sorted(name for name, _ in files_below(data)) == ALL
+
+
 def test_more_instances_than_files_is_no_error(listing: Any, state: Path) -> None:
     found = read(state, run_local(listing(7), state))
     assert [found[f"algo-{n}"]["shared"] for n in range(5, 8)] == [["b/5"], [], []]
@@ -116,6 +122,16 @@ def test_it_is_cached_and_another_number_of_instances_is_other_work(
     assert run_local(listing(2), state).steps["A"].status == "cached"
     run_local(listing(3), state)
     assert len(ran(trace)) == 3
+
+
+def test_what_was_damaged_since_is_made_again(listing: Any, state: Path) -> None:
+    record = run_local(listing(2), state)
+    found = read(state, record)
+    (result(state, record) / "algo-1.json").write_text("{}")
+    (result(state, record) / "foreign.json").write_text("{}")
+    again = run_local(listing(2), state)
+    assert again.steps["A"].status == "done"
+    assert read(state, again) == found
 
 
 def test_files_of_one_name_that_differ_are_refused(
