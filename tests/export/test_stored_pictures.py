@@ -1,12 +1,19 @@
 """The pictures that a bundle carries to be verified by."""
 
+from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
-from pixloop.export.stored_pictures import scale_down
+from pixloop.data.dataset import Dataset
+from pixloop.export.stored_pictures import scale_down, store_pictures
+from pixloop.imaging import decode_image, to_input
+from pixloop.training.models import load_model
 
 
 def encode(size: tuple[int, int], format_: str) -> bytes:
@@ -32,3 +39,16 @@ def test_a_large_one_is_scaled_down_and_keeps_its_shape(
     with Image.open(BytesIO(smaller)) as picture:
         assert picture.format == "JPEG"
         assert picture.width / picture.height == pytest.approx(size[0] / size[1], abs=0.01)
+
+
+def test_the_stored_answer_is_that_to_the_bytes_that_are_carried(
+    model_folder: Path, network: nn.Module, write_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    test = Dataset.open(write_dataset([encode((500, 900), "PNG")])).split("test")
+    trained = load_model(model_folder)
+    [stored] = store_pictures(test, trained, tmp_path)
+    assert stored.file is not None
+    carried = decode_image((tmp_path / stored.file).read_bytes())
+    with torch.inference_mode():
+        answers = network(torch.from_numpy(to_input(carried, trained.preprocessing)[None]))
+    assert stored.logits == pytest.approx(answers[0].tolist(), abs=1e-4)
