@@ -1,3 +1,4 @@
+import os
 from collections import Counter
 
 import torch
@@ -6,7 +7,12 @@ from hypothesis import strategies as st
 
 from pixloop.data.dataset import Dataset
 from pixloop.imaging import Preprocessing, decode_image, resize_image
-from pixloop.training.loaders import EpochBatches, plain_loader, training_loader
+from pixloop.training.loaders import (
+    EpochBatches,
+    plain_loader,
+    suitable_workers,
+    training_loader,
+)
 
 TINY = Preprocessing(image_size=16)
 
@@ -74,6 +80,12 @@ def test_a_limit_takes_pictures_from_all_over(dataset):
 
 
 LETTERBOX = Preprocessing(image_size=64, resize="letterbox")
+
+
+def test_processes_of_one_host_share_its_cores_and_a_cpu_keeps_them_for_the_network(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)), raising=False)
+    assert [suitable_workers(True, processes) for processes in (1, 4, 16)] == [8, 3, 1]
+    assert suitable_workers(False) == 0
 
 
 def load_boxes(scenes, workers, augmentations=("flip", "shift")):
