@@ -133,8 +133,14 @@ def test_a_refused_model_ends_with_exit_code_3(pixloop, project):
     assert "report.html" in err
 
 
-def test_misspelt_names_are_found_before_anything_is_prepared(pixloop, finished, tmp_path):
-    settings = QUICK | {"model": {"name": "resnet81"}}
+@pytest.mark.parametrize("instances", [1, 2])  # Inspect is then the first step
+def test_misspelt_names_are_found_before_anything_is_prepared(
+    pixloop, finished, tmp_path, instances
+):
+    settings = QUICK | {
+        "model": {"name": "resnet81"},
+        "aws": {"processing_instances": instances},
+    }
     Project.init(tmp_path, str(finished[0].folder / "pictures"), settings=settings)
 
     code, out, _ = pixloop(
