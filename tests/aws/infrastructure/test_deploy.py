@@ -8,28 +8,24 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
-from typing import Any
 
-import boto3
 import pytest
-from botocore.stub import Stubber
 from moto.sagemaker.models import sagemaker_backends
 from moto.sagemaker.responses import SageMakerResponse
 from tests.aws.infrastructure.templates import Template, read_template
 
 from pixloop.aws.deployment.target import Target
-from pixloop.aws.infrastructure import cloudformation, teardown
-from pixloop.aws.infrastructure.cloudformation import StackEvent, deploy_stack, stack_parameters
+from pixloop.aws.infrastructure import teardown
+from pixloop.aws.infrastructure.cloudformation import StackEvent, stack_parameters
 from pixloop.aws.infrastructure.code_bucket import CodeBucket, bucket_exists
 from pixloop.aws.infrastructure.deploy import deploy_stacks
-from pixloop.aws.infrastructure.network import network_parameters
 from pixloop.aws.infrastructure.parameters import (
     Options,
     Place,
     learning_parameters,
     serving_parameters,
 )
-from pixloop.aws.infrastructure.status import read_status
+from pixloop.aws.infrastructure.status import Serving, read_status
 from pixloop.aws.infrastructure.teardown import destroy_stacks
 from pixloop.aws.names import Names
 from pixloop.aws.pipeline.definition_check import check_definition
@@ -327,6 +323,30 @@ def test_status_says_what_waits_and_what_it_cannot_read(
     assert status.queues["pictures-dead"].waiting == 1
 
 
+def test_status_tells_the_last_run_and_what_serves(aws: Session) -> None:
+    sagemaker = aws.client("sagemaker")
+    sagemaker.create_pipeline(
+        PipelineName=NAMES.pipeline, PipelineDefinition="{}", ClientRequestToken="t" * 32,
+        RoleArn=f"arn:aws:iam::{ACCOUNT}:role/execution",
+    )  # fmt: skip
+    run = sagemaker.start_pipeline_execution(PipelineName=NAMES.pipeline)["PipelineExecutionArn"]
+    environment = {"PIXLOOP_MODEL_NAME": "vehicles:3"}
+    container = {"Image": "i", "ModelDataUrl": "s3://b/m.tar.gz", "Environment": environment}
+    sagemaker.create_model(
+        ModelName="m", ExecutionRoleArn="arn:aws:iam::1:role/r", PrimaryContainer=container
+    )
+    variant = {"VariantName": "AllTraffic", "ModelName": "m", "InstanceType": "ml.m5.large"}
+    sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName=NAMES.endpoint, EndpointConfigName="c")
+
+    status = read_status(aws, config())
+
+    assert status.unknown == []
+    assert status.execution is not None
+    assert (status.execution.arn, status.execution.status) == (run, "Succeeded")
+    assert status.serving == [Serving(NAMES.endpoint, "InService", "vehicles:3")]
+
+
 def test_status_tells_all_versions_that_wait(aws: Session) -> None:
     sagemaker = aws.client("sagemaker")
     sagemaker.create_model_package_group(ModelPackageGroupName="vehicles")
@@ -438,122 +458,8 @@ def test_what_cannot_be_asked_for_is_no_missing_bucket(
         bucket_exists(Session(REGION), "anyones")
 
 
-def test_the_network_is_found_from_the_subnets(aws: Session) -> None:
-    ec2 = aws.client("ec2")
-    subnets = ec2.describe_subnets()["Subnets"][:2]
-    ids = [subnet["SubnetId"] for subnet in subnets]
-    (main,) = [
-        table["RouteTableId"]
-        for table in ec2.describe_route_tables()["RouteTables"]
-        if table["VpcId"] == subnets[0]["VpcId"]
-    ]
-    inside = config(f"aws.subnets={json.dumps(ids)}", 'aws.security_groups=["sg-1"]')
-
-    found = network_parameters(aws, inside)
-
-    assert found["VpcId"] == subnets[0]["VpcId"]
-    assert found["RouteTableIds"] == main
-    assert sorted(found["SubnetIds"].split(",")) == sorted(ids)
-    with pytest.raises(AwsError, match=r"aws\.subnets"):
-        network_parameters(aws, config())
-
-
-def test_nothing_to_change_is_fine(aws: Session) -> None:
-    stack, told = "small", []
-    url = _small_template(aws)
-
-    for _ in range(2):
-        outputs = deploy_stack(aws, stack, url, {"Name": "queue-1"}, told.append)
-
-    assert outputs == {"Name": "queue-1"}
-    assert [event.status for event in told].count("CREATE_COMPLETE") == 1
-    assert not any(event.status.startswith("UPDATE") for event in told)
-
-
-def test_a_failure_names_the_first_resource_and_its_reason(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As the service tells it; moto's stacks do not fail so. Not tried against the real one."""
-    monkeypatch.setattr(cloudformation, "_POLL_S", 0)
-    session = _StubbedSession()
-    stub = session.stub
-    absent = {"service_error_code": "ValidationError", "service_message": "stack does not exist"}
-    begun = _event("1", "stack", "CREATE_IN_PROGRESS", "User Initiated")
-    failures = [
-        _event("4", "Bucket", "CREATE_FAILED", "the name is taken"),
-        _event("3", "Pictures", "CREATE_FAILED", "Resource creation cancelled"),
-        _event("2", "Bucket", "CREATE_IN_PROGRESS", ""),
-        begun,
-    ]
-    ended = _event("5", "stack", "ROLLBACK_COMPLETE", "")
-    stub.add_client_error("describe_stacks", **absent)
-    stub.add_client_error("describe_stack_events", **absent)
-    stub.add_response("create_stack", {"StackId": "id"})
-    stub.add_response("describe_stacks", _stack("CREATE_IN_PROGRESS"))
-    stub.add_response("describe_stack_events", {"StackEvents": [begun]})
-    stub.add_response("describe_stacks", _stack("ROLLBACK_IN_PROGRESS"))
-    stub.add_response("describe_stack_events", {"StackEvents": failures})
-    stub.add_response("describe_stacks", _stack("ROLLBACK_COMPLETE"))
-    stub.add_response("describe_stack_events", {"StackEvents": [ended, *failures]})
-    told: list[StackEvent] = []
-
-    with pytest.raises(AwsError, match=r"ROLLBACK_COMPLETE: Bucket .*: the name is taken"):
-        deploy_stack(session, "stack", "https://b.s3.amazonaws.com/t", {}, told.append)  # type: ignore[arg-type]
-
-    assert [f"{e.resource} {e.status}" for e in told] == [
-        "stack CREATE_IN_PROGRESS",
-        "Bucket CREATE_IN_PROGRESS",
-        "Pictures CREATE_FAILED",
-        "Bucket CREATE_FAILED",
-        "stack ROLLBACK_COMPLETE",
-    ]
-
-
 _LEARNING_OUTPUTS = ("BucketName", "LogBucketName", "KeyArn")
 
 
 def _lacking(told: list[StackEvent]) -> list[str]:
     return [event.resource for event in told if event.status == "SET_IT_UP_YOURSELF"]
-
-
-class _StubbedSession:
-    """A session whose CloudFormation answers as it is told, its requests held to their shapes."""
-
-    region = REGION
-
-    def __init__(self) -> None:
-        self._client = boto3.client(
-            "cloudformation", REGION, aws_access_key_id="x", aws_secret_access_key="x"
-        )
-        self.stub = Stubber(self._client)
-        self.stub.activate()
-
-    def client(self, service: str) -> Any:
-        return self._client
-
-
-def _event(identity: str, resource: str, status: str, reason: str) -> dict[str, Any]:
-    return {
-        "StackId": "id", "EventId": identity, "StackName": "stack", "LogicalResourceId": resource,
-        "ResourceType": "AWS::S3::Bucket", "ResourceStatus": status,
-        "ResourceStatusReason": reason, "Timestamp": "2026-01-01T00:00:00Z",
-    }  # fmt: skip
-
-
-def _stack(status: str) -> dict[str, Any]:
-    made = "2026-01-01T00:00:00Z"
-    return {"Stacks": [{"StackName": "stack", "StackStatus": status, "CreationTime": made}]}
-
-
-def _small_template(session: Session) -> str:
-    template = {
-        "Parameters": {"Name": {"Type": "String"}},
-        "Resources": {
-            "Queue": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": {"Ref": "Name"}}}
-        },
-        "Outputs": {"Name": {"Value": {"Ref": "Name"}}},
-    }
-    s3 = session.client("s3")
-    s3.create_bucket(Bucket="templates", CreateBucketConfiguration={"LocationConstraint": REGION})
-    s3.put_object(Bucket="templates", Key="small.json", Body=json.dumps(template).encode())
-    return f"https://templates.s3.{REGION}.amazonaws.com/small.json"
