@@ -68,6 +68,30 @@ def test_an_endpoint_costs_for_each_instance(aws: Session, rekognition: Stubber)
     assert thing.ours
 
 
+def test_scaled_endpoints_and_mixed_trainings_cost_what_is_there(
+    aws: Session, rekognition: Stubber
+) -> None:
+    no_projects(rekognition)
+    instances = {"InstanceType": "ml.m5.xlarge", "InitialInstanceCount": 1}
+    make_endpoint(aws, "pixloop-vehicles", instances)
+    make_jobs(aws, "mixed", running=True)
+    backend = sagemaker_backends[DEFAULT_ACCOUNT_ID][aws.region]
+    variants = backend.endpoints["pixloop-vehicles"].production_variants
+    variants[0]["CurrentInstanceCount"] = 4
+    groups = [
+        {"InstanceGroupName": "a", "InstanceType": "ml.g5.xlarge", "InstanceCount": 1},
+        {"InstanceGroupName": "b", "InstanceType": "ml.m5.xlarge", "InstanceCount": 2},
+    ]
+    machines = {"InstanceGroups": groups, "VolumeSizeInGB": 50}
+    backend.training_jobs["mixed"].resource_config = machines
+    told = [(each.what.split()[0], each.detail) for each in ask(aws).things]
+    assert told[:3] == [
+        ("endpoint", "4 × ml.m5.xlarge"),
+        ("training", "1 × ml.g5.xlarge"),
+        ("training", "2 × ml.m5.xlarge"),
+    ]
+
+
 def test_what_others_have_is_listed_and_not_ours(aws: Session, rekognition: Stubber) -> None:
     no_projects(rekognition)
     instances = {"InstanceType": "ml.m5.24xlarge", "InitialInstanceCount": 1}

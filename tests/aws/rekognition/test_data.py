@@ -84,6 +84,10 @@ def test_boxes_become_annotations(tmp_path: Path) -> None:
             annotations.append(
                 {"id": i, "image_id": i, "category_id": 7, "bbox": [10, 20, 30.5, 40], "iscrowd": 0}
             )
+    # Beside each, a crowd that is no object to learn.
+    for i in range(1, 12):
+        crowd = {"id": 20 + i, "image_id": i, "category_id": 7, "bbox": [50, 20, 9, 9]}
+        annotations.append({**crowd, "iscrowd": 1})
     categories = [{"id": 7, "name": "star"}]
     content = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "labels.json").write_text(json.dumps(content))

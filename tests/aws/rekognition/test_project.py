@@ -1,5 +1,6 @@
 """A project's verbs on Rekognition, and who is asked while a version runs."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ from botocore.stub import Stubber
 
 from pixloop.aws.project import AwsProject
 from pixloop.aws.rehearsal.cloud import Cloud
+from pixloop.aws.rekognition import project as rekognition_project
+from pixloop.aws.rekognition.data import Written
 from pixloop.aws.rekognition.project import RekognitionProject
 from pixloop.aws.rekognition.versions import RekognitionVersion
 from pixloop.aws.session import Session
 from pixloop.config import Config
 from pixloop.config_file import parse_config
+from pixloop.data.dataset import Dataset
 from pixloop.errors import AwsError, ImageError
 from pixloop.files import write_json
 
@@ -76,6 +80,50 @@ def test_pictures_that_rekognition_does_not_take_are_the_pictures_fault(
         stub.add_client_error("detect_custom_labels", "InvalidImageFormatException", "no")
         with pytest.raises(ImageError, match="InvalidImageFormat"):
             project.ask(b"p")
+
+
+@pytest.fixture
+def trained(
+    project: RekognitionProject, monkeypatch: pytest.MonkeyPatch, dataset: Path
+) -> RekognitionProject:
+    """A project whose one version trains and starts at once."""
+
+    class Versions:
+        def train(self, folder: Path, on_status: object) -> tuple[RekognitionVersion, Written]:
+            assert folder == dataset
+            return RekognitionVersion("data-1", ARN, "TRAINING_COMPLETED"), Written()
+
+        def start(self, *told: object) -> RekognitionVersion:
+            return RekognitionVersion("data-1", ARN, "RUNNING")
+
+    monkeypatch.setattr(RekognitionProject, "_versions", Versions())
+    monkeypatch.setattr(project, "_dataset", lambda: dataset)
+    outputs = {"StopRoleArn": "arn:aws:iam::123456789012:role/stop"}
+    monkeypatch.setattr(rekognition_project, "find_outputs", lambda *_: outputs)
+    return project
+
+
+def test_metrics_of_a_training_are_kept(
+    trained: RekognitionProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"pixloop": {"metrics": {"accuracy": 0.5}}}
+    monkeypatch.setattr(rekognition_project, "read_evaluation", lambda *_: said)
+    found = trained.train(lambda _: None)
+    assert (found.version, found.metrics) == ("data-1", {"accuracy": 0.5})
+    assert json.loads(Path(found.evaluation).read_text()) == said
+
+
+def test_a_threshold_is_chosen_once(
+    trained: RekognitionProject, aws: Session, dataset: Path
+) -> None:
+    pictures = sum(row.width >= 64 for row in Dataset.open(dataset).split("calibration"))
+    with Stubber(aws.client("rekognition")) as stub:
+        for _ in range(pictures):
+            stub.add_response("detect_custom_labels", {"CustomLabels": []})
+        first = trained.start("latest", 1.0, lambda _: None)
+        stub.assert_no_pending_responses()
+        again = trained.start("latest", 1.0, lambda _: None)  # asks nothing
+    assert first == again == {"version": "data-1", "arn": ARN, "threshold": None}
 
 
 def test_without_a_run_there_is_nothing_to_train_on(project: RekognitionProject) -> None:
