@@ -109,6 +109,19 @@ def test_an_image_that_is_not_there(aws: Session) -> None:
     assert find_resources(aws, config()).image is None
 
 
+def test_an_image_that_may_not_be_asked_for_is_taken_as_it_is(
+    aws: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from botocore.exceptions import ClientError
+
+    def refuse(**_: object) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Describe")
+
+    monkeypatch.setattr(aws.client("ecr"), "describe_images", refuse)
+    address = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/theirs:v1"
+    assert resolve_image(aws, address) == address
+
+
 def test_other_errors_of_the_service_are_not_taken_for_absence(
     aws: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

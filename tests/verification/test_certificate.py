@@ -34,7 +34,8 @@ def test_an_archive_is_read_only_as_far_as_needed(bundle: Bundle) -> None:
         assert names[-len(graphs) :] == graphs  # what is not needed comes last
         needed = whole.getmember(graphs[0]).offset
     plain = gzip.decompress(content)
-    shortened = gzip.compress(plain[:needed])
+    # Within a file: tarfile takes an end between two for the archive's own.
+    shortened = gzip.compress(plain[: needed + tarfile.BLOCKSIZE + 1])
     assert read_certificate(io.BytesIO(shortened)) == read_certificate(bundle.path)
 
 
@@ -70,6 +71,14 @@ def test_links_and_foreign_paths_are_not_followed(bundle: Bundle, tmp_path: Path
         tar.addfile(link)
     with pytest.raises(BundleError, match="is no bundle with a certificate"):
         read_certificate(tmp_path / "a.tar.gz")
+
+
+def test_a_file_of_no_reasonable_size_is_not_read(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixloop.verification.certificate._MAX_FILE_BYTES", 50)
+    with pytest.raises(BundleError, match="of the archive is larger than 50 bytes"):
+        read_certificate(archive(bundle))
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", gzip.compress(b"no tar")])

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,14 @@ class TestClassification:
         edge = Certificate(**{**vars(certificate), "threshold": score - 0.0005})
         assert compare(edge, certificate.pictures[0], answer) == []
 
+    def test_of_two_classes_as_likely_either_is_right(self, certificate: Certificate) -> None:
+        shares = {"red": 0.4004, "green": 0.4, "blue": 0.1996}
+        picture = replace(certificate.pictures[0], probabilities=shares)
+        answered = {"red": 0.4, "green": 0.4004, "blue": 0.1996}
+        prediction = {"probabilities": answered, "label": "green", "decision": "refer"}
+        unsure = replace(certificate, threshold=0.9)
+        assert compare(unsure, picture, {"predictions": [prediction]}) == []
+
     @pytest.mark.parametrize(
         "answer", [{}, {"predictions": []}, {"predictions": [{}]}, {"predictions": [None]}]
     )
@@ -165,6 +174,19 @@ class TestDetection:
         boxes.append(copy.deepcopy(boxes[0]))
         (difference,) = compare(certificate, certificate.pictures[0], answer)
         assert "the certificate has no such box" in difference
+
+    def test_the_decision_about_a_box_on_the_edge_may_differ(
+        self, certificate: Certificate, answer: dict[str, Any]
+    ) -> None:
+        box = (certificate.pictures[0].boxes or ())[0]
+        for each in answer["predictions"][0]["boxes"]:
+            each["decision"] = "refer"
+        edge = replace(certificate, threshold=box.score)
+        assert compare(edge, certificate.pictures[0], answer) == []
+        (difference,) = compare(
+            replace(certificate, threshold=box.least - 0.001), certificate.pictures[0], answer
+        )
+        assert "decision is 'refer', the certificate has 'accept'" in difference
 
     def test_rounding_decides_whether_a_box_at_the_minimum_is_answered(
         self, certificate: Certificate, answer: dict[str, Any]
