@@ -131,7 +131,7 @@ def test_a_failed_training_says_why(
     name = f"data-{sha256[:16]}"
     train_requests(service, name, exists=False)
     service.versions(version("TRAINING_FAILED", name, StatusMessage="Too few labels."))
-    with pytest.raises(AwsError, match=r"TRAINING_FAILED. Too few labels."):
+    with pytest.raises(AwsError, match=r"TRAINING_FAILED. Too few labels. .* delete-project-ver"):
         rekognition.train(dataset, lambda _: None)
 
 

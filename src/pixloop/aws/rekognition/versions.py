@@ -234,7 +234,11 @@ class Rekognition:
                 told = version.status
                 on_status(told.lower().replace("_", " "))
             if version.status in _FAILED:
-                raise AwsError(f"Rekognition version {name}: {version.status}. {version.message}")
+                raise AwsError(
+                    f"Rekognition version {name}: {version.status}. {version.message} To train on "
+                    "the same data again: aws rekognition delete-project-version "
+                    f"--project-version-arn {version.arn}"
+                )
             if version.status not in while_:
                 return version
             time.sleep(self._poll_s)
