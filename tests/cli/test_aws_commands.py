@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from pixloop.aws.names import Names
 from pixloop.aws.rehearsal.cloud import Cloud
 from pixloop.cli.app import main
+from pixloop.errors import RegistryError
 from pixloop.project import Project
 
 Json = dict[str, Any]
@@ -160,3 +162,49 @@ def test_a_folder_of_tests_that_is_not_there_switches_nothing_off(pixloop: Run) 
 def test_impossible_amounts_are_refused(here: Project, pixloop: Run) -> None:
     assert pixloop("aws", "cost", "--requests", "-1")[0] == 2
     assert pixloop("aws", "cost", "--pictures", "0")[0] == 2
+
+
+@pytest.fixture
+def new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project that nothing has been done with, as the current folder."""
+    Project.init(tmp_path, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("new")
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("aws image --build-arg x", "--build-arg 'x': expected NAME=VALUE"),
+        ("aws deploy --github x", "--github 'x': expected OWNER/NAME"),
+        ("aws deploy --repository a/b/c", "--repository 'a/b/c': expected OWNER/NAME"),
+        ("aws deploy --alarm-email me", "'me' is no mail address"),
+        ("deploy --on sagemaker --batch here", "--batch: 'here' is no S3 address"),
+        ("deploy --on sagemaker --batch s3://b/in/ --out here", "--out: 'here' is no S3 address"),
+        ("run --follow arn", "add --on sagemaker"),
+        ("run --stop arn", "add --on sagemaker"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_aws_is_asked(
+    pixloop: Run, command: str, says: str
+) -> None:
+    code, answer, _ = pixloop(*command.split())
+    assert code == 2
+    assert says in answer["error"]["message"]
+
+
+@pytest.mark.usefixtures("new")
+@pytest.mark.parametrize(
+    "command", ["list", "show 1", "approve 1", "reject 1", "rollback", "compare 1 2"]
+)
+def test_every_command_about_versions_can_ask_sagemakers_registry(
+    pixloop: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    class Elsewhere:
+        def __getattr__(self, name: str) -> Any:
+            raise RegistryError("asked there")
+
+    on_aws = SimpleNamespace(registry=Elsewhere())
+    monkeypatch.setattr(Project, "on_aws", property(lambda _: on_aws))
+    code, answer, _ = pixloop("models", *command.split(), "--on", "sagemaker")
+    assert (code, answer["error"]["message"]) == (1, "asked there")
