@@ -25,6 +25,10 @@ from pixloop.errors import AwsError
 
 OnStatus = Callable[[str], None]
 _FAILED = ("TRAINING_FAILED", "FAILED", "DEPRECATED", "EXPIRED", "DELETING")
+_AGAIN = (
+    " To train on the same data again: aws rekognition delete-project-version "
+    "--project-version-arn {}"
+)
 _RUNS = ("RUNNING", "STARTING")
 _STOPPED = ("TRAINING_COMPLETED", "STOPPED")
 _EXISTS = ("ResourceInUseException", "ResourceAlreadyExistsException", "ConflictException")
@@ -234,10 +238,9 @@ class Rekognition:
                 told = version.status
                 on_status(told.lower().replace("_", " "))
             if version.status in _FAILED:
+                hint = _AGAIN.format(version.arn) if version.status == "TRAINING_FAILED" else ""
                 raise AwsError(
-                    f"Rekognition version {name}: {version.status}. {version.message} To train on "
-                    "the same data again: aws rekognition delete-project-version "
-                    f"--project-version-arn {version.arn}"
+                    f"Rekognition version {name}: {version.status}. {version.message}{hint}"
                 )
             if version.status not in while_:
                 return version
