@@ -208,6 +208,16 @@ def test_rolling_back_passes_over_what_was_rejected(registry: Registry, submit: 
     assert registry.rollback().version == "1"
 
 
+def test_rolling_back_does_not_stop_at_the_version_that_serves(
+    registry: Registry, submit: Submit
+) -> None:
+    several(registry, submit, 3)
+    for version in ("1", "2", "3", "2"):
+        registry.approve(version)
+    registry.reject("3")
+    assert registry.rollback().version == "1"
+
+
 def test_an_alias_that_was_moved_elsewhere_is_followed(registry: Registry, submit: Submit) -> None:
     several(registry, submit, 3)
     registry.approve("1")

@@ -49,6 +49,16 @@ def test_a_deployment_that_is_not_ready_or_answers_nonsense_fails(
     assert "a broken picture got an answer" in str(result)
 
 
+def test_the_environment_is_as_it_was_afterwards(
+    classifier_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--no-such-option")
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", raising=False)
+    assert run_suite(deploy_here(classifier_bundle), classifier_bundle.path).ok
+    assert os.environ["PYTEST_ADDOPTS"] == "--no-such-option"
+    assert "PYTEST_DISABLE_PLUGIN_AUTOLOAD" not in os.environ
+
+
 def test_what_a_deployment_raises_is_a_failure(classifier_bundle: Bundle) -> None:
     def ask(picture: bytes) -> dict[str, Any]:
         raise VerificationError("no answer from there.")

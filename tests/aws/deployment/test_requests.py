@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
+from unittest.mock import MagicMock
 
 import boto3
 import pytest
@@ -15,6 +16,7 @@ from pixloop.aws.deployment.endpoint_requests import (
     restore_request,
     update_request,
 )
+from pixloop.aws.deployment.function import publish
 from pixloop.aws.deployment.scaling import scale
 from pixloop.aws.deployment.target import ModelSource, Target
 from pixloop.aws.deployment.transform import transform_request
@@ -198,3 +200,34 @@ def test_a_target_survives_its_journey_as_json() -> None:
     for text in ("", "[]", '{"project": "a"}', '{"surprise": 1}', "null"):
         with pytest.raises(AwsError, match="TARGET is not a target"):
             Target.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "image", "changed"),
+    [
+        ({}, IMAGE, False),
+        ({"memory_mb": 4096}, IMAGE, True),
+        ({"role": "arn:other"}, IMAGE, True),
+        ({}, "another", True),
+    ],
+)
+def test_a_function_is_published_where_it_is_not_as_wished(
+    change: dict[str, Any], image: str, changed: bool
+) -> None:
+    target = replace(FULL, to="function")
+    aws = MagicMock()
+    live = aws.client.return_value
+    live.get_alias.return_value = {"FunctionVersion": "3"}
+    live.get_function.return_value = {
+        "Code": {"ImageUri": SOURCE.image},
+        "Configuration": {
+            "Environment": {
+                "Variables": {**SOURCE.environment, "PIXLOOP_MODEL_URL": SOURCE.data_url}
+            },
+            "MemorySize": target.memory_mb,
+            "Role": target.role,
+        },
+    }
+    live.publish_version.return_value = {"Version": "4"}
+    published = publish(aws, replace(target, **change), replace(SOURCE, image=image))
+    assert (published.version, published.changed) == ("4" if changed else "3", changed)

@@ -24,6 +24,7 @@ class SageMaker:
         self.config, self.status, self.tags = config, "InService", tags
         self.updates: list[dict[str, Any]] = []
         self.rejected: list[str] = []
+        self.configs = [config]
         #: What happens in the middle of an update.
         self.meanwhile: Callable[[], None] = lambda: None
 
@@ -60,7 +61,13 @@ class SageMaker:
         return self
 
     def paginate(self, **_: str) -> list[Any]:
-        return []
+        return [{"EndpointConfigs": [{"EndpointConfigName": name} for name in self.configs]}]
+
+    def delete_endpoint_config(self, EndpointConfigName: str) -> None:  # noqa: N803
+        self.configs.remove(EndpointConfigName)
+
+    def delete_model(self, **_: str) -> None:
+        pass
 
 
 @pytest.fixture(autouse=True)
@@ -145,3 +152,15 @@ def test_an_endpoint_that_changes_while_it_is_asked_is_left_alone(
     answers(monkeypatch, *difference, meanwhile=another_is_approved)
     assert verify_and_settle(sagemaker, TARGET) is None
     assert (sagemaker.tags[VERIFIED], sagemaker.rejected, crowned) == (OLD, [], [])
+
+
+def test_what_has_served_before_goes_and_another_endpoints_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sagemaker = SageMaker(NEW, **{VERIFIED: OLD, WANTED: NEW})
+    oldest, others = "pixloop-colours-000000000000", "pixloop-colours-cars-000000000000"
+    sagemaker.configs += [OLD, oldest, others]
+    answers(monkeypatch)
+    assert verify_and_settle(sagemaker, TARGET) is not None
+    assert sagemaker.configs == [NEW, OLD, others]
+    assert (sagemaker.tags[VERIFIED], sagemaker.tags[PREVIOUS]) == (NEW, OLD)
