@@ -89,6 +89,11 @@ def champion(cloud: Cloud, target: Target) -> str | None:
     return noted["model"] if noted else None
 
 
+def wanted(cloud: Cloud, target: Target) -> str | None:
+    state = read_endpoint(cloud, target.name)
+    return state.tags.get(WANTED) if state else None
+
+
 def test_an_approved_version_is_deployed_verified_and_replaced(
     cloud: Cloud,
     endpoint_target: Target,
@@ -103,8 +108,9 @@ def test_an_approved_version_is_deployed_verified_and_replaced(
     wait_until(lambda: champion(cloud, endpoint_target) == "colours:1")
 
     # Two at once: the second waits until the first is settled.
+    first = wanted(cloud, endpoint_target)
     approve(cloud, packages[1])
-    wait_until(lambda: read_endpoint(cloud, endpoint_target.name).status == "Updating")  # type: ignore[union-attr]
+    wait_until(lambda: wanted(cloud, endpoint_target) != first)  # noted for good, unlike "Updating"
     approve(cloud, packages[2])
     wait_until(lambda: champion(cloud, endpoint_target) == "colours:3", 90)
 
