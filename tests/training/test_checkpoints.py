@@ -1,6 +1,7 @@
 import pytest
+import torch
 
-from pixloop.training.checkpoints import Epoch
+from pixloop.training.checkpoints import AtomicCheckpoints, Epoch
 
 
 def epoch(number, f1, loss=1.0):
@@ -20,3 +21,15 @@ def epoch(number, f1, loss=1.0):
 )
 def test_the_better_epoch_has_the_higher_f1_then_the_lower_loss(new, old, better):
     assert new.better_than(old) is better
+
+
+def test_a_process_on_another_host_needs_no_checkpoint_there(monkeypatch, tmp_path):
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+
+    def receive(box, src):
+        assert (box, src) == ([None], 0)
+        box[0] = {"epoch": 3}
+
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", receive)
+    assert AtomicCheckpoints().load_checkpoint(tmp_path / "nowhere") == {"epoch": 3}
