@@ -1,5 +1,6 @@
 """What a deployment leaves behind that does not come to its end."""
 
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -47,3 +48,23 @@ def test_servers_are_stopped_where_the_alarms_cannot_be_read(
     )
     wait(lambda: status() == "InService", "the way back")
     assert (started, stopped) == (["one", "two"], ["two"])
+
+
+def test_an_endpoint_deleted_while_its_server_starts_keeps_no_server(
+    cloud: Cloud, model: Callable[..., str], wait: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starting, deleted, stopped = threading.Event(), threading.Event(), threading.Event()
+
+    def start(archive: Any, folder: Any, environment: dict[str, str]) -> Any:
+        starting.set()
+        deleted.wait(60)
+        return SimpleNamespace(stop=stopped.set)
+
+    monkeypatch.setattr(endpoints, "ModelServer", start)
+    sagemaker = cloud.client("sagemaker")
+    sagemaker.create_endpoint(EndpointName="colours", EndpointConfigName=model("one"))
+    assert starting.wait(60)
+    sagemaker.delete_endpoint(EndpointName="colours")
+    deleted.set()
+    assert stopped.wait(60)
+    assert cloud.endpoints.running == {}

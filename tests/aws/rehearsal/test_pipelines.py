@@ -268,6 +268,14 @@ def test_what_is_no_definition_is_refused(cloud: Cloud, text: str) -> None:
     assert cloud.client("sagemaker").list_pipelines()["PipelineSummaries"] == []
 
 
+def test_an_update_that_is_no_definition_changes_nothing(sagemaker: Any) -> None:
+    before = sagemaker.describe_pipeline(PipelineName="counts")["PipelineDefinition"]
+    with pytest.raises(ClientError, match="Unable to parse pipeline definition"):
+        sagemaker.update_pipeline(PipelineName="counts", PipelineDefinition="not json")
+    after = sagemaker.describe_pipeline(PipelineName="counts")["PipelineDefinition"]
+    assert after == before
+
+
 def test_unknown_parameters_are_refused(sagemaker: Any) -> None:
     with pytest.raises(ClientError, match="There is no parameter 'Minimun'"):
         sagemaker.start_pipeline_execution(

@@ -49,6 +49,17 @@ def test_nothing_at_an_address_names_what_was_wanted(bucket: str, places: S3Plac
         places.fetch(f"s3://{bucket}/raw", "the data")
 
 
+def test_a_copy_whose_making_was_killed_is_made_anew(
+    cloud: Cloud, bucket: str, places: S3Places, tmp_path: Path
+) -> None:
+    put(cloud, bucket, raw__a=b"1", raw__b=b"2")
+    places.fetch(f"s3://{bucket}/raw", "the data")
+    (index,) = (tmp_path / "copies").glob("*/index.json")
+    index.unlink()  # as it is in the middle of the work
+    cloud.client("s3").delete_object(Bucket=bucket, Key="raw/a")
+    assert names(places.fetch(f"s3://{bucket}/raw", "the data")) == {"b": b"2"}
+
+
 @pytest.mark.parametrize("name", ["../beside", "{outside}"])
 def test_no_key_leads_out_of_the_copy(
     cloud: Cloud, bucket: str, places: S3Places, tmp_path: Path, name: str
