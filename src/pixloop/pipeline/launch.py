@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pixloop.data.inspection import cores
 from pixloop.errors import PipelineError, PixloopError
 from pixloop.files import write_json
 from pixloop.pipeline.container import Container
@@ -142,8 +143,7 @@ def _meeting_point(hosts: Hosts) -> dict[str, Any]:
 
 def _set_environment(hosts: Hosts, processes: int) -> None:
     """What the processes inherit."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (cores or 1) // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
     os.environ["PIXLOOP_PARENT"] = str(os.getpid())  # they end when this one is killed
     if hosts.interface:
         os.environ["NCCL_SOCKET_IFNAME"] = os.environ["GLOO_SOCKET_IFNAME"] = hosts.interface

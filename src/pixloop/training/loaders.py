@@ -4,7 +4,6 @@ Batches travel as ``uint8`` in height × width × channel order: a quarter of th
 and already channels-last when the network's device normalises them.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 from pixloop.bundle import Task
 from pixloop.data.augment import Augmenter, BoxAugmenter
 from pixloop.data.dataset import Split
+from pixloop.data.inspection import cores
 from pixloop.imaging import Preprocessing, RgbArray, decode_image, fit_boxes, resize_image
 from pixloop.training.distributed import share
 
@@ -182,8 +182,7 @@ def suitable_workers(on_gpu: bool, local_world: int = 1) -> int:
     a training step of a small network on the CPU 10 to 20 ms of all cores: there, processes would
     only take cores from the network.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(8, max(1, (cores or 1) // local_world)) if on_gpu else 0
+    return min(8, max(1, cores() // local_world)) if on_gpu else 0
 
 
 _PICTURES: Mapping[Task, Callable[[Split, Preprocessing, Sequence[str]], TorchDataset[Any]]] = {
