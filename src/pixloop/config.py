@@ -225,6 +225,11 @@ class Config(Section):
     registry: RegistryConfig = RegistryConfig()
     aws: AwsConfig = AwsConfig()
 
+    @property
+    def model_name(self) -> str:
+        """The name under which a registry keeps the versions."""
+        return self.registry.model or self.name
+
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, raw: Any) -> Any:

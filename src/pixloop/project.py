@@ -177,12 +177,7 @@ class Project:
         # MLflow takes seconds to import, and most commands do without it.
         from pixloop.registry import Registry
 
-        return Registry(self._registry_url(), self.model_name, self._registry_artifacts())
-
-    @property
-    def model_name(self) -> str:
-        """The name of the registered model."""
-        return self.config.registry.model or self.config.name
+        return Registry(self._registry_url(), self.config.model_name, self._registry_artifacts())
 
     def bundle(self, version: str | None = None) -> tuple[str, Bundle]:
         """A version and its bundle: the given one, else the champion, else the latest.
@@ -206,9 +201,7 @@ class Project:
         # boto3 is an extra, and takes long to import.
         from pixloop.aws.project import AwsProject
 
-        return AwsProject(
-            self.config, self.state, git_commit(self.folder), lambda version: self.bundle(version)
-        )
+        return AwsProject(self.config, self.state, git_commit(self.folder), self.bundle)
 
     # ---- serving ----------------------------------------------------------------------------
 
@@ -230,7 +223,7 @@ class Project:
         settings = self.config.serving.model_copy(
             update={k: v for k, v in (("host", host), ("port", port)) if v is not None}
         )
-        serve(bundle.path, f"{self.model_name}:{chosen}", settings, ready)
+        serve(bundle.path, f"{self.config.model_name}:{chosen}", settings, ready)
 
     def predict(
         self,

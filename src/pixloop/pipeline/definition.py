@@ -113,7 +113,7 @@ def _parameters(config: Config, addresses: Mapping[str, str], commit: str) -> li
         "ImageUri": config.aws.image or "pixloop",
         "RoleArn": config.aws.role or _NO_ROLE,
         "OutputUri": f"s3://{bucket}/{config.name}",
-        "ModelPackageGroupName": config.registry.model or config.name,
+        "ModelPackageGroupName": config.model_name,
         "Commit": commit or NO_COMMIT,
         "DataVersion": "",
         "ChampionVersion": "",

@@ -84,7 +84,7 @@ class Place:
     @property
     def group(self) -> str:
         """The model package group."""
-        return self.config.registry.model or self.config.name
+        return self.config.model_name
 
     @property
     def bucket(self) -> str:

@@ -79,7 +79,7 @@ class Status:
 def read_status(session: Session, config: Config) -> Status:
     """Ask each service; one that refuses or fails is noted and takes nothing from the others."""
     names, status = Names(config.name), Status()
-    group = config.registry.model or config.name
+    group = config.model_name
 
     def read(what: str, part: Callable[[], Any]) -> Any:
         try:

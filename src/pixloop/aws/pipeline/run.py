@@ -110,7 +110,7 @@ def _start(
     )
     pipeline = Names(config.name).pipeline
     submit_pipeline(session, pipeline, definition, role)
-    ensure_group(session, config.registry.model or config.name)
+    ensure_group(session, config.model_name)
     title = f"{config.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     parameters = {"DataVersion": version, "ChampionVersion": champion_version}
     return start_execution(session, pipeline, title, parameters)
