@@ -69,7 +69,8 @@ def inspect_files(
     """Inspect files and yield the results in chunks, in no order.
 
     Pictures that EXIF turns are written upright to the folder ``upright``, named by their SHA-256.
-    A file that kills the process that reads it is found out, and called corrupt.
+    A file that kills the process that reads it is found out, and called corrupt, unless it comes in
+    the first two seconds: what is done by then is done in this process.
     """
     chunks = _chunks(iter(files))
     start = time.monotonic()
