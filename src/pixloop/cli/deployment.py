@@ -56,13 +56,7 @@ def deploy(
 
     Example: `pixloop deploy --on sagemaker --serverless`
     """
-    for option, address in (("--batch", batch), ("--out", output)):
-        if address and not address.startswith("s3://"):
-            raise ConfigError(f"{option}: {address!r} is no S3 address, such as s3://bucket/in/.")
-    if sum(map(bool, (serverless, async_, batch))) > 1:
-        raise ConfigError("--serverless, --async and --batch exclude one another.")
-    if on == "lambda" and (serverless or async_ or batch):
-        raise ConfigError("--serverless, --async and --batch are SageMaker's: --on sagemaker.")
+    _check_options(on, serverless, async_, batch, output, rollback)
     opened = Project.open(project)
     if batch:
         done = opened.on_aws.deployments.transform(batch, output, version, _tell, from_)
@@ -90,6 +84,27 @@ def deploy(
         )
         if url:
             out.print(f"  {url} for requests that are signed for AWS")
+
+
+def _check_options(
+    on: Where,
+    serverless: bool,
+    async_: bool,
+    batch: str | None,
+    output: str | None,
+    rollback: bool,
+) -> None:
+    for option, address in (("--batch", batch), ("--out", output)):
+        if address and not address.startswith("s3://"):
+            raise ConfigError(f"{option}: {address!r} is no S3 address, such as s3://bucket/in/.")
+    if sum(map(bool, (serverless, async_, batch))) > 1:
+        raise ConfigError("--serverless, --async and --batch exclude one another.")
+    if on == "lambda" and (serverless or async_ or batch):
+        raise ConfigError("--serverless, --async and --batch are SageMaker's: --on sagemaker.")
+    if output and not batch:
+        raise ConfigError("--out says where the answers of --batch go; there is no --batch.")
+    if rollback and batch:
+        raise ConfigError("--rollback is for what goes on serving; --batch leaves nothing behind.")
 
 
 def verify(

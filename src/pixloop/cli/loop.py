@@ -117,6 +117,8 @@ def run(
     opened = Project.open(project, overrides)
     if (follow or stop) and on != "sagemaker":
         raise ConfigError("--follow and --stop are about executions there: add --on sagemaker.")
+    if follow and stop:
+        raise ConfigError("--follow and --stop exclude one another.")
     if stop:
         opened.on_aws.stop(stop)
         _tell_stopped(stop, json)

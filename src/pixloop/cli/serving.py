@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from pixloop.cli.output import JsonOption, ProjectOption, err, out, percent, print_json
-from pixloop.errors import DataError
+from pixloop.errors import ConfigError, DataError
 from pixloop.picture_predictions import PicturePrediction
 from pixloop.project import Project
 from pixloop.records import Decision, DetectedBox
@@ -62,6 +62,8 @@ def predict(
 
     Example: `pixloop predict *.jpg --draw drawn`
     """
+    if url is not None and on != "here":
+        raise ConfigError("--url and --on both say whom to ask: give one of them.")
     answers = []
     for answer in Project.open(project).predict(pictures, url, version, draw, on):
         answers.append(answer)
