@@ -16,8 +16,9 @@ from pixloop.aws.infrastructure.cloudformation import (
     delete_stack,
 )
 from pixloop.aws.infrastructure.code_bucket import CodeBucket, bucket_exists, partition
-from pixloop.aws.infrastructure.kept import kept_key
+from pixloop.aws.infrastructure.kept import github_provider, kept_key
 from pixloop.aws.infrastructure.parameters import Place, make_target
+from pixloop.aws.infrastructure.rekognition_stop import stop_rekognition
 from pixloop.aws.resources import find_outputs
 from pixloop.aws.session import Session, translated
 from pixloop.config import Config
@@ -57,13 +58,17 @@ def destroy_stacks(
     for what, remove in _deployed(session, place):
         _remove(what, remove, on_event)
     _stop_runs(session, names.pipeline, on_event)
+    remains = stop_rekognition(session, config.name, on_event)
+    # Only a stack that had a role for GitHub made the provider, or found it.
+    if "GitHubRoleArn" in outputs and (provider := github_provider(session)):
+        remains.append(f"OIDC provider {provider} (all projects of the account use it)")
     delete_stack(session, names.learning_stack, on_event)
     delete_stack(session, names.network_stack, on_event)
     if keep_data:
-        return _what_remains(session, place, key_arn)
+        return _what_remains(session, place, key_arn) + remains
     for what, remove in _data(session, place, key_arn):
         _remove(what, remove, on_event)
-    return _what_remains(session, place, "")
+    return _what_remains(session, place, "") + remains
 
 
 def _deployed(session: Session, place: Place) -> Iterator[tuple[str, Callable[[], Any]]]:

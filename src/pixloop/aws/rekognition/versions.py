@@ -29,7 +29,8 @@ _AGAIN = (
     " To train on the same data again: aws rekognition delete-project-version "
     "--project-version-arn {}"
 )
-_RUNS = ("RUNNING", "STARTING")
+#: In these states a version costs, and can be stopped.
+RUNS = ("RUNNING", "STARTING")
 _STOPPED = ("TRAINING_COMPLETED", "STOPPED")
 _EXISTS = ("ResourceInUseException", "ResourceAlreadyExistsException", "ConflictException")
 _HASH_DIGITS = 16
@@ -135,7 +136,7 @@ class Rekognition:
         versions = self.list()
         version = self._pick(versions, name)
         for other in versions:
-            if other.status in _RUNS and other != version:
+            if other.status in RUNS and other != version:
                 raise AwsError(
                     f"{other.name} runs, and one version at a time has its stop scheduled. "
                     f"'pixloop aws rekognition stop {other.name}' stops it."
@@ -156,7 +157,7 @@ class Rekognition:
     def stop(self, name: str = "latest") -> RekognitionVersion:
         """Stop a version; one that does not run stays as it is."""
         version = self.show(name)
-        if version.status in _RUNS:
+        if version.status in RUNS:
             with translated(f"stopping {version.name}"):
                 self._client.stop_project_version(ProjectVersionArn=version.arn)
         return self.show(version.name)
