@@ -57,6 +57,23 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
             load_config(tmp_path / "pixloop.yaml")
 
 
+def test_a_folder_that_is_a_file_or_the_other_way_round_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "pixloop.yaml").mkdir()
+    for path in (tmp_path / "file" / "pixloop.yaml", tmp_path / "pixloop.yaml"):
+        with pytest.raises(ConfigError, match=r"pixloop\.yaml cannot be read"):
+            load_config(path)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    ["rate(1 day)", "rate(12 hours)", "cron(0 3 ? * MON *)", "cron(0/15 8-18 ? * 2-6 *)"],
+)
+def test_a_schedule_is_eventbridges(schedule):
+    raw = {"task": "classification", "data": "p", "aws": {"schedule": schedule}}
+    assert parse_config(raw).aws.schedule == schedule
+
+
 def test_a_key_that_is_there_twice_is_an_error(tmp_path):
     (tmp_path / "pixloop.yaml").write_text("task: classification\ndata: a\ndata: b\n")
 
@@ -131,6 +148,12 @@ def test_every_commented_key_can_be_uncommented():
         ("aws.training_instance=g5.xlarge", "as ml.g5.xlarge"),
         ("aws.region=mars-1", "such as eu-west-1"),
         ("aws.schedule=every day", "rate(7 days)"),
+        ("aws.schedule=rate(0 days)", "rate(7 days)"),
+        ("aws.schedule=rate(1 days)", "rate(7 days)"),
+        ("aws.schedule=cron(nonsense)", "rate(7 days)"),
+        ("aws.role=me", "a role's ARN"),
+        ("aws.bucket=s3://pictures", "without s3://"),
+        ("aws.pictures_bucket=A_B", "without s3://"),
         ("aws.subnets=[subnet-1]", "go together"),
         ("aws.serving_instances=[3, 1]", "least, greatest"),
         ("tuning.learning_rate=[0.1, 0.01]", "least, greatest"),

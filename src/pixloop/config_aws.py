@@ -8,6 +8,10 @@ from pydantic_core import PydanticCustomError
 
 from pixloop.config_section import Section
 
+#: EventBridge's: "1 day" but "7 days"; six fields.
+_RATE = r"rate\((1 (minute|hour|day)|([2-9]|[1-9]\d+) (minute|hour|day)s)\)"
+_CRON = r"cron\(\S+( \S+){5}\)"
+
 
 class TuningConfig(Section):
     """What 'pixloop run --on sagemaker --tune' searches: Train's settings, each from a range."""
@@ -90,10 +94,28 @@ class AwsConfig(Section):
             raise PydanticCustomError("region", "expected a region such as eu-west-1")
         return value
 
+    @field_validator("role")
+    @classmethod
+    def _is_role(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"arn:[a-z-]+:iam::\d{12}:role/.+", value):
+            raise PydanticCustomError(
+                "role", "expected a role's ARN, as arn:aws:iam::123456789012:role/name"
+            )
+        return value
+
+    @field_validator("bucket", "pictures_bucket")
+    @classmethod
+    def _is_bucket(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value):
+            raise PydanticCustomError(
+                "bucket", "expected a bucket's name, without s3://: small letters, digits, . and -"
+            )
+        return value
+
     @field_validator("schedule")
     @classmethod
     def _is_schedule(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"(rate|cron)\(.+\)", value):
+        if value is not None and not re.fullmatch(f"{_RATE}|{_CRON}", value):
             raise PydanticCustomError(
                 "schedule", "expected rate(7 days) or cron(0 3 ? * MON *), as EventBridge has it"
             )

@@ -59,6 +59,8 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 (it is a safe loader)
     except FileNotFoundError as e:
         raise ConfigError(f"{path} does not exist. 'pixloop init' makes one.") from e
+    except OSError as e:
+        raise ConfigError(f"{path} cannot be read: {e.strerror}.") from e
     except (yaml.YAMLError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path} is not valid YAML: {e}") from e
     if not isinstance(raw, dict):

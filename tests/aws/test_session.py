@@ -61,9 +61,10 @@ def test_what_does_not_answer_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_without_boto3_every_door_says_what_to_install() -> None:
     code = (
-        "import sys; sys.modules['botocore'] = None\n"
+        "import sys; sys.modules['boto3'] = None\n"
         "from importlib import util\n"
-        "util.find_spec = lambda name, package=None: None\n"
+        "real = util.find_spec\n"
+        "util.find_spec = lambda name: None if name == 'boto3' else real(name)\n"
         "from pixloop.errors import AwsError\n"
         "try:\n    import pixloop.aws.project\n"
         "except AwsError as e:\n    print(e)\n"

@@ -159,6 +159,12 @@ def test_a_folder_of_tests_that_is_not_there_switches_nothing_off(pixloop: Run) 
     assert (code, "does not exist" in err) == (2, True)
 
 
+def test_an_empty_execution_starts_no_run(here: Project, pixloop: Run) -> None:
+    for option in ("--follow", "--stop"):
+        code, answer, _ = pixloop("run", "--on", "sagemaker", option, "")
+        assert (code, "'' is no ARN" in answer["error"]["message"]) == (2, True)
+
+
 def test_impossible_amounts_are_refused(here: Project, pixloop: Run) -> None:
     assert pixloop("aws", "cost", "--requests", "-1")[0] == 2
     assert pixloop("aws", "cost", "--pictures", "0")[0] == 2
@@ -183,7 +189,9 @@ def new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("deploy --on sagemaker --batch s3://b/in/ --out here", "--out: 'here' is no S3 address"),
         ("deploy --on sagemaker --out s3://b/out/", "there is no --batch"),
         ("deploy --on sagemaker --batch s3://b/in/ --rollback", "leaves nothing behind"),
-        ("run --on sagemaker --follow a --stop b", "exclude one another"),
+        ("run --on sagemaker --follow arn:a --stop arn:b", "exclude one another"),
+        ("run --on sagemaker --follow arn:a --tune", "exclude one another"),
+        ("run --on sagemaker --stop nothing", "is no ARN"),
         ("predict a.jpg --url http://127.0.0.1:9 --on lambda", "give one of them"),
         ("run --follow arn", "add --on sagemaker"),
         ("run --stop arn", "add --on sagemaker"),

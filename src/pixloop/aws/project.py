@@ -103,6 +103,7 @@ class AwsProject:
 
     def follow(self, execution: str, listener: Listener | None) -> RunSummary:
         """Follow an execution that is at work, or was, by its ARN."""
+        self.session.account()  # following is patient, which is in vain without credentials
         return follow_on_sagemaker(
             self.config, self.state, execution, listener=listener, session=self.session
         )

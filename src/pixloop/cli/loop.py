@@ -115,18 +115,17 @@ def run(
     """
     overrides = [*(set_ or ()), *(["data.strict=true"] if strict else [])]
     opened = Project.open(project, overrides)
-    if (follow or stop) and on != "sagemaker":
-        raise ConfigError("--follow and --stop are about executions there: add --on sagemaker.")
-    if follow and stop:
-        raise ConfigError("--follow and --stop exclude one another.")
-    if stop:
+    _check_execution_options(on, tune, follow, stop)
+    if stop is not None:
         opened.on_aws.stop(stop)
         _tell_stopped(stop, json)
         return
     try:
         with display() as listener:
             summary = (
-                opened.on_aws.follow(follow, listener) if follow else opened.run(listener, on, tune)
+                opened.run(listener, on, tune)
+                if follow is None
+                else opened.on_aws.follow(follow, listener)
             )
     except KeyboardInterrupt as e:
         if str(e):  # what goes on without us, and how to follow it
@@ -136,6 +135,19 @@ def run(
         print_json(summary)
     else:
         _print_summary(summary)
+
+
+def _check_execution_options(on: str, tune: bool, follow: str | None, stop: str | None) -> None:
+    if follow is None and stop is None:
+        return
+    if on != "sagemaker":
+        raise ConfigError("--follow and --stop are about executions there: add --on sagemaker.")
+    if (follow is not None) + (stop is not None) + tune > 1:
+        raise ConfigError("--follow, --stop and --tune exclude one another.")
+    # An empty shell variable must not start a run.
+    for option, arn in (("--follow", follow), ("--stop", stop)):
+        if arn is not None and not arn.startswith("arn:"):
+            raise ConfigError(f"{option}: {arn!r} is no ARN of an execution (arn:aws:sagemaker:…).")
 
 
 def report(
