@@ -17,7 +17,7 @@ from pixloop.records import Sample
 #: So many digits are learned from at first: below 1000, the most messages that a batch holds, so
 #: that one run starts for all of them; a run is short, and the threshold has enough to go by.
 _DIGITS = 600
-#: Every so manieth picture to learn from comes only later, as new raw data.
+#: Of so many pictures to learn from, one comes only later, as new raw data.
 _LATER = 20
 _SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "data": {"calibration_share": 0.2},
