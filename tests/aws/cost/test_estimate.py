@@ -1,13 +1,20 @@
 """Estimates against sums reckoned by hand, with round prices."""
 
+import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from tests.aws.infrastructure.templates import Template
 
 from pixloop.aws.cost.estimate import ASSUMED_S, JOB_START_S, estimate, find_durations
 from pixloop.aws.cost.prices import FILE, Prices, Services, read_prices
-from pixloop.aws.cost.serving import Traffic, find_crossing
+from pixloop.aws.cost.serving import Traffic, find_crossing, queue_month, workflow_month
+from pixloop.aws.names import NAMESPACE
+from pixloop.aws.stacks import read_text
 from pixloop.config import Config
 from pixloop.errors import ConfigError
 from pixloop.pipeline.runs import RunRecord, StepRecord
@@ -150,9 +157,43 @@ def test_large_pictures_that_are_quickly_answered_never_cross(prices: Prices) ->
 
 def test_the_queue_and_the_workflow_come_on_top(prices: Prices) -> None:
     paths = estimate(configure(), prices, pictures=1, durations={}, traffic=TRAFFIC).paths
-    waiting = MONTH * 0.5 * 0.25 * 0.001
+    waiting = MONTH * 0.5 * 0.5 * 0.001
     assert paths["queue"].total == pytest.approx(MONTH * (3 * 0.1 + 0.0001) + waiting)
-    assert paths["workflow"].total == pytest.approx(MONTH * (6 * 0.01 + 3 * 0.0001) + waiting)
+    assert paths["workflow"].total == pytest.approx(MONTH * (12 * 0.01 + 3 * 0.0001) + waiting)
+
+
+def test_the_workflow_s_states_and_calls_are_those_of_an_accepted_picture(prices: Prices) -> None:
+    chosen = {"OneOrMany": "One", "AddressOrPicture": "Named", "AnswerOneOrMany": "AnswerOne"}
+
+    def walk(machine: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        name = machine["StartAt"]
+        while name:
+            state = machine["States"][name]
+            yield state
+            if state["Type"] == "Map":
+                yield from walk(state["ItemProcessor"])
+            name = chosen[name] if state["Type"] == "Choice" else state.get("Next")
+
+    passed = list(walk(json.loads(read_text("workflow.asl.json"))))
+    lines = {line.what: line.quantity for line in workflow_month(prices, TRAFFIC).lines}
+    assert lines["states passed"] == pytest.approx(MONTH * len(passed))
+    tasks = [state for state in passed if state["Type"] == "Task"]
+    assert lines["calls of functions"] == pytest.approx(MONTH * len(tasks))
+
+
+def test_functions_alarms_and_metrics_are_the_templates_own(prices: Prices) -> None:
+    template = Template("serving")
+    functions = template.of_type("AWS::Lambda::Function")
+    (waiting,) = {functions[name]["MemorySize"] for name in ("Classify", "AnswerUpload")}
+    for month in (queue_month, workflow_month):
+        lines = {line.what: line.quantity for line in month(prices, TRAFFIC).lines}
+        assert lines["functions that wait"] == pytest.approx(MONTH * 0.5 * waiting / 1024)
+    standing = estimate(configure(), prices, pictures=1, durations={}).standing
+    there = {line.what: line.quantity for line in standing.lines}
+    assert there["alarms"] == len(template.of_type("AWS::CloudWatch::Alarm"))
+    (dashboard,) = template.of_type("AWS::CloudWatch::Dashboard").values()
+    shown = re.findall(rf'\["{NAMESPACE}", "(\w+)"', dashboard["DashboardBody"])
+    assert there["metrics of our own"] == len(set(shown))
 
 
 def test_rekognition_is_priced_beside_it(prices: Prices) -> None:

@@ -25,7 +25,7 @@ from pixloop.pipeline.runs import RunRecord
 ASSUMED_S: Mapping[str, float] = {"Prepare": 15, "Train": 15, "Export": 60, "Evaluate": 30}
 #: What each job is paid for before it begins: the image and the data come to the instance.
 JOB_START_S = 120
-_REGISTRY_GB, _ALARMS, _METRICS = 4, 6, 10
+_REGISTRY_GB, _ALARMS, _METRICS = 4, 8, 4
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pixloop.aws.cost.prices import DAYS_PER_MONTH, GB, HOURS_PER_MONTH, Line, Part, Prices
 from pixloop.config import Config
 
-#: The functions of the queue and the workflow, which only pass pictures on.
-_FUNCTION_GB = 0.25
-#: A picture through the queue: sent, received, deleted. Through the workflow: the states it passes.
-_QUEUE_REQUESTS, _TRANSITIONS, _WORKFLOW_FUNCTIONS = 3, 6, 3
+#: The functions of the queue and the workflow that wait for the model's answer.
+_FUNCTION_GB = 0.5
+#: A picture through the queue: sent, received, deleted. Through the workflow, where it is accepted:
+#: the states it passes.
+_QUEUE_REQUESTS, _TRANSITIONS, _WORKFLOW_FUNCTIONS = 3, 12, 3
 #: Captured pictures are base64.
 _CAPTURED_SHARE = 4 / 3
 
