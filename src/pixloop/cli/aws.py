@@ -1,6 +1,7 @@
 """``pixloop aws``: image, deploy, status, cost, rehearse, github, destroy."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -190,6 +191,8 @@ def cost(
 
     Example: `pixloop aws cost --requests 50000`
     """
+    if not math.isfinite(requests):
+        raise ConfigError(f"--requests {requests}: expected a finite number.")
     estimate = Project.open(project).on_aws.estimate(pictures, requests, prices)
     if json:
         print_json(_plain(estimate))

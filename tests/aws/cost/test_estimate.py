@@ -259,6 +259,15 @@ def test_a_user_s_own_prices_come_first(tmp_path: Path) -> None:
     [
         (b"services: {lambda_requests: 1}", "services.lambda_requests: Extra inputs"),
         (b"services: {lambda_request: cheap}", "services.lambda_request: Input should be a valid"),
+        (b"services: {s3_put: -1}", r"services.s3_put: .* greater than or equal to 0, not -1"),
+        (b"services: {s3_put: .nan}", "services.s3_put: .* a finite number, not nan"),
+        (b"services: {s3_put: .inf}", "services.s3_put: .* a finite number, not inf"),
+        (
+            b"instances_per_hour: {eu-west-1: {ml.a: -1}}",
+            r"instances_per_hour.eu-west-1.ml.a: .* greater than or equal to 0, not -1",
+        ),
+        (b"date: null", "date: Input should be a valid string, not None"),
+        (b"currency: ''", "currency: String should have at least 1 character"),
         (b"- a", "expected keys as in"),
         (b"", "expected keys as in"),
         (b"a: [", "is not YAML"),

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pixloop.errors import ConfigError
 
@@ -16,6 +17,9 @@ FALLBACK_REGION = "us-east-1"
 HOURS_PER_MONTH = 730
 DAYS_PER_MONTH = HOURS_PER_MONTH / 24
 GB = 2**30
+
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -51,25 +55,25 @@ class Services(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    serverless_gb_second: float
-    endpoint_gb: float
-    job_storage_gb_month: float
-    lambda_gb_second: float
-    lambda_request: float
-    workflow_transition: float
-    queue_request: float
-    s3_gb_month: float
-    s3_put: float
-    s3_get: float
-    registry_gb_month: float
-    key_month: float
-    key_request: float
-    alarm_month: float
-    metric_month: float
-    dashboard_month: float
-    logs_gb: float
-    rekognition_training_hour: float
-    rekognition_inference_hour: float
+    serverless_gb_second: Price
+    endpoint_gb: Price
+    job_storage_gb_month: Price
+    lambda_gb_second: Price
+    lambda_request: Price
+    workflow_transition: Price
+    queue_request: Price
+    s3_gb_month: Price
+    s3_put: Price
+    s3_get: Price
+    registry_gb_month: Price
+    key_month: Price
+    key_request: Price
+    alarm_month: Price
+    metric_month: Price
+    dashboard_month: Price
+    logs_gb: Price
+    rekognition_training_hour: Price
+    rekognition_inference_hour: Price
 
 
 class Prices(BaseModel):
@@ -77,10 +81,10 @@ class Prices(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    date: str
-    currency: str
+    date: Text
+    currency: Text
     #: Region → instance type → price of an hour.
-    instances_per_hour: Mapping[str, Mapping[str, float]]
+    instances_per_hour: Mapping[str, Mapping[str, Price]]
     services: Services
 
     def instance_hour(self, instance: str, region: str) -> float | None:
@@ -107,18 +111,20 @@ def read_prices(own: Path | None = None) -> Prices:
         own: a file with some of the same keys, which come before ours.
 
     Raises:
-        ConfigError: the file is not there, is not YAML, or has a key that there is not.
+        ConfigError: the file is not there, is not YAML, or has a key that there is not, or a price
+            that is none.
     """
     table = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     if own is not None:
         table = _merge(table, _read(own))
-    # YAML reads a date as a date.
-    table["date"] = str(table["date"])
+    if isinstance(table["date"], date):  # as YAML reads one
+        table["date"] = table["date"].isoformat()
     try:
         return Prices.model_validate(table)
     except ValidationError as e:
         problems = "; ".join(
-            f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in e.errors()
+            f"{'.'.join(map(str, error['loc']))}: {error['msg']}, not {error['input']!r}"
+            for error in e.errors()
         )
         raise ConfigError(f"{own or FILE}: {problems}. The keys are those of {FILE}.") from e
 
