@@ -183,6 +183,8 @@ def new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("aws image --build-arg x", "--build-arg 'x': expected NAME=VALUE"),
         ("aws deploy --github x", "--github 'x': expected OWNER/NAME"),
+        ("aws deploy --github-branch=", "--github-branch '': expected a branch"),
+        ("aws github --branch=", "--branch '': expected a branch"),
         ("aws cost --requests inf", "--requests inf: expected a finite number"),
         ("aws deploy --repository a/b/c", "--repository 'a/b/c': expected OWNER/NAME"),
         ("aws deploy --alarm-email me", "'me' is no mail address"),

@@ -14,7 +14,7 @@ from pixloop.aws.image import Accelerator, build_image, gather_context, name_ima
 from pixloop.aws.infrastructure.cloudformation import OnEvent, stack_parameters
 from pixloop.aws.infrastructure.code_bucket import CodeBucket, partition
 from pixloop.aws.infrastructure.deploy import deploy_stacks
-from pixloop.aws.infrastructure.github import github_workflow
+from pixloop.aws.infrastructure.github import github_role, github_workflow
 from pixloop.aws.infrastructure.parameters import Options, Place
 from pixloop.aws.infrastructure.status import Status, read_status
 from pixloop.aws.infrastructure.teardown import destroy_stacks
@@ -22,7 +22,7 @@ from pixloop.aws.pipeline.executions import stop_execution
 from pixloop.aws.pipeline.model_packages import PackageRegistry
 from pixloop.aws.pipeline.run import follow_on_sagemaker, run_on_sagemaker
 from pixloop.aws.rekognition.project import RekognitionProject
-from pixloop.aws.resources import Resources, find_outputs, find_resources
+from pixloop.aws.resources import Resources, find_resources
 from pixloop.aws.session import Session
 from pixloop.bundle import Bundle
 from pixloop.config import Config
@@ -190,25 +190,25 @@ class AwsProject:
             build_image(root, tag, accelerator, tool, told)
         return push_image(self.session, repository, tag, tool) if push else tag
 
-    def github_workflow(self, branch: str = "main", role: str | None = None) -> str:
+    def github_workflow(self, branch: str | None = None, role: str | None = None) -> str:
         """The GitHub Actions workflow that builds and deploys at a commit.
 
         Args:
-            branch: whose commits.
+            branch: whose commits; without one, the branch that the stack's role trusts.
             role: the ARN of the role to assume; without one, AWS is asked for the stack's.
 
         Raises:
-            AwsError: the learning stack trusts no repository yet.
+            AwsError: the learning stack trusts no repository yet, or another branch.
         """
-        if role is None:
-            outputs = find_outputs(self.session, self._place.names.learning_stack) or {}
-            role = outputs.get("GitHubRoleArn")
         if not role:
-            raise AwsError(
-                "The learning stack trusts no GitHub repository yet: "
-                "'pixloop aws deploy --github OWNER/NAME' makes the role."
-            )
-        return github_workflow(self.config, role, branch)
+            role, trusted = github_role(self.session, self._place.names.learning_stack)
+            if branch not in (None, trusted):
+                raise AwsError(
+                    f"The learning stack's role trusts the branch {trusted}, not {branch}: "
+                    f"'pixloop aws deploy --github-branch {branch}' changes that."
+                )
+            branch = trusted
+        return github_workflow(self.config, role, branch or "main")
 
     @property
     def deployments(self) -> Deployments:

@@ -66,6 +66,10 @@ def deploy(
     github: Annotated[
         str | None, typer.Option(metavar="OWNER/NAME", help="Whose commits may deploy.")
     ] = None,
+    github_branch: Annotated[
+        str | None,
+        typer.Option(metavar="BRANCH", help="On which branch.", show_default="as it is, or main"),
+    ] = None,
     alarm_email: Annotated[str | None, typer.Option(help="Who is told of alarms.")] = None,
     connection: Annotated[
         str | None, typer.Option(metavar="ARN", help="CodePipeline: a CodeConnection.")
@@ -88,6 +92,7 @@ def deploy(
     for option, name in (("--github", github), ("--repository", repository)):
         if name and name.count("/") != 1:
             raise ConfigError(f"{option} {name!r}: expected OWNER/NAME.")
+    _check_branch("--github-branch", github_branch)
     if alarm_email and "@" not in alarm_email:
         raise ConfigError(f"--alarm-email {alarm_email!r} is no mail address.")
     outputs = Project.open(project).on_aws.deploy_stacks(
@@ -95,6 +100,7 @@ def deploy(
         {
             "deploy_to": to,
             "github_repository": github,
+            "github_branch": github_branch,
             "alarm_email": alarm_email,
             "code_connection_arn": connection,
             "code_repository": repository,
@@ -258,7 +264,10 @@ def rehearse(
 
 @app.command()
 def github(
-    branch: Annotated[str, typer.Option(help="Whose commits deploy.")] = "main",
+    branch: Annotated[
+        str | None,
+        typer.Option(help="Whose commits deploy.", show_default="the stack's, or main"),
+    ] = None,
     role: Annotated[
         str | None,
         typer.Option(metavar="ARN", help="The role to assume.", show_default="the stack's"),
@@ -270,11 +279,17 @@ def github(
 
     Example: `pixloop aws github > .github/workflows/pixloop.yaml`
     """
+    _check_branch("--branch", branch)
     text = Project.open(project).on_aws.github_workflow(branch, role)
     if json:
         print_json({"workflow": text})
     else:
         print(text, end="")
+
+
+def _check_branch(option: str, branch: str | None) -> None:
+    if branch is not None and not branch.strip():
+        raise ConfigError(f"{option} {branch!r}: expected a branch, such as main.")
 
 
 def _plain(estimate: Any) -> dict[str, Any]:
