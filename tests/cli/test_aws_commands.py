@@ -183,6 +183,8 @@ def new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("aws image --build-arg x", "--build-arg 'x': expected NAME=VALUE"),
         ("aws deploy --github x", "--github 'x': expected OWNER/NAME"),
+        ("aws deploy --repository a/b", "give both, or neither"),
+        ("aws deploy --connection arn:c", "give both, or neither"),
         ("aws deploy --github-branch=", "--github-branch '': expected a branch"),
         ("aws github --branch=", "--branch '': expected a branch"),
         ("aws cost --requests inf", "--requests inf: expected a finite number"),

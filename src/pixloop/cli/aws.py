@@ -92,6 +92,8 @@ def deploy(
     for option, name in (("--github", github), ("--repository", repository)):
         if name and name.count("/") != 1:
             raise ConfigError(f"{option} {name!r}: expected OWNER/NAME.")
+    if bool(connection) != bool(repository):
+        raise ConfigError("--connection and --repository: give both, or neither.")
     _check_branch("--github-branch", github_branch)
     if alarm_email and "@" not in alarm_email:
         raise ConfigError(f"--alarm-email {alarm_email!r} is no mail address.")
