@@ -222,6 +222,16 @@ def test_spot_is_not_promised(prices: Prices) -> None:
     assert "Spot: Train's price is the one on demand" in said
 
 
+def test_vpc_endpoints_are_said_where_there_are_subnets() -> None:
+    endpoints = Template("network").of_type("AWS::EC2::VPCEndpoint").values()
+    count = sum(each["VpcEndpointType"] == "Interface" for each in endpoints)
+
+    inside = configure(subnets=["subnet-1"], security_groups=["sg-1"])
+    for config, told in ((inside, True), (configure(), False)):
+        said = " ".join(estimate(config, read_prices(), pictures=1, durations={}).assumptions)
+        assert (f"{count} cost {count * 7.3:,.0f} a month in each zone" in said) == told
+
+
 # ---- The table
 
 

@@ -4,6 +4,7 @@ moto has no Rekognition Custom Labels; there botocore's stubber answers, and che
 """
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -210,5 +211,53 @@ def test_where_rekognition_cannot_be_asked_the_rest_is_told(
     )
     found = ask(aws)
     assert len(found.things) == 1
-    assert "Rekognition could not be asked" in found.notes[0]
-    assert "AccessDenied" in found.notes[0]
+    (note,) = found.notes
+    assert "could not be asked for models that run at Rekognition: " in note
+    assert "AccessDenied" in note
+
+
+def test_the_network_stack_s_interface_endpoints_cost_in_each_zone(
+    aws: Session, rekognition: Stubber
+) -> None:
+    no_projects(rekognition)
+    ec2 = aws.client("ec2")
+    subnets = [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"][:2]]
+    vpc = ec2.describe_subnets()["Subnets"][0]["VpcId"]
+
+    def make(kind: str, service: str, **more: Any) -> str:
+        name = f"com.amazonaws.{aws.region}.{service}"
+        made = ec2.create_vpc_endpoint(VpcEndpointType=kind, VpcId=vpc, ServiceName=name, **more)
+        return str(made["VpcEndpoint"]["VpcEndpointId"])
+
+    make("Interface", "sts", SubnetIds=subnets)  # another's
+    ours = [make("Gateway", "s3"), *(make("Interface", s, SubnetIds=subnets) for s in "ab")]
+    listed = [
+        {
+            "LogicalResourceId": f"E{number}",
+            "PhysicalResourceId": made,
+            "ResourceType": "AWS::EC2::VPCEndpoint",
+            "LastUpdatedTimestamp": datetime(2026, 1, 1, tzinfo=UTC),
+            "ResourceStatus": "CREATE_COMPLETE",
+        }
+        for number, made in enumerate(ours)
+    ]
+    with Stubber(aws.client("cloudformation")) as stub:
+        stub.add_response(
+            "list_stack_resources",
+            {"StackResourceSummaries": listed},
+            {"StackName": "pixloop-vehicles-network"},
+        )
+        (thing,) = ask(aws).things
+    assert thing.what == "network pixloop-vehicles-network"
+    assert (thing.detail, thing.ours) == ("4 × interface endpoint and zone", True)
+    assert thing.per_hour == pytest.approx(4 * 0.01)
+
+
+def test_where_vpc_endpoints_cannot_be_asked_for_a_note_says_so(
+    aws: Session, rekognition: Stubber
+) -> None:
+    no_projects(rekognition)
+    with Stubber(aws.client("cloudformation")) as stub:
+        stub.add_client_error("list_stack_resources", "AccessDenied", "no")
+        (note,) = ask(aws).notes
+    assert "could not be asked for VPC endpoints: " in note

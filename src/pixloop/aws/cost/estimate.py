@@ -25,6 +25,8 @@ from pixloop.pipeline.runs import RunRecord
 ASSUMED_S: Mapping[str, float] = {"Prepare": 15, "Train": 15, "Export": 60, "Evaluate": 30}
 #: What each job is paid for before it begins: the image and the data come to the instance.
 JOB_START_S = 120
+#: The interface endpoints of the network stack.
+_ENDPOINTS = 13
 _REGISTRY_GB, _ALARMS, _METRICS = 4, 8, 4
 
 
@@ -202,6 +204,12 @@ def _assumptions(
     yield f"Each job is paid {JOB_START_S} s before it begins, and has {VOLUME_GB} GB of disk."
     if aws.spot:
         yield "Spot: Train's price is the one on demand; spot is cheaper, by how much changes."
+    if aws.subnets:
+        zone = _ENDPOINTS * HOURS_PER_MONTH * prices.services.vpc_endpoint_hour
+        yield (
+            "VPC endpoints, which 'pixloop aws deploy --vpc-endpoints' makes, are not counted: "
+            f"{_ENDPOINTS} cost {zone:,.0f} a month in each zone."
+        )
     yield (
         f"Always there: every picture twice, {_REGISTRY_GB} GB of image, {_ALARMS} alarms, "
         f"{_METRICS} metrics."

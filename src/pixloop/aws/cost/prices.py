@@ -72,6 +72,7 @@ class Services(BaseModel):
     metric_month: Price
     dashboard_month: Price
     logs_gb: Price
+    vpc_endpoint_hour: Price
     rekognition_training_hour: Price
     rekognition_inference_hour: Price
 

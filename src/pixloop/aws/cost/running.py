@@ -2,7 +2,8 @@
 
 All of SageMaker's endpoints and jobs and all Rekognition Custom Labels models are listed, whosever
 they are: the jobs of a pipeline have names that do not say which project's they are, and what was
-forgotten costs as much as what was meant. What is asked for by use (serverless endpoints, Lambda,
+forgotten costs as much as what was meant. Of VPC endpoints, which are nobody else's business, those
+of the project's network stack are. What is asked for by use (serverless endpoints, Lambda,
 storage) is not here; ``cost.estimate`` reckons with it.
 """
 
@@ -13,6 +14,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from pixloop.aws.absence import is_absent
 from pixloop.aws.cost.prices import Prices
 from pixloop.aws.names import Names
 from pixloop.aws.session import Session, translated
@@ -58,7 +60,8 @@ class RunningCosts:
 def running_costs(session: Session, config: Config, prices: Prices) -> RunningCosts:
     """Ask SageMaker and Rekognition what runs in the session's region.
 
-    Rekognition Custom Labels is not in every region: where it cannot be asked, a note says so.
+    Rekognition Custom Labels is not in every region, and not everybody may ask for VPC endpoints:
+    where they cannot be asked for, a note says so.
 
     Raises:
         AwsError: SageMaker cannot be asked.
@@ -67,10 +70,12 @@ def running_costs(session: Session, config: Config, prices: Prices) -> RunningCo
     with translated("what runs on SageMaker"):
         things = [*look.endpoints(), *look.jobs()]
     notes = []
-    try:
-        things += look.models()
-    except (ClientError, BotoCoreError) as e:
-        notes.append(f"Rekognition could not be asked for models that run: {e}")
+    parts = (("models that run at Rekognition", look.models), ("VPC endpoints", look.network))
+    for what, part in parts:
+        try:
+            things += part()
+        except (ClientError, BotoCoreError) as e:
+            notes.append(f"AWS could not be asked for {what}: {e}")
     return RunningCosts(tuple(things), tuple(notes))
 
 
@@ -145,6 +150,30 @@ class _Look:
                     units * price,
                     name == self.names.rekognition,
                 )
+
+    def network(self) -> Iterator[Running]:
+        """The interface endpoints of ``aws deploy --vpc-endpoints``: each costs in each zone."""
+        stack = self.names.network_stack
+        pages = self._pages(
+            "cloudformation", "list_stack_resources", "StackResourceSummaries", StackName=stack
+        )
+        try:
+            made = {each.get("PhysicalResourceId") for each in pages}
+        except ClientError as e:
+            if is_absent(e):
+                return
+            raise
+        found = self._pages(
+            "ec2",
+            "describe_vpc_endpoints",
+            "VpcEndpoints",
+            Filters=[{"Name": "vpc-endpoint-type", "Values": ["Interface"]}],
+        )
+        count = sum(len(each["SubnetIds"]) for each in found if each["VpcEndpointId"] in made)
+        if count:
+            price = count * self.prices.services.vpc_endpoint_hour
+            detail = f"{count} × interface endpoint and zone"
+            yield Running(f"network {stack}", detail, price, True)
 
     def _instances(self, kind: str, name: str, instance: str, count: int) -> Running:
         price = self.prices.instance_hour(instance, self.session.region)
