@@ -78,7 +78,7 @@ def test_destroying_stops_what_runs_at_rekognition(aws: Session, rekognition: St
 
     assert told[-2:] == ["Rekognition version new", "schedule pixloop-cats-stop"]
     assert schedules(aws) == []
-    assert "Rekognition project pixloop-cats (its versions are stopped)" in remains
+    assert "Rekognition project pixloop-cats (none of its versions is left running)" in remains
 
 
 @pytest.mark.usefixtures("schedule")
