@@ -42,6 +42,6 @@ def stop_rekognition(session: Session, project: str, on_event: OnEvent) -> list[
     with translated(f"the schedule {names.schedule}"):
         find(scheduler.delete_schedule, Name=names.schedule)
     on_event(StackEvent("", f"schedule {names.schedule}", "", "DELETE_COMPLETE", ""))
-    return [
-        f"Rekognition project {names.rekognition} (none of its versions is left running)"
-    ] * bool(versions)
+    if not versions:
+        return []
+    return [f"Rekognition project {names.rekognition} (none of its versions is left running)"]
