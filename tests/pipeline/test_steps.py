@@ -213,11 +213,13 @@ def test_the_loop_over_a_store_finds_no_champion_at_first_and_then_compares_with
     tmp_path: Path,
 ) -> None:
     store, state = Folders(tmp_path / "store"), tmp_path / "state"
-    make_pictures(store.path("s3://b/raw/train"))
-    (store.path("s3://b/champion")).mkdir(parents=True)
-    (store.path("s3://b/champion") / "none.json").write_text("{}")
-    config = small(Path("unused"), "aws.bucket=b", "aws.processing_instances=2")
-    definition = build_definition(config, train="s3://b/raw/train", champion="s3://b/champion/")
+    make_pictures(store.path("s3://pictures/raw/train"))
+    (store.path("s3://pictures/champion")).mkdir(parents=True)
+    (store.path("s3://pictures/champion") / "none.json").write_text("{}")
+    config = small(Path("unused"), "aws.bucket=pictures", "aws.processing_instances=2")
+    definition = build_definition(
+        config, train="s3://pictures/raw/train", champion="s3://pictures/champion/"
+    )
     asked: list[Any] = []
 
     def go(execution: str, **versions: str) -> dict[str, str]:
@@ -232,16 +234,16 @@ def test_the_loop_over_a_store_finds_no_champion_at_first_and_then_compares_with
         return {name: step.status for name, step in record.steps.items()}
 
     def compared(execution: str) -> dict[str, Any]:
-        evaluation = store.path(f"s3://b/small/evaluation/{execution}") / "evaluation.json"
+        evaluation = store.path(f"s3://pictures/small/evaluation/{execution}") / "evaluation.json"
         return dict(json.loads(evaluation.read_text())["pixloop"]["comparison"])
 
     assert set(go("e1").values()) == {"done"}
     assert (compared("e1")["champion"], compared("e1")["champion_value"]) == (False, 0.0)
     address = asked[0]["InferenceSpecification"]["Containers"][0]["ModelDataUrl"]
-    assert address == "s3://b/small/bundle/e1/model.tar.gz"
+    assert address == "s3://pictures/small/bundle/e1/model.tar.gz"
 
-    shutil.copyfile(store.path(address), store.path("s3://b/champion") / "model.tar.gz")
-    (store.path("s3://b/champion") / "none.json").unlink()
+    shutil.copyfile(store.path(address), store.path("s3://pictures/champion") / "model.tar.gz")
+    (store.path("s3://pictures/champion") / "none.json").unlink()
     statuses = go("e2", DataVersion="other", ChampionVersion="etag")
     assert {name for name, status in statuses.items() if status == "cached"} == {
         "Inspect",
