@@ -51,7 +51,8 @@ $(INSTALLED): requirements.lock requirements-uv.lock pyproject.toml
 # The lock covers Python 3.11 to 3.13 and every platform, and names no index.
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header --extra dev --extra s3 --extra postgres --extra rehearsal \
+		--no-emit-index-url --no-header --extra dev --extra otel --extra s3 --extra postgres \
+		--extra rehearsal \
 		pyproject.toml --output-file requirements.lock
 	# The image: no step uses MLflow, and nothing reads videos.
 	printf 'mlflow\nav\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \

@@ -171,10 +171,40 @@ class ServingConfig(Section):
     """The address to listen on."""
     port: int = Field(default=8080, ge=0, le=65535)
     """The port to listen on; 0 takes a free one."""
-    queue: int = Field(default=256, ge=1)
-    """Requests that may wait; beyond it the answer is 503."""
+    queue: int | None = Field(default=None, ge=1)
+    """Requests that may wait; beyond it the answer is 503. Without a number: 32 for each core."""
     max_body_bytes: int = Field(default=25_000_000, ge=1024)
     """The largest request body."""
+    max_waiting_bytes: int = Field(default=250_000_000, ge=1024)
+    """Bodies held in memory at once, all requests together; beyond it the answer is 503."""
+    deadline_s: float = Field(default=60.0, gt=0)
+    """A request that has waited longer is answered 503 and not computed. A client may shorten it
+    with the header X-Timeout-Ms."""
+    graph: str | None = None
+    """The bundle's graph to serve, by its name: openvino, openvino-bfloat16, openvino-int8, onnx,
+    torchscript. Without one: the one that the export chose, where this machine can run it."""
+    streams: int | None = Field(default=None, ge=1)
+    """Batches computed at once. Without a number: what is fastest here, measured once."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads that compute, all together. Without a number: one for each usable core."""
+    max_batch: int | None = Field(default=None, ge=1, le=256)
+    """Pictures computed together at most. Without a number: what is fastest here, measured once."""
+    log_format: Literal["auto", "text", "json"] = "auto"
+    """How the server logs; ``auto``: text on a terminal, else JSON, a line an event."""
+    log_requests: bool = False
+    """Log every request; without it only those that failed."""
+    embedded_metrics: bool = False
+    """Print the metrics every minute in CloudWatch's embedded metric format."""
+    tracing: bool = False
+    """Send a trace of every request where OTEL_EXPORTER_OTLP_ENDPOINT says. Needs pixloop[otel]."""
+    capture_share: float = Field(default=0.0, ge=0, le=1)
+    """The share of requests that is kept with its answer, in SageMaker's data-capture format."""
+    capture_to: str | None = None
+    """Where to: a folder or an s3:// address. Without one: .pixloop/captures."""
+    capture_max_bytes: int = Field(default=1_000_000_000, ge=1_000_000)
+    """Disk that captures may take here; the oldest are removed first."""
+    follow_s: float = Field(default=5.0, ge=0)
+    """How often a server without a fixed version looks for a new champion; 0: never."""
 
 
 class RegistryConfig(Section):
