@@ -32,6 +32,8 @@ FORMAT_VERSION = 1
 
 Task = Literal["classification", "detection"]
 GraphFormat = Literal["torchscript", "onnx", "openvino"]
+#: What a graph is computed in. bfloat16 takes the files of float32; int8 has its own.
+Precision = Literal["float32", "bfloat16", "int8"]
 
 #: What every graph calls its input and, task by task, its outputs.
 INPUT = "images"
@@ -48,15 +50,24 @@ class _Part(BaseModel):
 class Graph(_Part):
     """One exported graph: any batch size in, what ``OUTPUTS`` names for the task out.
 
-    Input ``images``: float32 (N, 3, size, size). Classification gives ``logits``: float32 (N, K).
-    Detection gives, for D boxes a picture, the surest first, ``boxes``: float32 (N, D, 4), xyxy in
-    pixels of the input; ``scores``: float32 (N, D), 0 to 1; ``labels``: int64 (N, D), indices
-    into the classes. Where there are fewer than D boxes, the rest has score 0.
+    Input ``images``: float32 (N, 3, size, size), normalised. Classification gives ``logits``:
+    float32 (N, K). Detection gives, for D boxes a picture, the surest first, ``boxes``: float32
+    (N, D, 4), xyxy in pixels of the input; ``scores``: float32 (N, D), 0 to 1; ``labels``: int64
+    (N, D), indices into the classes. Where there are fewer than D boxes, the rest has score 0.
     """
 
     format: GraphFormat
     file: str  #: relative to the bundle; OpenVINO's .bin lies beside its .xml
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
+
+    @property
+    def name(self) -> str:
+        """What it is called in the bundle: its format, and its precision where it is reduced.
+
+        >>> Graph(format="openvino", file="graphs/model.xml", precision="bfloat16").name
+        'openvino-bfloat16'
+        """
+        return self.format if self.precision == "float32" else f"{self.format}-{self.precision}"
 
 
 class Threshold(_Part):
@@ -104,7 +115,7 @@ class Manifest(_Part):
     classes: tuple[str, ...]  #: in the order of the logits, or what labels are indices into
     preprocessing: Preprocessing
     graphs: tuple[Graph, ...]
-    chosen_graph: GraphFormat  #: the fastest that agrees with the trained model
+    chosen_graph: str  #: the name of the fastest that agrees with the trained model
     temperature: float = Field(gt=0)  #: probabilities are softmax(logits / temperature)
     box_scores: BoxScores | None = None  #: of a detector
     threshold: Threshold
@@ -137,26 +148,26 @@ class Bundle:
             path = target
         return cls(path, _read_manifest(path))
 
-    def graph(self, format_: str | None = None) -> Graph:
-        """The graph of a format, the chosen one by default.
+    def graph(self, name: str | None = None) -> Graph:
+        """The graph of a name, the chosen one by default.
 
         Raises:
             BundleError: the bundle has no such graph; the message lists those it has.
         """
-        wanted = format_ or self.manifest.chosen_graph
+        wanted = name or self.manifest.chosen_graph
         for graph in self.manifest.graphs:
-            if graph.format == wanted:
+            if graph.name == wanted:
                 return graph
-        has = ", ".join(g.format for g in self.manifest.graphs)
+        has = ", ".join(graph.name for graph in self.manifest.graphs)
         raise BundleError(f"{self.path} has no {wanted} graph; it has {has}.")
 
-    def graph_path(self, format_: str | None = None) -> Path:
+    def graph_path(self, name: str | None = None) -> Path:
         """The file of a graph, the chosen one by default."""
-        return self.path / self.graph(format_).file
+        return self.path / self.graph(name).file
 
-    def graph_files(self, format_: str | None = None) -> tuple[str, ...]:
+    def graph_files(self, name: str | None = None) -> tuple[str, ...]:
         """The names of a graph's files, relative to the bundle; the chosen graph's by default."""
-        graph = self.graph(format_)
+        graph = self.graph(name)
         if graph.format == "openvino":
             return graph.file, graph.file.removesuffix(".xml") + ".bin"
         return (graph.file,)

@@ -11,13 +11,13 @@ import numpy as np
 from PIL import Image
 
 from pixloop.imaging import (
-    InputArray,
     Preprocessing,
     RgbArray,
     decode_image,
     fitted_size,
-    to_input,
+    resize_image,
 )
+from pixloop.serving.engines import PixelBatch
 
 BOX_BATCH_SIZES = (5, 3, 1)
 _RESHAPED = 3  # test pictures that are given other shapes
@@ -29,7 +29,7 @@ class Batch:
     """Pictures that an engine gets at once."""
 
     condition: str
-    images: InputArray  #: (N, 3, size, size)
+    pixels: PixelBatch  #: (N, size, size, 3)
     fitted: tuple[tuple[int, int], ...]  #: of each: ``imaging.fitted_size``
 
 
@@ -48,7 +48,7 @@ def box_batches(
         return decode_image(read(pictures[i % len(pictures)]))
 
     def batch(condition: str, *images: RgbArray) -> Batch:
-        inputs = [to_input(rgb, preprocessing) for rgb in images]
+        inputs = [resize_image(rgb, preprocessing) for rgb in images]
         fitted = [fitted_size(rgb.shape[1], rgb.shape[0], preprocessing) for rgb in images]
         return Batch(condition, np.stack(inputs), tuple(fitted))
 

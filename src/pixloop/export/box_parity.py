@@ -28,9 +28,9 @@ from pixloop.export.box_conditions import Batch
 from pixloop.export.box_matching import Boxes, Tally, add_up
 from pixloop.export.certificate import BoxParity, GraphParity, refuse, time_graphs
 from pixloop.export.parity import one_torch_thread
-from pixloop.imaging import InputArray
+from pixloop.imaging import Preprocessing
 from pixloop.progress import progress
-from pixloop.serving.engines import Engine, Outputs
+from pixloop.serving.engines import Engine, Outputs, PixelBatch, normalise_batch
 
 _THINNEST_PX = 0.1
 _FEW_BOXES = 10  # times the allowed share may be unmatched under a single condition
@@ -39,25 +39,26 @@ _FEW_BOXES = 10  # times the allowed share may be unmatched under a single condi
 class BoxReference:
     """The trained detector as an engine that answers as its graphs do."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
         """Take torchvision's Faster R-CNN, RetinaNet or SSD, in eval mode."""
-        self._network = network
+        self._network, self._preprocessing = network, preprocessing
         settings: Any = getattr(network, "roi_heads", network)
         self.least_score = float(settings.score_thresh)
         self._most = int(settings.detections_per_img)
 
-    def __call__(self, images: InputArray) -> Outputs:
-        """Boxes, scores and labels of ``images`` (N, 3, size, size), as ``bundle.Graph`` says.
+    def __call__(self, pixels: PixelBatch) -> Outputs:
+        """What is in ``pixels``, uint8 (N, size, size, 3), as ``bundle.Graph`` says.
 
         Raises:
             ExportError: the network answers with something that is not finite.
         """
-        count = len(images)
+        count = len(pixels)
         boxes = np.zeros((count, self._most, 4), np.float32)
         scores = np.zeros((count, self._most), np.float32)
         labels = np.zeros((count, self._most), np.int64)
         with torch.inference_mode():
-            answers = self._network(list(torch.from_numpy(images)))
+            images = torch.from_numpy(normalise_batch(pixels, self._preprocessing))
+            answers = self._network(list(images))
         for i, answer in enumerate(answers):
             of_class = answer["labels"] > 0  # 0 is the background
             found = int(of_class.sum())
@@ -98,13 +99,13 @@ def compare_boxes(
     size = 0
     with one_torch_thread(), progress("comparing graphs") as advance:
         for batch in batches:
-            size, expected = batch.images.shape[-1], reference(batch.images)
+            size, expected = batch.pixels.shape[1], reference(batch.pixels)
             for format_, engine in engines.items():
                 if comparisons[format_].failure is None:
                     _ask(
                         engine, batch, expected, reference.least_score, limits, comparisons[format_]
                     )
-            advance(len(batch.images))
+            advance(len(batch.pixels))
     results = [_judge(format_, each, limits) for format_, each in comparisons.items()]
     return time_graphs(results, engines, size)
 
@@ -118,11 +119,11 @@ def _ask(
     comparison: _Comparison,
 ) -> None:
     try:
-        answered = engine(batch.images)
+        answered = engine(batch.pixels)
     except ServingError as e:
         comparison.failure = f"{batch.condition}: {e}"
         return
-    fault = _fault(answered, len(batch.images))
+    fault = _fault(answered, len(batch.pixels))
     if fault is not None:
         comparison.failure = f"{batch.condition}: {fault}"
         return

@@ -79,8 +79,10 @@ class Draft:
     def predictor(self) -> Classifier | Detector:
         """Predicts with the chosen graph. What it says is what calibration needs."""
         chosen = self.manifest.chosen_graph
-        graph = next(g for g in self.manifest.graphs if g.format == chosen)
-        return make_predictor(self.manifest, open_graph(self.folder, graph, self.manifest.task))
+        graph = next(g for g in self.manifest.graphs if g.name == chosen)
+        manifest = self.manifest
+        engine = open_graph(self.folder, graph, manifest.task, manifest.preprocessing)
+        return make_predictor(manifest, engine)
 
 
 def write_graphs(config: Config, model: Path, dataset: Path, output: Path) -> Draft:
@@ -154,11 +156,9 @@ def seal(
     return bundle
 
 
-def open_graph(folder: Path, graph: Graph, task: Task = "classification") -> Engine:
-    """The engine of any graph, TorchScript's too, which serving has none for."""
-    if graph.format == "torchscript":
-        return torchscript.TorchScriptEngine(folder / graph.file)
-    return open_engine(folder / graph.file, graph.format, task)
+def open_graph(folder: Path, graph: Graph, task: Task, preprocessing: Preprocessing) -> Engine:
+    """The engine of a graph, as it will be served."""
+    return open_engine(folder / graph.file, graph.format, task, preprocessing, graph.precision)
 
 
 def _certify(
@@ -172,7 +172,7 @@ def _certify(
     for format_ in (f for f in WRITERS if f in config.export.formats):
         try:
             graph = WRITERS[format_](network, trained.preprocessing, output, trained.task)
-            engines[format_] = open_graph(output, graph, trained.task)
+            engines[format_] = open_graph(output, graph, trained.task, trained.preprocessing)
             graphs.append(graph)
         except (ExportError, BundleError) as e:
             refused.append(refuse(format_, str(e)))
@@ -201,9 +201,13 @@ def _compare(
 
     if trained.task == "classification":
         batches = input_batches(read, pictures, trained.preprocessing)
-        return compare(Reference(trained.network), engines, batches, config.export)
+        return compare(
+            Reference(trained.network, trained.preprocessing), engines, batches, config.export
+        )
     conditions = box_batches(read, pictures, trained.preprocessing)
-    return compare_boxes(BoxReference(trained.network), engines, conditions, config.export)
+    return compare_boxes(
+        BoxReference(trained.network, trained.preprocessing), engines, conditions, config.export
+    )
 
 
 def _manifest(

@@ -12,8 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from pixloop.bundle import GraphFormat
-from pixloop.imaging import InputArray
-from pixloop.serving.engines import Engine, usable_cores
+from pixloop.serving.engines import Engine, PixelBatch, usable_cores
 
 _WARM_UP = 3
 _ROUNDS = 20
@@ -44,8 +43,8 @@ class Speed:
 
 def measure(engines: Mapping[GraphFormat, Engine], image_size: int) -> dict[GraphFormat, Speed]:
     """Time every engine in turn, round after round, so that a busy moment hits all alike."""
-    lone = _medians(engines, np.zeros((1, 3, image_size, image_size), np.float32))
-    batch = _medians(engines, np.zeros((_BATCH, 3, image_size, image_size), np.float32))
+    lone = _medians(engines, np.zeros((1, image_size, image_size, 3), np.uint8))
+    batch = _medians(engines, np.zeros((_BATCH, image_size, image_size, 3), np.uint8))
     return {f: Speed(lone[f] * 1000, _BATCH / batch[f]) for f in engines}
 
 
@@ -56,9 +55,9 @@ def describe_machine() -> Machine:
     )
 
 
-def _medians(engines: Mapping[GraphFormat, Engine], images: InputArray) -> dict[GraphFormat, float]:
+def _medians(engines: Mapping[GraphFormat, Engine], pixels: PixelBatch) -> dict[GraphFormat, float]:
     for engine in engines.values():
-        _warm_up(engine, images)
+        _warm_up(engine, pixels)
     times = defaultdict(list)
     order, end = list(engines), time.perf_counter() + _BUDGET_S
     for turn in range(_ROUNDS):
@@ -67,16 +66,16 @@ def _medians(engines: Mapping[GraphFormat, Engine], images: InputArray) -> dict[
         for format_ in order:
             time.sleep(_PAUSE_S)
             start = time.perf_counter()
-            engines[format_](images)
+            engines[format_](pixels)
             times[format_].append(time.perf_counter() - start)
         order = order[1:] + order[:1]  # nobody always runs after the same one
     return {format_: statistics.median(each) for format_, each in times.items()}
 
 
-def _warm_up(engine: Engine, images: InputArray) -> None:
+def _warm_up(engine: Engine, pixels: PixelBatch) -> None:
     end = time.perf_counter() + _BUDGET_S / 10
     for _ in range(_WARM_UP):
-        engine(images)
+        engine(pixels)
         if time.perf_counter() > end:
             return
 

@@ -17,10 +17,10 @@ from pixloop.bundle import GraphFormat
 from pixloop.config import ExportConfig
 from pixloop.errors import ExportError, ServingError
 from pixloop.export.certificate import GraphParity, refuse, time_graphs
-from pixloop.imaging import InputArray, Preprocessing, decode_image, to_input
+from pixloop.imaging import Preprocessing, decode_image, resize_image
 from pixloop.progress import progress
 from pixloop.serving.classifier import softmax
-from pixloop.serving.engines import Engine, Logits, Outputs
+from pixloop.serving.engines import Engine, Logits, Outputs, PixelBatch, normalise_batch
 
 BATCH_SIZES = (17, 3, 1)
 
@@ -53,15 +53,16 @@ class _Tally:
 class Reference:
     """The trained network as an engine."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
+        self._network, self._preprocessing = network, preprocessing
 
-    def __call__(self, images: InputArray) -> Outputs:
-        """The logits (N, K) of ``images`` (N, 3, size, size), alone in a tuple.
+    def __call__(self, pixels: PixelBatch) -> Outputs:
+        """The logits (N, K) of ``pixels``, uint8 (N, size, size, 3), alone in a tuple.
 
         Raises:
             ExportError: the network answers with something that is not finite.
         """
+        images = normalise_batch(pixels, self._preprocessing)
         with torch.inference_mode():
             logits: NDArray[np.float32] = self._network(torch.from_numpy(images)).numpy()
         if not np.isfinite(logits).all():
@@ -75,7 +76,7 @@ class Reference:
 def compare(
     reference: Engine,
     engines: Mapping[GraphFormat, Engine],
-    batches: Iterable[InputArray],
+    batches: Iterable[PixelBatch],
     limits: ExportConfig,
 ) -> list[GraphParity]:
     """Hold every engine against the reference, and measure how fast those are that agree.
@@ -83,18 +84,18 @@ def compare(
     Args:
         reference: the trained network.
         engines: what is to be certified.
-        batches: float32 (N, 3, size, size) each, at least one; see ``input_batches``.
+        batches: uint8 (N, size, size, 3) each, at least one; see ``input_batches``.
         limits: how closely an engine must agree.
     """
     tallies = {format_: _Tally() for format_ in engines}
     size = 0
     with one_torch_thread(), progress("comparing graphs") as advance:
-        for images in batches:
-            size, (expected,) = images.shape[-1], reference(images)
+        for pixels in batches:
+            size, (expected,) = pixels.shape[1], reference(pixels)
             for format_, engine in engines.items():
                 if tallies[format_].failure is None:
-                    _ask(engine, images, expected, tallies[format_])
-            advance(len(images))
+                    _ask(engine, pixels, expected, tallies[format_])
+            advance(len(pixels))
     results = [_judge(format_, tally, limits) for format_, tally in tallies.items()]
     return time_graphs(results, engines, size)
 
@@ -114,9 +115,9 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _ask(engine: Engine, images: InputArray, expected: Logits, tally: _Tally) -> None:
+def _ask(engine: Engine, pixels: PixelBatch, expected: Logits, tally: _Tally) -> None:
     try:
-        (logits,) = engine(images)
+        (logits,) = engine(pixels)
         tally.add(expected, logits)
     except ServingError as e:
         tally.failure = str(e)
@@ -150,8 +151,8 @@ def _judge(format_: GraphFormat, tally: _Tally, limits: ExportConfig) -> GraphPa
 
 def input_batches(
     read: Callable[[int], bytes], pictures: Sequence[int], preprocessing: Preprocessing
-) -> Iterator[InputArray]:
-    """Model inputs in batches of every size in turn, until each picture had its turn.
+) -> Iterator[PixelBatch]:
+    """Pictures in batches of every size in turn, until each picture had its turn.
 
     Few pictures are taken more than once, so that every batch size is tried.
 
@@ -164,5 +165,5 @@ def input_batches(
     while start < len(pictures) or turn < len(BATCH_SIZES):
         size = BATCH_SIZES[turn % len(BATCH_SIZES)]
         chosen = [pictures[i % len(pictures)] for i in range(start, start + size)]
-        yield np.stack([to_input(decode_image(read(i)), preprocessing) for i in chosen])
+        yield np.stack([resize_image(decode_image(read(i)), preprocessing) for i in chosen])
         start, turn = start + size, turn + 1

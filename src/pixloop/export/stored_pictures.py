@@ -14,7 +14,7 @@ from pixloop.export.box_parity import BoxReference
 from pixloop.export.certificate import StoredBox, StoredPicture
 from pixloop.export.parity import Reference, one_torch_thread
 from pixloop.files import atomic_path
-from pixloop.imaging import RgbArray, decode_image, open_image, to_input, unfit_boxes
+from pixloop.imaging import RgbArray, decode_image, open_image, resize_image, unfit_boxes
 from pixloop.training.models import TrainedModel
 
 _STORED, _STORED_BYTES = 8, 200_000
@@ -68,20 +68,25 @@ def spread_evenly(count: int, total: int) -> list[int]:
 
 
 def _ask_classifier(trained: TrainedModel) -> _Ask:
-    reference = Reference(trained.network)
+    reference = Reference(trained.network, trained.preprocessing)
 
     def ask(rgb: RgbArray) -> dict[str, Any]:
-        (logits,) = reference(to_input(rgb, trained.preprocessing)[None])
+        (logits,) = reference(resize_image(rgb, trained.preprocessing)[None])
         return {"logits": tuple(logits[0].tolist())}
 
     return ask
 
 
 def _ask_detector(trained: TrainedModel) -> _Ask:
-    reference, preprocessing = BoxReference(trained.network), trained.preprocessing
+    reference, preprocessing = (
+        BoxReference(trained.network, trained.preprocessing),
+        trained.preprocessing,
+    )
 
     def ask(rgb: RgbArray) -> dict[str, Any]:
-        boxes, scores, labels = (each[0] for each in reference(to_input(rgb, preprocessing)[None]))
+        boxes, scores, labels = (
+            each[0] for each in reference(resize_image(rgb, preprocessing)[None])
+        )
         boxes = unfit_boxes(boxes, rgb.shape[1], rgb.shape[0], preprocessing)
         there = (scores > 0) & (boxes[:, :2] < boxes[:, 2:]).all(1)  # none in the input's margin
         found = zip(labels[there], scores[there], boxes[there].tolist(), strict=True)

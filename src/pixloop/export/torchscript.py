@@ -1,6 +1,6 @@
-"""The TorchScript graph, for users who run torch or its C++ library, and the engine to check it.
+"""The TorchScript graph, for users who run torch or its C++ library.
 
-pixloop's server has no torch, so this graph is certified and shipped but not served.
+pixloop's server starts without torch and serves it only where asked to.
 """
 
 import warnings
@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from pixloop.bundle import Graph, Task
-from pixloop.errors import BundleError, ExportError, ServingError
+from pixloop.errors import ExportError
 from pixloop.files import atomic_path
-from pixloop.imaging import InputArray, Preprocessing
-from pixloop.serving.engines import Outputs
+from pixloop.imaging import Preprocessing
 
 FILE = "graphs/model.pt"
 
@@ -50,27 +49,3 @@ def write(
             reason = " ".join(str(e).split())[:300]
             raise ExportError(f"the network cannot be traced: {reason}") from e
     return Graph(format="torchscript", file=FILE)
-
-
-class TorchScriptEngine:
-    """A ``serving.engines.Engine`` on torch. Load only graphs of your own making."""
-
-    def __init__(self, path: Path) -> None:
-        """Load the graph; ``BundleError`` where it is none."""
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call] # as above
-                self._module = module.eval()
-        except (RuntimeError, ValueError, OSError) as e:
-            raise BundleError(f"{path} cannot be loaded as a torchscript graph: {e}") from e
-
-    def __call__(self, images: InputArray) -> Outputs:
-        """The outputs for ``images``, float32 (N, 3, size, size)."""
-        try:
-            with torch.inference_mode():
-                answer = self._module(torch.from_numpy(images))
-        except RuntimeError as e:
-            raise ServingError(f"TorchScript failed on input of shape {images.shape}: {e}") from e
-        outputs = answer if isinstance(answer, tuple) else (answer,)
-        return tuple(output.numpy() for output in outputs)

@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixloop.errors import ServingError
-from pixloop.imaging import InputArray
 from pixloop.records import Prediction
-from pixloop.serving.engines import Logits
+from pixloop.serving.engines import Logits, Outputs
 from pixloop.serving.model import Model, Size, decide
 
 
@@ -24,9 +23,9 @@ class Classifier(Model[Logits, Prediction]):
         rows = self._read_all(pictures)
         return np.array(rows, np.float32).reshape(len(rows), len(self.manifest.classes))
 
-    def _run(self, images: InputArray, sizes: Sequence[Size]) -> Logits:
-        (logits,) = self._engine(images)
-        expected = (len(images), len(self.manifest.classes))
+    def _read(self, outputs: Outputs, sizes: Sequence[Size]) -> Logits:
+        (logits,) = outputs
+        expected = (len(sizes), len(self.manifest.classes))
         if logits.shape != expected or not np.isfinite(logits).all():
             raise ServingError(
                 f"the graph of {self.manifest.name!r} answered with logits of shape "

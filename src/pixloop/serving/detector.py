@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pixloop.bundle import BoxScores, Manifest
 from pixloop.errors import BundleError, ServingError
-from pixloop.imaging import InputArray, unfit_boxes
+from pixloop.imaging import unfit_boxes
 from pixloop.records import DetectedBox, Detection
 from pixloop.serving.engines import Engine, Outputs
 from pixloop.serving.model import Model, Size, decide
@@ -61,9 +61,8 @@ class Detector(Model[Found, Detection]):
         """
         return self._read_all(pictures)
 
-    def _run(self, images: InputArray, sizes: Sequence[Size]) -> list[Found]:
-        outputs = self._engine(images)
-        self._check(outputs, len(images))
+    def _read(self, outputs: Outputs, sizes: Sequence[Size]) -> list[Found]:
+        self._check(outputs, len(sizes))
         return [self._found(*each) for each in zip(*outputs, sizes, strict=True)]
 
     def _check(self, outputs: Outputs, count: int) -> None:

@@ -1,7 +1,10 @@
-"""Engines that run a graph on this machine's CPU, without torch.
+"""Engines that run a graph on this machine, without torch.
 
-All compute in float32: what ships is what was measured. OpenVINO would otherwise take bfloat16
-where the CPU has it, which the parity certificate has not seen.
+An engine takes pictures as ``imaging`` resizes them, and normalises them itself: OpenVINO does it
+as part of the graph, which costs next to nothing, the others in an array of floats.
+
+OpenVINO computes in the precision that the graph was certified in, and no other: left alone it
+would take bfloat16 wherever the CPU has it.
 """
 
 import functools
@@ -9,45 +12,89 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixloop.bundle import INPUT, OUTPUTS, Task
+from pixloop.bundle import INPUT, OUTPUTS, GraphFormat, Precision, Task
 from pixloop.errors import BundleError, ServingError
-from pixloop.imaging import InputArray
+from pixloop.imaging import Preprocessing, normalise
 
+#: Pictures as the network sees them, but for the normalisation: uint8 (N, size, size, 3).
+PixelBatch = NDArray[np.uint8]
 Logits = NDArray[np.float32]
 #: What a graph answers: an array for each of ``bundle.OUTPUTS`` of its task, in that order. Their
 #: shapes are those of ``bundle.Graph``; floats are float32, integers int64.
 Outputs = tuple[NDArray[Any], ...]
-#: float32 images (N, 3, size, size) → outputs. Any N ≥ 1; threads may share one.
-Engine = Callable[[InputArray], Outputs]
+#: Pictures → outputs. Any N ≥ 1; threads may share one.
+Engine = Callable[[PixelBatch], Outputs]
 
 
-def open_engine(path: Path, format_: str, task: Task, threads: int | None = None) -> Engine:
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How an engine uses the machine.
+
+    Attributes:
+        threads: that compute, all together.
+        streams: batches computed at once where many are asked for; each has its share of threads.
+    """
+
+    threads: int
+    streams: int
+
+
+class StreamingEngine(Protocol):
+    """An engine that computes either one batch with all threads, or several side by side."""
+
+    def __call__(self, pixels: PixelBatch, /) -> Outputs:
+        """Compute with all threads: the fastest answer to a lone request."""
+
+    @property
+    def streams(self) -> Engine:
+        """Computes each batch with its share of the threads: the most pictures a second."""
+
+
+def open_engine(
+    path: Path,
+    format_: str,
+    task: Task,
+    preprocessing: Preprocessing,
+    precision: Precision = "float32",
+    settings: EngineSettings | None = None,
+) -> Engine:
     """Load a graph.
 
     Args:
         path: the graph's file; OpenVINO's .bin lies beside its .xml.
-        format_: ``openvino`` or ``onnx``.
+        format_: ``openvino``, ``onnx``, or ``torchscript``, which needs torch.
         task: what the graph was made for; tells the names of its outputs.
-        threads: how many threads compute; without a number, one for each usable core.
+        preprocessing: how pictures are normalised.
+        precision: what is computed in.
+        settings: without them, a thread and a stream for each usable core.
 
     Raises:
-        BundleError: the file is no such graph, or not one of the task, or the format needs torch.
+        BundleError: the file is no such graph, or not one of the task, or its runtime is missing.
     """
-    opener = _OPENERS.get(format_)
+    opener = _OPENERS.get(cast(GraphFormat, format_))
     if opener is None:
         raise BundleError(
             f"{path}: a {format_} graph is not served; use one of {', '.join(_OPENERS)}."
         )
+    cores = usable_cores()
     try:
-        return opener(path, OUTPUTS[task], threads or usable_cores())
+        return opener(
+            path, OUTPUTS[task], preprocessing, precision, settings or EngineSettings(cores, cores)
+        )
     except Exception as e:  # each engine has its own errors, some of them bare RuntimeErrors
         raise BundleError(f"{path} cannot be loaded as an {format_} graph: {e}") from e
+
+
+def normalise_batch(pixels: PixelBatch, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """``imaging.normalise`` of every picture: float32 (N, 3, size, size)."""
+    return np.stack([normalise(each, preprocessing) for each in pixels])
 
 
 def usable_cores() -> int:
@@ -58,46 +105,106 @@ def usable_cores() -> int:
 
 
 class OpenVinoEngine:
-    """OpenVINO on the CPU, set up to answer a lone request fast."""
+    """OpenVINO on the CPU."""
 
-    def __init__(self, path: Path, outputs: Sequence[str], threads: int) -> None:
-        settings = {
-            "INFERENCE_PRECISION_HINT": "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads,
-        }
-        self._model = openvino_core().compile_model(str(path), "CPU", settings)
+    def __init__(
+        self,
+        path: Path,
+        outputs: Sequence[str],
+        preprocessing: Preprocessing,
+        precision: Precision,
+        settings: EngineSettings,
+    ) -> None:
+        model = _fold_normalisation(openvino_core().read_model(str(path)), preprocessing)
+        self._compile = functools.partial(_CompiledModel, model, outputs, precision, settings)
+        self._alone = self._compile(streams=1)
+        self._settings = settings
+
+    def __call__(self, pixels: PixelBatch) -> Outputs:
+        """The outputs for ``pixels``, computed with all threads."""
+        return self._alone(pixels)
+
+    @functools.cached_property
+    def streams(self) -> Engine:
+        """The same graph, compiled to compute several batches side by side."""
+        return self._compile(streams=self._settings.streams)
+
+
+class _CompiledModel:
+    """A graph compiled for a number of streams."""
+
+    def __init__(
+        self,
+        model: Any,
+        outputs: Sequence[str],
+        precision: Precision,
+        settings: EngineSettings,
+        *,
+        streams: int,
+    ) -> None:
+        self._model = openvino_core().compile_model(
+            model,
+            "CPU",
+            {
+                # Integers are in the graph; what is not quantised stays as it was certified.
+                "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+                "NUM_STREAMS": streams,
+                "INFERENCE_NUM_THREADS": settings.threads,
+                # Decoding needs the cores as well; the system knows better who is to wait.
+                "ENABLE_CPU_PINNING": False,
+            },
+        )
         # By name, since nothing promises an order; a graph without one of them fails here.
         self._outputs = [self._model.output(name) for name in outputs]
         self._shape = self._model.input(0).partial_shape
         self._of_thread = threading.local()
 
-    def __call__(self, images: InputArray) -> Outputs:
-        """The outputs for ``images``, float32 (N, 3, size, size)."""
+    def __call__(self, pixels: PixelBatch) -> Outputs:
         # On one core OpenVINO takes any shape in silence, reads past its end and answers nothing.
-        if not self._shape.compatible(import_openvino().PartialShape(list(images.shape))):
-            raise ServingError(f"The graph takes input of shape {self._shape}, not {images.shape}.")
+        if not self._shape.compatible(import_openvino().PartialShape(list(pixels.shape))):
+            raise ServingError(f"The graph takes input of shape {self._shape}, not {pixels.shape}.")
         request = getattr(self._of_thread, "request", None)
         if request is None:
             request = self._of_thread.request = self._model.create_infer_request()
         try:
-            request.infer({0: images})
+            request.infer({0: pixels}, share_inputs=True)
         except Exception as e:  # OpenVINO raises bare RuntimeErrors
-            raise ServingError(f"OpenVINO failed on input of shape {images.shape}: {e}") from e
+            raise ServingError(f"OpenVINO failed on input of shape {pixels.shape}: {e}") from e
         # The request owns its outputs and writes the next ones over them.
         return tuple(_copied(request.get_tensor(output).data) for output in self._outputs)
+
+
+def _fold_normalisation(model: Any, preprocessing: Preprocessing) -> Any:
+    """The graph with ``imaging.normalise`` at its front: takes uint8 (N, size, size, 3)."""
+    openvino = import_openvino()
+    folded = openvino.preprocess.PrePostProcessor(model)
+    tensor = folded.input().tensor()
+    tensor.set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+    folded.input().model().set_layout(openvino.Layout("NCHW"))
+    steps = folded.input().preprocess().convert_element_type(openvino.Type.f32)
+    steps.mean([255 * mean for mean in preprocessing.mean])
+    steps.scale([255 * std for std in preprocessing.std])
+    return folded.build()
 
 
 class OnnxEngine:
     """ONNX Runtime on the CPU."""
 
-    def __init__(self, path: Path, outputs: Sequence[str], threads: int) -> None:
-        self._outputs = list(outputs)
+    def __init__(
+        self,
+        path: Path,
+        outputs: Sequence[str],
+        preprocessing: Preprocessing,
+        precision: Precision,
+        settings: EngineSettings,
+    ) -> None:
+        del precision  # it computes as the graph says
+        self._outputs, self._preprocessing = list(outputs), preprocessing
         # Imported here because a server uses one engine, and each costs a good part of its start.
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = settings.threads
         options.log_severity_level = 3  # errors
         self._session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
@@ -106,8 +213,9 @@ class OnnxEngine:
         if missing:
             raise ValueError(f"it has no output called {', '.join(sorted(missing))}")
 
-    def __call__(self, images: InputArray) -> Outputs:
-        """The outputs for ``images``, float32 (N, 3, size, size)."""
+    def __call__(self, pixels: PixelBatch) -> Outputs:
+        """The outputs for ``pixels``."""
+        images = normalise_batch(pixels, self._preprocessing)
         try:
             return tuple(self._session.run(self._outputs, {INPUT: images}))
         except Exception as e:  # ONNX Runtime's errors share no class but Exception
@@ -155,7 +263,24 @@ def import_openvino() -> Any:
 
 _core_lock = threading.Lock()
 
-_OPENERS: dict[str, Callable[[Path, Sequence[str], int], Engine]] = {
+_Opener = Callable[[Path, Sequence[str], Preprocessing, Precision, EngineSettings], Engine]
+
+
+def _torchscript(
+    path: Path,
+    outputs: Sequence[str],
+    preprocessing: Preprocessing,
+    precision: Precision,
+    settings: EngineSettings,
+) -> Engine:
+    # torch takes seconds to import; only this graph needs it.
+    from pixloop.serving.torchscript import TorchScriptEngine
+
+    return TorchScriptEngine(path, outputs, preprocessing, precision, settings)
+
+
+_OPENERS: dict[GraphFormat, _Opener] = {
     "openvino": OpenVinoEngine,
     "onnx": OnnxEngine,
+    "torchscript": _torchscript,
 }

@@ -14,9 +14,9 @@ import numpy as np
 
 from pixloop.bundle import Manifest, Threshold
 from pixloop.errors import ImageError
-from pixloop.imaging import InputArray, decode_image, to_input
+from pixloop.imaging import RgbArray, decode_image, resize_image
 from pixloop.records import Decision
-from pixloop.serving.engines import Engine, usable_cores
+from pixloop.serving.engines import Engine, Outputs, PixelBatch, usable_cores
 
 #: Pictures that one engine call computes at most: more is no faster on a CPU, and takes memory.
 BATCH_SIZE = 16
@@ -58,8 +58,46 @@ class Model(ABC, Generic[Reading, Answer]):
         for reading in self._read_each(pictures):
             yield reading if isinstance(reading, ImageError) else self._decide(reading)
 
+    def prepare(self, picture: bytes, pixels: RgbArray) -> Size | ImageError:
+        """Decode a picture and write what the network sees of it to ``pixels``.
+
+        Args:
+            picture: as encoded.
+            pixels: uint8 (size, size, 3), its place in a batch.
+
+        Returns:
+            The picture's size, or why it cannot be read.
+        """
+        try:
+            rgb = decode_image(picture)
+        except ImageError as e:
+            return e
+        pixels[...] = resize_image(rgb, self.manifest.preprocessing)
+        return Size(rgb.shape[1], rgb.shape[0])
+
+    def answer(self, pixels: PixelBatch, sizes: Sequence[Size], *, alone: bool) -> list[Answer]:
+        """An answer for each prepared picture.
+
+        Args:
+            pixels: uint8 (N, size, size, 3).
+            sizes: of the pictures, as ``prepare`` gave them.
+            alone: nothing else is to be computed meanwhile, so all cores may.
+
+        Raises:
+            ServingError: the graph does not answer as a graph of the task does.
+        """
+        engine = self._engine if alone else getattr(self._engine, "streams", self._engine)
+        return [self._decide(reading) for reading in self._read(engine(pixels), sizes)]
+
+    def warm_up(self) -> None:
+        """Compute a blank picture both ways, so that the first request finds everything ready."""
+        side = self.manifest.preprocessing.image_size
+        blank = np.zeros((1, side, side, 3), np.uint8)
+        for alone in (True, False):
+            self.answer(blank, [Size(side, side)], alone=alone)
+
     @abstractmethod
-    def _run(self, images: InputArray, sizes: Sequence[Size]) -> Iterable[Reading]:
+    def _read(self, outputs: Outputs, sizes: Sequence[Size]) -> Iterable[Reading]:
         """What the graph says of each picture; ``sizes`` are those of the upright pictures.
 
         Raises:
@@ -80,26 +118,19 @@ class Model(ABC, Generic[Reading, Answer]):
 
     def _read_each(self, pictures: Iterable[bytes]) -> Iterator[Reading | ImageError]:
         stream = iter(pictures)
+        side = self.manifest.preprocessing.image_size
         while batch := list(islice(stream, BATCH_SIZE)):
+            pixels = np.empty((len(batch), side, side, 3), np.uint8)
             # A lone picture is not worth another thread.
-            decode = map if len(batch) == 1 else self._pool.map
-            prepared = list(decode(self._prepare, batch))
-            readable = [each for each in prepared if not isinstance(each, ImageError)]
-            readings = iter(self._run_batch(readable) if readable else ())
-            for each in prepared:
-                yield each if isinstance(each, ImageError) else next(readings)
-
-    def _run_batch(self, prepared: list[tuple[InputArray, Size]]) -> Iterable[Reading]:
-        images = np.stack([image for image, _ in prepared])
-        return self._run(images, [size for _, size in prepared])
-
-    def _prepare(self, picture: bytes) -> tuple[InputArray, Size] | ImageError:
-        try:
-            rgb = decode_image(picture)
-        except ImageError as e:
-            return e
-        height, width = rgb.shape[:2]
-        return to_input(rgb, self.manifest.preprocessing), Size(width, height)
+            run = map if len(batch) == 1 else self._pool.map
+            sizes = list(run(self.prepare, batch, pixels))
+            readable = [i for i, size in enumerate(sizes) if isinstance(size, Size)]
+            readings: Iterator[Reading] = iter(())
+            if readable:
+                outputs = self._engine(pixels[readable] if len(readable) < len(batch) else pixels)
+                readings = iter(self._read(outputs, [sizes[i] for i in readable]))  # type: ignore[misc]
+            for size in sizes:
+                yield size if isinstance(size, ImageError) else next(readings)
 
 
 def decide(score: float, threshold: Threshold) -> Decision:
