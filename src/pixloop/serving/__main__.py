@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--name", help="what answers give as the model (default: the bundle's own name)")
     add("--host", default=defaults.host, help="the address to listen on (%(default)s)")
     add("--port", type=int, default=defaults.port, help="0 takes a free one (%(default)s)")
-    add("--queue", type=int, default=defaults.queue, help="requests that may wait (%(default)s)")
+    add("--queue", type=int, help="requests that may wait (32 for each core)")
     add(
         "--max-body-bytes",
         type=int,

@@ -89,7 +89,7 @@ class Invocations:
         self._predictor, self._model_name = predictor, model_name
         self._max_bytes = settings.max_body_bytes
         self._at_work = CapacityLimiter(usable_cores())
-        self._places = settings.queue + usable_cores()
+        self._places = (settings.queue or 32 * usable_cores()) + usable_cores()
         self._taken = 0
 
     async def answer(self, request: Request) -> Response:
