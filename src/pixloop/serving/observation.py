@@ -24,6 +24,7 @@ class Exchange:
         queue_s: how long it waited for a worker.
         work_s: from a worker's taking it to its answer: decoding, computing, encoding.
         total_s: from the request's head to its answer.
+        traceparent: the client's header of that name (W3C Trace Context), where it sent one.
     """
 
     request_id: str
@@ -39,6 +40,7 @@ class Exchange:
     queue_s: float = 0.0
     work_s: float = 0.0
     total_s: float = 0.0
+    traceparent: str = ""
 
 
 #: Called on the event loop after every request: takes microseconds, never raises, never blocks.
