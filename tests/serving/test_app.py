@@ -20,14 +20,15 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from pixloop.config import ServingConfig
-from pixloop.serving import app as app_module
+from pixloop.serving import invocations
 from pixloop.serving.app import build_app
 from pixloop.serving.detector import Detector
 from pixloop.serving.engines import usable_cores
+from pixloop.serving.observation import Exchange
 from pixloop.serving.predictor import Predictor, make_predictor
 
 Make = Callable[..., bytes]
-LIMITS = ServingConfig(max_body_bytes=200_000, queue=2)
+LIMITS = ServingConfig(max_body_bytes=200_000, queue=2, max_batch=1)
 
 
 @pytest.fixture(scope="module")
@@ -177,13 +178,13 @@ def test_a_stream_of_unknown_length_is_limited_too(client: TestClient) -> None:
 
 
 def test_what_is_endless_is_cut_off(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "_DRAINED_BYTES", 1_000_000)
+    monkeypatch.setattr(invocations, "_DRAINED_BYTES", 1_000_000)
     chunks = (b"\0" * 100_000 for _ in range(1000))
     check_problem(client.post("/invocations", content=chunks), 413)
 
 
 def test_a_slow_body_is_408(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "BODY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(invocations, "BODY_TIMEOUT_S", 0.01)
     scope = {"type": "http", "method": "POST", "path": "/invocations", "headers": []}
     sent: list[MutableMapping[str, Any]] = []
 
@@ -208,8 +209,11 @@ def test_a_client_that_goes_away_is_no_failure(predictor: Predictor) -> None:
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
-    anyio.run(build_app(predictor, "colours", LIMITS), scope, receive, send)
-    assert sent[0]["status"] == 400
+    seen: list[Exchange] = []
+    app = build_app(predictor, "colours", LIMITS, [seen.append])
+    anyio.run(app, scope, receive, send)
+    assert not sent
+    assert seen[0].status == 499
 
 
 def test_bad_requests(client: TestClient, make_picture: Make) -> None:

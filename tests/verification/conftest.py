@@ -9,9 +9,9 @@ import pytest
 from tests.verification.bundles import write_boxes, write_classifier
 
 from pixloop.bundle import Bundle
-from pixloop.serving.app import answer_body
+from pixloop.errors import ImageError
+from pixloop.serving.codec import decode_request, encode_answer
 from pixloop.serving.predictor import open_predictor
-from pixloop.serving.problems import RequestProblem
 from pixloop.verification.deployment import AnswerRefused, Deployment
 
 Ask = Callable[[bytes], dict[str, Any]]
@@ -39,10 +39,11 @@ def serve_here(bundle: Bundle, name: str = "test:1") -> Ask:
     predictor = open_predictor(bundle)
 
     def ask(picture: bytes) -> dict[str, Any]:
+        request = decode_request(picture, "application/x-image")
         try:
-            body, _ = answer_body(predictor, name, picture, "application/x-image")
-        except RequestProblem as e:
-            raise AnswerRefused(f"{e.status}: {e.detail}") from e
+            body, _ = encode_answer(request, predictor.predict(request.pictures), name)
+        except ImageError as e:
+            raise AnswerRefused(f"422: {e}") from e
         answer: dict[str, Any] = json.loads(body)
         return answer
 

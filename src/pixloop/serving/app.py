@@ -1,179 +1,141 @@
 """The server's routes: SageMaker's ``/ping`` and ``/invocations``, and a page about them."""
 
-from functools import partial
+from collections.abc import Sequence
 from typing import cast
 
-from anyio import CapacityLimiter, fail_after, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from pixloop.config import ServingConfig
-from pixloop.errors import ImageError, ImageTooLarge
-from pixloop.serving.classifier import Classifier
-from pixloop.serving.codec import Answer, decode_request, encode_answer
-from pixloop.serving.detector import Detector
+from pixloop.serving.batching import Batcher, FixedSlot, Slot, Version
 from pixloop.serving.engines import usable_cores
+from pixloop.serving.invocations import Invocations
+from pixloop.serving.observation import Observer
 from pixloop.serving.openapi import openapi_document
 from pixloop.serving.page import PAGE_HEADERS, render_page
-from pixloop.serving.problems import (
-    PICTURE_TOO_LARGE,
-    PROBLEM_MEDIA_TYPE,
-    UNREADABLE_PICTURE,
-    RequestProblem,
-    encode_problem,
-)
+from pixloop.serving.predictor import Predictor
+from pixloop.serving.problems import PROBLEM_MEDIA_TYPE, RequestProblem, encode_problem
 
-#: A client that sends slower than this is let go, so that it cannot hold a place in the queue.
-BODY_TIMEOUT_S = 30.0
-#: Of a body that is refused, this much is still read: a client that is cut off while it sends
-#: sees a broken connection instead of the reason.
-_DRAINED_BYTES = 100_000_000
+#: Requests that may wait, for each core: at a core's usual rate they have their answer in less
+#: than a second, and who would wait longer is better told so.
+_PLACES_EACH = 32
+#: Pictures in a batch, where nothing was measured.
+_MAX_BATCH = 8
+
+
+class App:
+    """The ASGI application.
+
+    ``/invocations`` has a path of its own, without the framework: it is what has to be fast.
+    """
+
+    def __init__(
+        self,
+        slot: Slot,
+        settings: ServingConfig,
+        observers: Sequence[Observer] = (),
+        routes: Sequence[BaseRoute] = (),
+    ) -> None:
+        """Serve the model of a slot.
+
+        Args:
+            slot: where the model is.
+            settings: the limits; ``host`` and ``port`` are the server's own matter.
+            observers: are told of every request once it was answered.
+            routes: further ones.
+        """
+        cores = usable_cores()
+        self.batcher = Batcher(
+            settings.streams or cores,
+            settings.max_batch or _MAX_BATCH,
+            settings.queue or _PLACES_EACH * cores,
+        )
+        self.invocations = Invocations(self.batcher, settings, observers)
+        self._slot = slot
+        self._pages = Starlette(
+            routes=[*_pages(slot, settings), *routes],
+            exception_handlers={
+                RequestProblem: _answer_problem,
+                HTTPException: _answer_http_exception,
+                ClientDisconnect: _answer_disconnect,
+                # uvicorn logs what went wrong; the client is not told.
+                Exception: _answer_failure,
+            },
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if (
+            scope["type"] == "http"
+            and scope["path"] == "/invocations"
+            and scope["method"] == "POST"
+        ):
+            await self.invocations.answer(scope, receive, send, self._slot)
+        else:
+            await self._pages(scope, receive, send)
+
+    def close(self) -> None:
+        """End the workers."""
+        self.batcher.close()
 
 
 def build_app(
-    predictor: Classifier | Detector, model_name: str, settings: ServingConfig
-) -> Starlette:
-    """The ASGI application.
+    predictor: Predictor,
+    model_name: str,
+    settings: ServingConfig,
+    observers: Sequence[Observer] = (),
+) -> App:
+    """The application for one model that never changes.
 
     Args:
         predictor: answers; called from several threads.
         model_name: what answers give as ``model``.
-        settings: the limits; ``host`` and ``port`` are the server's own matter.
+        settings: the limits.
+        observers: are told of every request once it was answered.
     """
-    manifest = predictor.manifest
-    document = openapi_document(
-        model_name, manifest.task, manifest.classes, settings.max_body_bytes
-    )
-    page = render_page(document, manifest.task)
-    invocations = Invocations(predictor, model_name, settings)
+    return App(FixedSlot(Version(model_name, predictor)), settings, observers)
+
+
+def _pages(slot: Slot, settings: ServingConfig) -> list[Route]:
+    def document() -> dict[str, object]:
+        version = slot.current
+        manifest = version.predictor.manifest
+        return openapi_document(
+            version.name, manifest.task, manifest.classes, settings.max_body_bytes
+        )
 
     async def ping(request: Request) -> Response:
-        return JSONResponse({"status": "ready", "model": model_name})
+        return JSONResponse({"status": "ready", "model": slot.current.name})
 
     async def openapi(request: Request) -> Response:
-        return JSONResponse(document)
+        return JSONResponse(document())
 
     async def docs(request: Request) -> Response:
+        page = render_page(document(), slot.current.predictor.manifest.task)
         return HTMLResponse(page, headers=PAGE_HEADERS)
 
     async def home(request: Request) -> Response:
         return RedirectResponse("docs")
 
-    return Starlette(
-        routes=[
-            Route("/", home),
-            Route("/ping", ping),
-            Route("/invocations", invocations.answer, methods=["POST"]),
-            Route("/openapi.json", openapi),
-            Route("/docs", docs),
-        ],
-        exception_handlers={
-            RequestProblem: _answer_problem,
-            HTTPException: _answer_http_exception,
-            ClientDisconnect: _answer_disconnect,
-            # uvicorn logs what went wrong; the client is not told.
-            Exception: _answer_failure,
-        },
-    )
+    async def invocations(request: Request) -> Response:
+        raise HTTPException(405, headers={"Allow": "POST"})
 
-
-class Invocations:
-    """``POST /invocations``, with bounds on how many wait, how large a body is, and how slow."""
-
-    def __init__(
-        self, predictor: Classifier | Detector, model_name: str, settings: ServingConfig
-    ) -> None:
-        self._predictor, self._model_name = predictor, model_name
-        self._max_bytes = settings.max_body_bytes
-        self._at_work = CapacityLimiter(usable_cores())
-        self._places = (settings.queue or 32 * usable_cores()) + usable_cores()
-        self._taken = 0
-
-    async def answer(self, request: Request) -> Response:
-        """Answer one request, or raise the ``RequestProblem`` that says why not."""
-        if self._taken >= self._places:
-            await _read_body(request, 0)
-            raise RequestProblem(503, "Too many requests are waiting. Try again in a moment.")
-        self._taken += 1
-        try:
-            return await self._answer(request)
-        finally:
-            self._taken -= 1
-
-    async def _answer(self, request: Request) -> Response:
-        _check_headers(request)
-        body = await _read_body(request, self._max_bytes)
-        if body is None:
-            limit = f"{self._max_bytes:,} bytes"
-            raise RequestProblem(413, f"The body is larger than {limit}. Send less at once.")
-        work = partial(
-            answer_body,
-            self._predictor,
-            self._model_name,
-            body,
-            request.headers.get("content-type", ""),
-        )
-        content, media_type = await to_thread.run_sync(work, limiter=self._at_work)
-        return Response(content, media_type=media_type)
-
-
-def answer_body(
-    predictor: Classifier | Detector, model_name: str, body: bytes, content_type: str
-) -> tuple[bytes, str]:
-    """The whole work for one request: body and content type in, body and content type out.
-
-    Raises:
-        RequestProblem: the request is not one that can be answered.
-    """
-    request = decode_request(body, content_type)
-    predictions: list[Answer] = []
-    for place, answer in zip(request.places, predictor.predict_each(request.pictures), strict=True):
-        if isinstance(answer, ImageError):
-            too_large = isinstance(answer, ImageTooLarge)
-            raise RequestProblem(
-                413 if too_large else 422,
-                f"The picture cannot be read: {answer}.",
-                PICTURE_TOO_LARGE if too_large else UNREADABLE_PICTURE,
-                place.pointer,
-                place.line,
-            )
-        predictions.append(answer)
-    return encode_answer(request, predictions, model_name)
-
-
-def _check_headers(request: Request) -> None:
-    coding = request.headers.get("content-encoding", "identity")
-    if coding.lower() != "identity":
-        raise RequestProblem(415, f"Content-Encoding {coding!r} is not read here; send it plain.")
-
-
-async def _read_body(request: Request, max_bytes: int) -> bytes | None:
-    """The body, or None where it is larger; what is larger is read on for a while and dropped."""
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        with fail_after(BODY_TIMEOUT_S):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > _DRAINED_BYTES + max_bytes:
-                    break
-                if size <= max_bytes:
-                    chunks.append(chunk)
-                else:
-                    chunks.clear()
-    except TimeoutError as e:
-        detail = f"The body did not arrive within {BODY_TIMEOUT_S:.0f} seconds."
-        raise RequestProblem(408, detail) from e
-    return b"".join(chunks) if size <= max_bytes else None
+    return [
+        Route("/", home),
+        Route("/ping", ping),
+        Route("/invocations", invocations),
+        Route("/openapi.json", openapi),
+        Route("/docs", docs),
+    ]
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
     problem = cast(RequestProblem, error)
-    headers = {"Retry-After": "1"} if problem.status == 503 else {}
-    return Response(encode_problem(problem), problem.status, headers, PROBLEM_MEDIA_TYPE)
+    return Response(encode_problem(problem), problem.status, media_type=PROBLEM_MEDIA_TYPE)
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:

@@ -49,6 +49,8 @@ def serve(
         config = uvicorn.Config(
             app,
             lifespan="off",
+            http="httptools",
+            loop="asyncio",
             log_level="warning",
             access_log=False,
             server_header=False,

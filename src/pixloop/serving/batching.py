@@ -1,0 +1,336 @@
+"""Workers that answer pictures in batches, made of whatever waits when a worker is free.
+
+Nobody waits for a batch to fill: a lone picture is computed at once, with all cores; where many
+wait, each worker takes its share of them and computes it on one core. A worker decodes what it
+computes, so that a batch stays on one core from the encoded bytes to the answer.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, Protocol
+
+import numpy as np
+
+from pixloop.errors import ImageError, ServingError
+from pixloop.serving.codec import Answer, Request, encode_answer
+from pixloop.serving.engines import PixelBatch
+from pixloop.serving.model import Model, Size
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Version:
+    """A model that answers, and what its answers call it."""
+
+    name: str
+    predictor: Model[Any, Any]
+
+
+class Slot(Protocol):
+    """Where requests find their model; ``models.Served`` can change it while it serves."""
+
+    @property
+    def current(self) -> Version:
+        """What answers now."""
+
+    def fall_back(self, failed: Version, error: Exception) -> Version | None:
+        """What answers instead of a version that failed on good pictures; None if nothing can."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedSlot:
+    """A model that is never changed."""
+
+    current: Version
+
+    def fall_back(self, failed: Version, error: Exception) -> Version | None:
+        """Nothing."""
+        return None
+
+
+class Expired(ServingError):
+    """A request waited longer than it may."""
+
+
+class Full(ServingError):
+    """As many requests wait as may."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A request on its way through the workers.
+
+    Attributes:
+        slot: where its model is.
+        request: what it asks.
+        deadline: of ``time.perf_counter``; it is not begun later.
+        future: of ``loop``; done, with None, once ``body`` or ``error`` is there.
+        version: what answers it, from its first batch on.
+        answers: of its pictures, as far as there are any.
+        body: the answer.
+        media_type: of the answer.
+        error: why there is no answer: ``BadPicture``, ``Expired``, or what the model raised.
+        batch: pictures in the largest batch that it was in.
+        submitted: when it began to wait, of ``time.perf_counter``.
+        taken: when its first picture was taken.
+        finished: when ``body`` or ``error`` was there.
+    """
+
+    slot: Slot
+    request: Request
+    deadline: float
+    loop: asyncio.AbstractEventLoop
+    future: "asyncio.Future[None]"
+    version: Version | None = None
+    answers: list[Answer | None] = field(default_factory=list)
+    body: bytes = b""
+    media_type: str = ""
+    error: Exception | None = None
+    batch: int = 0
+    submitted: float = 0.0
+    taken: float = 0.0
+    finished: float = 0.0
+    _next: int = 0  #: the first picture that no worker has
+    _missing: int = 0  #: answers that are still to come
+
+    def __post_init__(self) -> None:
+        self._missing = len(self.request.pictures)
+        self.answers = [None] * self._missing
+
+
+class BadPicture(ServingError):
+    """A picture of a request cannot be read.
+
+    Attributes:
+        index: which of the request's.
+        reason: why.
+    """
+
+    def __init__(self, index: int, reason: ImageError) -> None:
+        super().__init__(str(reason))
+        self.index, self.reason = index, reason
+
+
+#: A picture of a job, by its index.
+_Item = tuple[Job, int]
+
+
+class Batcher:
+    """The workers and what waits for them."""
+
+    def __init__(self, workers: int, max_batch: int, places: int) -> None:
+        """Start nothing yet: the first job does.
+
+        Args:
+            workers: batches computed at once, a thread each.
+            max_batch: pictures in a batch at most.
+            places: jobs that may wait.
+        """
+        self._workers, self._max_batch, self._places = workers, max_batch, places
+        self._changed = threading.Condition()
+        self._jobs: deque[Job] = deque()
+        self._pictures = 0  # of the jobs, those that no worker has
+        self._idle = 0
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait."""
+        return len(self._jobs)
+
+    @property
+    def full(self) -> bool:
+        """Whether a job would be refused now."""
+        return len(self._jobs) >= self._places
+
+    def oldest_s(self) -> float:
+        """How long the first in the queue has waited; 0 where nothing waits."""
+        try:
+            return time.perf_counter() - self._jobs[0].submitted
+        except IndexError:
+            return 0.0
+
+    def submit(self, job: Job) -> None:
+        """Queue a job.
+
+        Raises:
+            Full: too many wait.
+        """
+        job.submitted = time.perf_counter()
+        with self._changed:
+            if self.full:
+                raise Full("too many requests are waiting")
+            if not self._threads:
+                self._start()
+            self._jobs.append(job)
+            self._pictures += len(job.request.pictures)
+            if self._idle:
+                self._changed.notify(len(job.request.pictures))
+
+    def abandon(self, job: Job) -> None:
+        """Compute nothing more of a job: nobody waits for its answer."""
+        with self._changed:
+            if job in self._jobs:
+                self._jobs.remove(job)
+                self._pictures -= len(job.request.pictures) - job._next
+            job.error = job.error or Expired("nobody waits for the answer")
+
+    def close(self) -> None:
+        """End the workers, each after the batch that it is at."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _start(self) -> None:
+        self._threads = [
+            threading.Thread(target=self._work, name=f"worker-{i}", daemon=True)
+            for i in range(self._workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _work(self) -> None:
+        buffers: dict[int, PixelBatch] = {}
+        while True:
+            with self._changed:
+                while not self._jobs and not self._closed:
+                    self._idle += 1
+                    self._changed.wait()
+                    self._idle -= 1
+                if self._closed:
+                    return
+                finished, items = self._take()
+                alone = not self._jobs and self._idle == self._workers - 1
+            if items:
+                finished += self._answer(items, buffers, alone)
+            _hand_over(finished)
+
+    def _take(self) -> tuple[list[Job], list[_Item]]:
+        """Jobs that are too late, and the pictures of the next batch: all of one version."""
+        now = time.perf_counter()
+        share = -(-self._pictures // (self._idle + 1))
+        room = max(1, min(self._max_batch, share))
+        late: list[Job] = []
+        items: list[_Item] = []
+        version = None
+        while self._jobs and room:
+            job = self._jobs[0]
+            left = len(job.request.pictures) - job._next
+            if not job.taken and now > job.deadline:
+                job.error, job.finished = Expired("it waited longer than it may"), now
+                late.append(self._jobs.popleft())
+                self._pictures -= left
+                continue
+            wanted = job.version or job.slot.current
+            if version is not None and wanted is not version:
+                break
+            version = job.version = wanted
+            job.taken = job.taken or now
+            count = min(left, room)
+            items += [(job, i) for i in range(job._next, job._next + count)]
+            job._next += count
+            room -= count
+            self._pictures -= count
+            self._jobs.popleft()
+            if count < left:  # behind the others, so that a large request does not hold them up
+                self._jobs.append(job)
+                break
+        return late, items
+
+    def _answer(self, items: list[_Item], buffers: dict[int, PixelBatch], alone: bool) -> list[Job]:
+        """Answer a batch; the jobs that are finished by it."""
+        version = items[0][0].version
+        assert version is not None  # noqa: S101  (set when its pictures were taken)
+        try:
+            results = _compute(version, items, buffers, self._max_batch, alone)
+        except Exception as e:
+            older = items[0][0].slot.fall_back(version, e)
+            try:
+                if older is None:
+                    raise
+                version = older
+                results = _compute(older, items, buffers, self._max_batch, alone)
+            except Exception as e:
+                results = [e] * len(items)
+        finished = []
+        with self._changed:  # another worker may have other pictures of the same job
+            for (job, index), result in zip(items, results, strict=True):
+                job.version, job.batch = version, max(job.batch, len(items))
+                if self._record(job, index, result):
+                    finished.append(job)
+        for job in finished:
+            _encode(job)
+        return finished
+
+    def _record(self, job: Job, index: int, result: "Answer | Exception") -> bool:
+        """Note what came of a picture; whether the job is finished by it."""
+        if job.error is not None:
+            return False
+        if isinstance(result, Exception):
+            job.error = BadPicture(index, result) if isinstance(result, ImageError) else result
+            if job in self._jobs:  # the rest need not be computed
+                self._jobs.remove(job)
+                self._pictures -= len(job.request.pictures) - job._next
+            return True
+        job.answers[index] = result
+        job._missing -= 1
+        return not job._missing
+
+
+def _compute(
+    version: Version,
+    items: Sequence[_Item],
+    buffers: dict[int, PixelBatch],
+    max_batch: int,
+    alone: bool,
+) -> "list[Answer | Exception]":
+    """What a version says of each picture, or why it cannot be read."""
+    predictor = version.predictor
+    side = predictor.manifest.preprocessing.image_size
+    if side not in buffers:
+        buffers[side] = np.empty((max_batch, side, side, 3), np.uint8)
+    pixels = buffers[side]
+    sizes: list[Size] = []
+    results: list[Answer | Exception | None] = []
+    for job, index in items:
+        # A picture that cannot be read leaves its place to the next.
+        size = predictor.prepare(job.request.pictures[index], pixels[len(sizes)])
+        if isinstance(size, ImageError):
+            results.append(size)
+        else:
+            sizes.append(size)
+            results.append(None)
+    answers = iter(predictor.answer(pixels[: len(sizes)], sizes, alone=alone) if sizes else ())
+    return [next(answers) if result is None else result for result in results]
+
+
+def _encode(job: Job) -> None:
+    if job.error is None:
+        try:
+            name = job.version.name if job.version else ""
+            job.body, job.media_type = encode_answer(job.request, job.answers, name)  # type: ignore[arg-type]
+        except Exception as e:  # such as a probability that is no number
+            job.error = e
+    job.finished = time.perf_counter()
+
+
+def _hand_over(jobs: Sequence[Job]) -> None:
+    """Wake those who wait, with one call an event loop."""
+    for loop, group in groupby(jobs, key=lambda job: job.loop):
+        try:
+            loop.call_soon_threadsafe(_resolve, list(group))
+        except RuntimeError:  # the loop is closed, so nobody waits
+            continue
+
+
+def _resolve(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        if not job.future.done():
+            job.future.set_result(None)

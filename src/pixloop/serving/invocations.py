@@ -1,0 +1,295 @@
+"""``POST /invocations``: from a request's first byte to its answer, with bounds on everything.
+
+This is the path that every picture takes, so it speaks ASGI itself. What a client can do to a
+server is bounded here: how many requests wait, how large a body is and all of them together, how
+slowly one may come, how long a request may wait, and how often who was refused is refused again.
+"""
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections.abc import MutableMapping, Sequence
+from functools import partial
+from typing import Any, Never
+
+from anyio import CapacityLimiter, to_thread
+from starlette.types import Receive, Scope, Send
+
+from pixloop.config import ServingConfig
+from pixloop.errors import ImageTooLarge
+from pixloop.serving.batching import BadPicture, Batcher, Expired, Full, Job, Slot
+from pixloop.serving.codec import PICTURE_TYPES, Request, decode_request
+from pixloop.serving.engines import usable_cores
+from pixloop.serving.observation import Exchange, Observer
+from pixloop.serving.problems import (
+    PICTURE_TOO_LARGE,
+    PROBLEM_MEDIA_TYPE,
+    UNREADABLE_PICTURE,
+    RequestProblem,
+    encode_problem,
+)
+
+#: A client that sends slower than this is let go.
+BODY_TIMEOUT_S = 30.0
+#: What a refused client is told to wait. Who asks again sooner, on the same connection, is
+#: refused again only when that time is over: clients that try at once would otherwise take the
+#: cores from those who are being answered.
+RETRY_AFTER_S = 1
+#: Of a body that is refused, this much is still read: a client that is cut off while it sends
+#: sees a broken connection instead of the reason.
+_DRAINED_BYTES = 100_000_000
+#: Most requests are answered sooner, and need nobody to watch whether their client goes.
+_WATCH_AFTER_S = 0.05
+#: Connections whose last refusal is remembered.
+_REMEMBERED = 10_000
+_REQUEST_ID = re.compile(r"[\w.:=/+-]{1,128}", re.ASCII)
+_GONE = 499  # nginx's number for a client that has gone
+
+log = logging.getLogger("pixloop.serving")
+
+
+class Invocations:
+    """Answers ``POST`` requests with pictures."""
+
+    def __init__(
+        self, batcher: Batcher, settings: ServingConfig, observers: Sequence[Observer] = ()
+    ) -> None:
+        """Answer with what a batcher computes.
+
+        Args:
+            batcher: its workers.
+            settings: the limits.
+            observers: are told of every request once it was answered.
+        """
+        self._batcher, self._settings, self._observers = batcher, settings, observers
+        self._parsing = CapacityLimiter(usable_cores())
+        self._held_bytes = 0
+        self._in_flight = 0
+        self._refused: dict[Any, float] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are not answered yet."""
+        return self._in_flight
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send, slot: Slot) -> None:
+        """Answer one request with the model of a slot."""
+        started = time.perf_counter()
+        headers = dict(scope["headers"])
+        exchange = Exchange(
+            _request_id(headers),
+            slot.current.name,
+            time.time(),
+            headers.get(b"content-type", b"").decode("latin-1"),
+        )
+        self._in_flight += 1
+        try:
+            await self._answer(scope, receive, slot, exchange, headers)
+        except RequestProblem as e:
+            exchange.status, exchange.answer = e.status, encode_problem(e)
+            exchange.answer_type = PROBLEM_MEDIA_TYPE
+        except _Gone:
+            exchange.status = _GONE
+        except Exception:
+            log.exception("the request failed", extra={"request_id": exchange.request_id})
+            problem = RequestProblem(500, "The server failed on this request; its log says how.")
+            exchange.status, exchange.answer = 500, encode_problem(problem)
+            exchange.answer_type = PROBLEM_MEDIA_TYPE
+        finally:
+            self._in_flight -= 1
+            self._held_bytes -= len(exchange.body)
+        if exchange.status != _GONE:
+            await _send(send, exchange)
+        exchange.total_s = time.perf_counter() - started
+        for observer in self._observers:
+            observer(exchange)
+
+    async def _answer(
+        self,
+        scope: Scope,
+        receive: Receive,
+        slot: Slot,
+        exchange: Exchange,
+        headers: MutableMapping[bytes, bytes],
+    ) -> None:
+        if self._batcher.full:
+            await self._refuse(scope, receive, "Too many requests are waiting.")
+        coding = headers.get(b"content-encoding", b"identity").decode("latin-1")
+        if coding.lower() != "identity":
+            detail = f"Content-Encoding {coding!r} is not read here; send it plain."
+            raise RequestProblem(415, detail)
+        deadline = time.perf_counter() + _patience(headers, self._settings.deadline_s)
+        exchange.body = await self._read_body(scope, receive)
+        request = await self._parse(exchange)
+        loop = asyncio.get_running_loop()
+        job = Job(slot, request, deadline, loop, loop.create_future())
+        try:
+            self._batcher.submit(job)
+        except Full:
+            await self._refuse(scope, None, "Too many requests are waiting.")
+        await self._wait(job, receive)
+        exchange.batch = job.batch
+        exchange.queue_s = job.taken - job.submitted if job.taken else 0.0
+        exchange.work_s = job.finished - job.taken if job.taken else 0.0
+        if job.version is not None:
+            exchange.model = job.version.name
+        if job.error is not None:
+            raise _problem(job.error, request)
+        exchange.predictions = job.answers  # type: ignore[assignment]
+        exchange.status, exchange.answer, exchange.answer_type = 200, job.body, job.media_type
+
+    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
+        """The body; what it holds in memory counts until the request is answered."""
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                body, size = await self._collect(receive)
+        except TimeoutError as e:
+            detail = f"The body did not arrive within {BODY_TIMEOUT_S:.0f} seconds."
+            raise RequestProblem(408, detail) from e
+        if size > self._settings.max_body_bytes:
+            limit = f"{self._settings.max_body_bytes:,} bytes"
+            raise RequestProblem(413, f"The body is larger than {limit}. Send less at once.")
+        if self._held_bytes + size > self._settings.max_waiting_bytes:
+            await self._refuse(scope, None, "The requests that wait are too large together.")
+        self._held_bytes += size
+        return body
+
+    async def _collect(self, receive: Receive) -> tuple[bytes, int]:
+        """A body and its size; of one that is larger than allowed nothing is kept."""
+        chunks: list[bytes] = []
+        size = 0
+        most = self._settings.max_body_bytes
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _Gone
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                self._held_bytes += len(chunk)
+                if size <= most and self._held_bytes <= self._settings.max_waiting_bytes:
+                    chunks.append(chunk)
+                else:
+                    chunks.clear()
+                if not message.get("more_body") or size > most + _DRAINED_BYTES:
+                    break
+        finally:
+            self._held_bytes -= size
+        return b"".join(chunks), size
+
+    async def _parse(self, exchange: Exchange) -> Request:
+        media_type = exchange.content_type.partition(";")[0].strip().lower()
+        parse = partial(decode_request, exchange.body, exchange.content_type)
+        if not media_type or media_type in PICTURE_TYPES:
+            return parse()  # there is nothing to do
+        return await to_thread.run_sync(parse, limiter=self._parsing)
+
+    async def _wait(self, job: Job, receive: Receive) -> None:
+        """Until the job is done, or its client has gone, or has waited longer than it may."""
+        loop = asyncio.get_running_loop()
+        watches: list[asyncio.Task[None]] = []
+        watch = loop.call_later(
+            _WATCH_AFTER_S, lambda: watches.append(loop.create_task(_watch(job, receive)))
+        )
+        try:
+            await job.future
+        except _Gone:
+            self._batcher.abandon(job)
+            raise
+        finally:
+            watch.cancel()
+            for task in watches:
+                task.cancel()
+
+    async def _refuse(self, scope: Scope, receive: Receive | None, why: str) -> Never:
+        """Say 503: at once, or, who was just told to wait and did not, when that time is over.
+
+        Raises:
+            RequestProblem: always.
+        """
+        client, now = scope.get("client"), time.monotonic()
+        wait = self._refused.get(client, 0.0) + RETRY_AFTER_S - now
+        if receive is not None:
+            await _drain(receive)
+        if client is not None:
+            if wait > 0:
+                await asyncio.sleep(wait)
+            if len(self._refused) >= _REMEMBERED:
+                self._refused.clear()
+            self._refused[client] = time.monotonic()
+        raise RequestProblem(503, f"{why} Try again in a moment.")
+
+
+class _Gone(Exception):
+    """The client has gone."""
+
+
+async def _watch(job: Job, receive: Receive) -> None:
+    """Let a job's request know when its client goes."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    if not job.future.done():
+        job.future.set_exception(_Gone())
+
+
+async def _drain(receive: Receive) -> None:
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            while size <= _DRAINED_BYTES:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body"):
+                    return
+    except TimeoutError:
+        return
+
+
+async def _send(send: Send, exchange: Exchange) -> None:
+    headers = [
+        (b"content-type", exchange.answer_type.encode()),
+        (b"content-length", b"%d" % len(exchange.answer)),
+        (b"x-request-id", exchange.request_id.encode()),
+    ]
+    if exchange.status == 503:
+        headers.append((b"retry-after", b"%d" % RETRY_AFTER_S))
+    await send({"type": "http.response.start", "status": exchange.status, "headers": headers})
+    await send({"type": "http.response.body", "body": exchange.answer})
+
+
+def _problem(error: Exception, request: Request) -> Exception:
+    """What a job's error is to its client; what is none of its business stays as it is."""
+    if isinstance(error, BadPicture):
+        too_large = isinstance(error.reason, ImageTooLarge)
+        place = request.places[error.index]
+        return RequestProblem(
+            413 if too_large else 422,
+            f"The picture cannot be read: {error.reason}.",
+            PICTURE_TOO_LARGE if too_large else UNREADABLE_PICTURE,
+            place.pointer,
+            place.line,
+        )
+    if isinstance(error, Expired):
+        return RequestProblem(503, "The request waited longer than it may. Try again in a moment.")
+    return error
+
+
+def _request_id(headers: MutableMapping[bytes, bytes]) -> str:
+    for name in (b"x-request-id", b"x-amzn-requestid"):
+        given = headers.get(name, b"").decode("latin-1")
+        if _REQUEST_ID.fullmatch(given):
+            return given
+    return uuid.uuid4().hex
+
+
+def _patience(headers: MutableMapping[bytes, bytes], most_s: float) -> float:
+    """How long a request may wait, in seconds."""
+    given = headers.get(b"x-timeout-ms")
+    if given is None:
+        return most_s
+    if not given.isdigit() or len(given) > 9:
+        detail = f"X-Timeout-Ms is {given[:20].decode('latin-1')!r}, not a number of milliseconds."
+        raise RequestProblem(400, detail)
+    return min(most_s, int(given) / 1000)
