@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
+from tests.certified_bundles import write_boxes, write_classifier
 
+from pixloop.bundle import Bundle
 from pixloop.project import Project
 from pixloop.run_summary import RunSummary
 
@@ -49,6 +51,26 @@ def write_colours(folder: Path, count: int = 60) -> Path:
             pixels = np.clip(random.normal(colour, 30, (32, 32, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{i}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def classifier_bundle(tmp_path_factory) -> Bundle:
+    """A small classifier with a certificate."""
+    return write_classifier(tmp_path_factory.mktemp("bundles") / "colours")
+
+
+@pytest.fixture(scope="session")
+def boxes_bundle(tmp_path_factory) -> Bundle:
+    """A small detector with a certificate."""
+    return write_boxes(tmp_path_factory.mktemp("bundles") / "things")
+
+
+@pytest.fixture(scope="session", params=["classification", "detection"])
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    """A small bundle with a certificate, of each task."""
+    kind = "classifier" if request.param == "classification" else "boxes"
+    found: Bundle = request.getfixturevalue(f"{kind}_bundle")
+    return found
 
 
 @pytest.fixture(scope="session")

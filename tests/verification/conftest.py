@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.verification.bundles import write_boxes, write_classifier
 
 from pixloop.bundle import Bundle
 from pixloop.errors import ImageError
@@ -15,23 +14,6 @@ from pixloop.serving.predictor import open_predictor
 from pixloop.verification.deployment import AnswerRefused, Deployment
 
 Ask = Callable[[bytes], dict[str, Any]]
-
-
-@pytest.fixture(scope="session")
-def classifier_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return write_classifier(tmp_path_factory.mktemp("bundles") / "colours")
-
-
-@pytest.fixture(scope="session")
-def boxes_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return write_boxes(tmp_path_factory.mktemp("bundles") / "things")
-
-
-@pytest.fixture(scope="session", params=["classification", "detection"])
-def bundle(request: pytest.FixtureRequest) -> Bundle:
-    kind = "classifier" if request.param == "classification" else "boxes"
-    found: Bundle = request.getfixturevalue(f"{kind}_bundle")
-    return found
 
 
 def serve_here(bundle: Bundle, name: str = "test:1") -> Ask:

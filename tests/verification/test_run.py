@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.verification.bundles import rewrite
+from tests.certified_bundles import rewrite
 from tests.verification.conftest import deploy_here
 
 from pixloop.bundle import Bundle

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pixloop.verification.certificate import Certificate, CertifiedPicture
+from pixloop.certificate import Certificate, CertifiedPicture
 from pixloop.verification.deployment import Deployment
 from pixloop.verification.result import Failure
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
+from pixloop.certificate import read_certificate
 from pixloop.errors import AwsError, VerificationError
-from pixloop.verification.certificate import read_certificate
 from pixloop.verification.deployment import Deployment
 from pixloop.verification.result import VerificationResult
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.verification.bundles import archive, spoil, write_classifier
+from tests.certified_bundles import archive, spoil, write_classifier
 
 from pixloop.aws.deployment import settle as deployment
 from pixloop.aws.deployment.target import Target

@@ -214,7 +214,7 @@ def test_an_endpoint_that_cannot_start_says_why_and_is_replaced(
 def test_the_endpoint_answers_pictures(
     cloud: Cloud, endpoint_target: Target, register: Register, good_archives: list[Path]
 ) -> None:
-    from tests.verification.bundles import colours
+    from tests.certified_bundles import colours
 
     bring(cloud, endpoint_target, register(good_archives[0]))
     answer = ask_target(cloud, endpoint_target)(colours()[0])

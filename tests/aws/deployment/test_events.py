@@ -165,6 +165,6 @@ def test_the_packages_are_small_and_hold_no_more_than_they_need() -> None:
         package = build_package(module)
         assert len(package) < 120_000
         names = zipfile.ZipFile(io.BytesIO(package)).namelist()
-        assert "pixloop/verification/comparison.py" in names
+        assert "pixloop/comparison.py" in names
         for foreign in ("serving", "verification/suite", "verification/run", "bundle.py", "config"):
             assert not [name for name in names if foreign in name]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.aws.deployment.conftest import Register
-from tests.verification.bundles import colours
+from tests.certified_bundles import colours
 
 from pixloop.aws.deployment.champion import read_champion
 from pixloop.aws.deployment.function import read_live, read_url

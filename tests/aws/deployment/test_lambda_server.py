@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.aws.deployment.test_functions import request
-from tests.verification.bundles import colours
+from tests.certified_bundles import colours
 
 from pixloop.aws.lambda_server import handler, server
 from pixloop.aws.session import Session

@@ -11,8 +11,8 @@ from pixloop.aws.deployment import settle
 from pixloop.aws.deployment.endpoint import PREVIOUS, VERIFIED, WANTED
 from pixloop.aws.deployment.settle import roll_back, verify_and_settle
 from pixloop.aws.deployment.target import ModelSource, Target
+from pixloop.certificate import Certificate
 from pixloop.errors import AwsError
-from pixloop.verification.certificate import Certificate
 
 OLD, NEW = "pixloop-colours-000000000001", "pixloop-colours-000000000002"
 

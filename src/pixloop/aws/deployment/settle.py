@@ -48,9 +48,9 @@ from pixloop.aws.deployment.function import (
 )
 from pixloop.aws.deployment.scaling import scale
 from pixloop.aws.deployment.target import Clients, Deployed, ModelSource, Settled, Target, reject
+from pixloop.certificate import Certificate, read_certificate
+from pixloop.comparison import find_differences
 from pixloop.errors import AwsError, BundleError
-from pixloop.verification.certificate import Certificate, read_certificate
-from pixloop.verification.comparison import find_differences
 
 Progress = Callable[[str], None]
 #: Between tries to get an answer; a version that gives none in that time is not kept.

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pixloop.verification.certificate import Certificate, CertifiedPicture
-from pixloop.verification.comparison import compare
+from pixloop.certificate import Certificate, CertifiedPicture
+from pixloop.comparison import compare
 from pixloop.verification.deployment import AnswerRefused, Deployment
 
 

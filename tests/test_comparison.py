@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.certified_bundles import rewrite, spoil
 from tests.small_bundles import THRESHOLD
-from tests.verification.bundles import rewrite, spoil
 from tests.verification.conftest import serve_here
 
 from pixloop.bundle import BoxScores, Bundle
+from pixloop.certificate import Certificate, read_certificate
+from pixloop.comparison import compare, find_differences
 from pixloop.project import Project
 from pixloop.run_summary import RunSummary
-from pixloop.verification.certificate import Certificate, read_certificate
-from pixloop.verification.comparison import compare, find_differences
 
 
 def test_a_real_predictor_answers_as_certified(bundle: Bundle) -> None:
@@ -198,8 +198,8 @@ class TestDetection:
         assert compare(at, certificate.pictures[0], answer) == []
 
     def test_a_small_boxs_rounding_is_no_difference(self, certificate: Certificate) -> None:
-        from pixloop.verification.certificate import CertifiedBox
-        from pixloop.verification.comparison import _is_same
+        from pixloop.certificate import CertifiedBox
+        from pixloop.comparison import _is_same
 
         box = CertifiedBox("red", (1.0, 1.0, 1.5, 1.5), 0.9, 0.899, 0.901)
         answer = {"label": "red", "score": 0.9, "xyxy": [1.005, 1.005, 1.5, 1.5]}

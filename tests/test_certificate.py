@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.verification.bundles import archive, colours, write_classifier
+from tests.certified_bundles import archive, colours, write_classifier
 
 from pixloop.bundle import CERTIFICATE, MANIFEST, BoxScores, Bundle
+from pixloop.certificate import calibrate, read_certificate, softmax
 from pixloop.errors import BundleError
 from pixloop.serving.classifier import softmax as numpy_softmax
 from pixloop.serving.detector import read_scores
-from pixloop.verification.certificate import calibrate, read_certificate, softmax
 
 
 def test_a_folder_and_its_archive_give_the_same(bundle: Bundle) -> None:
@@ -76,7 +76,7 @@ def test_links_and_foreign_paths_are_not_followed(bundle: Bundle, tmp_path: Path
 def test_a_file_of_no_reasonable_size_is_not_read(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pixloop.verification.certificate._MAX_FILE_BYTES", 50)
+    monkeypatch.setattr("pixloop.certificate._MAX_FILE_BYTES", 50)
     with pytest.raises(BundleError, match="of the archive is larger than 50 bytes"):
         read_certificate(archive(bundle))
 

@@ -11,7 +11,7 @@ Only the standard library is used, so that a Lambda function can carry this modu
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pixloop.verification.certificate import Certificate, CertifiedBox, CertifiedPicture
+from pixloop.certificate import Certificate, CertifiedBox, CertifiedPicture
 
 #: What rounding in the answer may add: half of the last decimal of a score and of an edge, and a
 #: little for the arithmetic.
