@@ -24,13 +24,15 @@ from pixloop.bundle import BoxScores, Bundle, Threshold
 from pixloop.config import ExportConfig
 from pixloop.config_file import parse_config
 from pixloop.data.dataset import DatasetWriter, Objects, Row
+from pixloop.decoding import decode_image
 from pixloop.export.box_matching import Tally
 from pixloop.export.box_parity import BoxReference, seen_boxes
 from pixloop.export.detector_graph import DetectorGraph
 from pixloop.export.export import WRITERS, Draft, open_graph, seal, write_graphs
-from pixloop.imaging import InputArray, Preprocessing, decode_image, to_input
+from pixloop.imaging import Preprocessing, resize_image
 from pixloop.records import Decision
 from pixloop.serving.detector import Detector
+from pixloop.serving.engines import PixelBatch, normalise_batch
 from pixloop.serving.predictor import open_predictor
 from pixloop.training import models
 from pixloop.training.detectors import torchvision_detector
@@ -56,8 +58,11 @@ class Case:
     network: nn.Module
     preprocessing: Preprocessing
 
-    def inputs(self, pictures: list[bytes]) -> InputArray:
-        return np.stack([to_input(decode_image(each), self.preprocessing) for each in pictures])
+    def pixels(self, pictures: list[bytes]) -> PixelBatch:
+        return np.stack([resize_image(decode_image(each), self.preprocessing) for each in pictures])
+
+    def images(self, pictures: list[bytes]) -> Tensor:
+        return torch.from_numpy(normalise_batch(self.pixels(pictures), self.preprocessing))
 
 
 def make_picture(seed: int) -> bytes:
@@ -154,7 +159,7 @@ def case(request: pytest.FixtureRequest, pictures: list[bytes], regions: None) -
         image_size=SIZE, resize="letterbox", mean=family.mean, std=family.std
     )
     case = Case(request.param, family.build(len(CLASSES) + 1), preprocessing)
-    make_decisive(case.network, torch.from_numpy(case.inputs(pictures + blank_pictures())))
+    make_decisive(case.network, case.images(pictures + blank_pictures()))
     return case
 
 
@@ -183,14 +188,15 @@ def test_the_rewriting_answers_as_torchvision_on_any_size_and_batch(
     case: Case, pictures: list[bytes], size: int
 ) -> None:
     resized = case.preprocessing.model_copy(update={"image_size": size})
-    images = Case(case.name, case.network, resized).inputs(pictures)
     network = copy.deepcopy(case.network)
-    make_decisive(network, torch.from_numpy(images))
-    graph, reference = DetectorGraph(network, size).eval(), BoxReference(network)
+    other = Case(case.name, network, resized)
+    images, pixels = other.images(pictures), other.pixels(pictures)
+    make_decisive(network, images)
+    graph, reference = DetectorGraph(network, size).eval(), BoxReference(network, resized)
     for count in (1, 3):
         with torch.inference_mode():
-            answers = [output.numpy() for output in graph(torch.from_numpy(images[:count]))]
-        expected = reference(images[:count])
+            answers = [output.numpy() for output in graph(images[:count])]
+        expected = reference(pixels[:count])
         tally = Tally()
         for i in range(count):
             sides = [seen_boxes(each, i, (size, size), 0.0) for each in (expected, answers)]
@@ -204,7 +210,7 @@ def test_the_rewriting_answers_as_torchvision_on_any_size_and_batch(
 def test_one_step_of_optimisation_moves_it(case: Case, pictures: list[bytes]) -> None:
     network = copy.deepcopy(case.network).train()
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
-    images = torch.from_numpy(case.inputs(pictures[:3]))
+    images = case.images(pictures[:3])
     # The last has nothing in it.
     boxes = [
         torch.tensor([[10.0, 12, 50, 60]]),
@@ -290,13 +296,13 @@ def test_where_the_model_finds_nothing_its_graphs_find_nothing(
     getattr(silent, "roi_heads", silent).score_thresh = 1.1
     if hasattr(silent, "rpn"):
         silent.rpn.score_thresh = 1.1  # not even a proposal
-    images = np.zeros((3, 3, SIZE, SIZE), np.float32)
-    assert not BoxReference(silent)(images)[1].any()
+    pixels = np.full((3, SIZE, SIZE, 3), 124, np.uint8)
+    assert not BoxReference(silent, case.preprocessing)(pixels)[1].any()
     graph = WRITERS[format_](  # type: ignore[index]
         DetectorGraph(silent, SIZE).eval(), case.preprocessing, tmp_path, "detection"
     )
     for count in (1, 3):
-        outputs = open_graph(tmp_path, graph, "detection")(images[:count])
+        outputs = open_graph(tmp_path, graph, "detection", case.preprocessing)(pixels[:count])
         assert [len(output) for output in outputs] == [count] * 3
         assert not any(output.any() for output in outputs)
 

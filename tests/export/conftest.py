@@ -14,7 +14,8 @@ from torch import nn
 from pixloop.config import Config
 from pixloop.config_file import parse_config
 from pixloop.data.dataset import DatasetWriter, Row
-from pixloop.imaging import Preprocessing, decode_image, to_input
+from pixloop.decoding import decode_image
+from pixloop.imaging import Preprocessing, to_input
 from pixloop.training.models import TrainedModel, save_model
 
 CLASSES = ("bird", "cat", "dog")

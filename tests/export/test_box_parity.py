@@ -13,8 +13,8 @@ from pixloop.errors import ExportError, ServingError
 from pixloop.export.box_conditions import BOX_BATCH_SIZES, Batch, box_batches
 from pixloop.export.box_parity import BoxReference, compare_boxes
 from pixloop.export.certificate import GraphParity
-from pixloop.imaging import InputArray, Preprocessing
-from pixloop.serving.engines import Engine, Outputs
+from pixloop.imaging import Preprocessing
+from pixloop.serving.engines import Engine, Outputs, PixelBatch
 
 LIMITS = ExportConfig()
 PREPROCESSING = Preprocessing(image_size=64, resize="letterbox")
@@ -40,7 +40,7 @@ class Finder(nn.Module):
         return {"boxes": boxes[there], "scores": scores[there], "labels": labels[there]}
 
 
-REFERENCE = BoxReference(Finder())
+REFERENCE = BoxReference(Finder(), PREPROCESSING)
 
 
 @pytest.fixture(scope="module")
@@ -61,15 +61,19 @@ def certify(engine: Engine, batches: list[Batch], limits: ExportConfig = LIMITS)
 
 
 def change(alter: Callable[[Outputs], Outputs]) -> Engine:
-    return lambda images: alter(REFERENCE(images))
+    return lambda pixels: alter(REFERENCE(pixels))
+
+
+def noise(count: int) -> PixelBatch:
+    return np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), np.uint8)
 
 
 def test_every_condition_is_there(batches: list[Batch]) -> None:
     sizes: dict[str, set[int]] = {}
     for batch in batches:
-        assert batch.images.shape[1:] == (3, 64, 64)
-        assert len(batch.fitted) == len(batch.images)
-        sizes.setdefault(batch.condition, set()).add(len(batch.images))
+        assert batch.pixels.shape[1:] == (64, 64, 3)
+        assert len(batch.fitted) == len(batch.pixels)
+        sizes.setdefault(batch.condition, set()).add(len(batch.pixels))
     assert {f"test pictures, {size} at a time" for size in BOX_BATCH_SIZES} <= sizes.keys()
     assert 2 not in BOX_BATCH_SIZES  # the batch that is traced
     for shape in ("very wide", "very tall", "tiny", "large"):
@@ -134,7 +138,8 @@ def test_a_ghost_on_an_empty_picture_is_refused(batches: list[Batch]) -> None:
         boxes[empty, 0], scores[empty, 0] = (5, 5, 20, 20), 0.3
         return boxes, scores, labels
 
-    blank = Batch("pictures with no object", np.zeros((1, 3, 64, 64), np.float32), ((64, 64),))
+    mean_colour = np.full((1, 64, 64, 3), (124, 116, 104), np.uint8)
+    blank = Batch("pictures with no object", mean_colour, ((64, 64),))
     conditions = [*batches, blank] * 3
     assert certify(REFERENCE, conditions).verdict == "agrees"
     result = certify(change(haunt), conditions)
@@ -149,9 +154,9 @@ def test_boxes_in_the_margin_and_thin_ones_do_not_count() -> None:
         scores[:, -2:] = 0.5
         return boxes, scores, labels
 
-    images = np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)
-    assert certify(change(add), [Batch("wide", images, ((64, 35),))]).verdict == "agrees"
-    assert certify(change(add), [Batch("square", images, ((64, 64),))]).verdict == "refused"
+    pixels = noise(1)
+    assert certify(change(add), [Batch("wide", pixels, ((64, 35),))]).verdict == "agrees"
+    assert certify(change(add), [Batch("square", pixels, ((64, 64),))]).verdict == "refused"
 
 
 @pytest.mark.parametrize(
@@ -171,10 +176,10 @@ def test_answers_of_the_wrong_form_are_refused(
 
 
 def test_an_engine_that_fails_names_the_condition(batches: list[Batch]) -> None:
-    def fixed(images: InputArray) -> Outputs:
-        if len(images) != 5:
+    def fixed(pixels: PixelBatch) -> Outputs:
+        if len(pixels) != 5:
             raise ServingError("expected 5 pictures")
-        return REFERENCE(images)
+        return REFERENCE(pixels)
 
     assert certify(fixed, batches).reason == "test pictures, 3 at a time: expected 5 pictures"
 
@@ -185,8 +190,7 @@ def test_the_background_is_no_answer() -> None:
             found = super()._find(image)
             return {**found, "labels": found["labels"] - 1}
 
-    images = np.random.default_rng(0).normal(size=(2, 3, 64, 64)).astype(np.float32)
-    _, scores, labels = BoxReference(Background())(images)
+    _, scores, labels = BoxReference(Background(), PREPROCESSING)(noise(2))
     assert (scores > 0).sum(1).tolist() == [10, 10]
     assert set(labels[scores > 0]) == {0, 1}
 
@@ -197,6 +201,5 @@ def test_a_model_that_answers_nan_is_named() -> None:
             found = super()._find(image)
             return {**found, "scores": found["scores"] * float("nan")}
 
-    images = np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)
     with pytest.raises(ExportError, match="trained model answers with NaN"):
-        BoxReference(Broken())(images)
+        BoxReference(Broken(), PREPROCESSING)(noise(1))

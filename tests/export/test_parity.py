@@ -14,26 +14,26 @@ from pixloop.config import ExportConfig
 from pixloop.errors import ExportError, ServingError
 from pixloop.export.certificate import GraphParity, choose
 from pixloop.export.parity import Reference, compare, input_batches
-from pixloop.imaging import InputArray, Preprocessing
-from pixloop.serving.engines import Logits
+from pixloop.imaging import Preprocessing
+from pixloop.serving.engines import Logits, PixelBatch
 
 LIMITS = ExportConfig()
 
 
-def reference(images: InputArray) -> Logits:
+def reference(pixels: PixelBatch) -> Logits:
     """Three logits that depend on the picture."""
-    return images.mean(axis=(2, 3)) * 5
+    return np.float32(pixels.mean(axis=(1, 2)) / 15)
 
 
-def batches() -> list[InputArray]:
+def batches() -> list[PixelBatch]:
     rng = np.random.default_rng(0)
-    return [rng.normal(size=(n, 3, 4, 4)).astype(np.float32) for n in (17, 3, 1)]
+    return [rng.integers(0, 256, (n, 4, 4, 3), np.uint8) for n in (17, 3, 1)]
 
 
-def certify(engine: Callable[[InputArray], Logits], limits: ExportConfig = LIMITS) -> GraphParity:
+def certify(engine: Callable[[PixelBatch], Logits], limits: ExportConfig = LIMITS) -> GraphParity:
     (result,) = compare(
-        lambda images: (reference(images),),
-        {"onnx": lambda images: (engine(images),)},
+        lambda pixels: (reference(pixels),),
+        {"onnx": lambda pixels: (engine(pixels),)},
         batches(),
         limits,
     )
@@ -51,7 +51,7 @@ def test_the_model_itself_agrees() -> None:
 
 
 def test_differences_are_measured_in_probabilities() -> None:
-    result = certify(lambda images: reference(images) + np.float32([0.01, 0, 0]))
+    result = certify(lambda pixels: reference(pixels) + np.float32([0.01, 0, 0]))
     assert result.verdict == "refused"
     assert result.largest_probability_difference == pytest.approx(0.0025, rel=0.1)
     assert result.mean_probability_difference is not None
@@ -60,13 +60,13 @@ def test_differences_are_measured_in_probabilities() -> None:
 
 
 def test_a_shift_of_all_logits_changes_nothing() -> None:
-    result = certify(lambda images: reference(images) + 3)
+    result = certify(lambda pixels: reference(pixels) + 3)
     assert result.verdict == "agrees"
 
 
 def test_the_limits_decide() -> None:
     loose = ExportConfig(max_accuracy_loss=0.99, max_probability_difference=1)
-    result = certify(lambda images: reference(images[::-1]), loose)
+    result = certify(lambda pixels: reference(pixels[::-1]), loose)
     assert result.verdict == "agrees"
     assert result.top1_agreement is not None
     assert result.top1_agreement < 0.9
@@ -75,14 +75,14 @@ def test_the_limits_decide() -> None:
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        (lambda images: reference(images[::-1]), "top class"),  # reordered
-        (lambda images: np.repeat(reference(images[:1]), len(images), 0), "top class"),
-        (lambda images: reference(images[:1]), r"shape \(1, 3\)"),
-        (lambda images: reference(images) * np.nan, "not finite"),
+        (lambda pixels: reference(pixels[::-1]), "top class"),  # reordered
+        (lambda pixels: np.repeat(reference(pixels[:1]), len(pixels), 0), "top class"),
+        (lambda pixels: reference(pixels[:1]), r"shape \(1, 3\)"),
+        (lambda pixels: reference(pixels) * np.nan, "not finite"),
     ],
 )
 def test_what_is_wrong_only_in_batches_is_refused(
-    wrong: Callable[[InputArray], Logits], reason: str
+    wrong: Callable[[PixelBatch], Logits], reason: str
 ) -> None:
     result = certify(wrong)
     assert result.verdict == "refused"
@@ -91,10 +91,10 @@ def test_what_is_wrong_only_in_batches_is_refused(
 
 
 def test_an_engine_that_takes_one_batch_size_is_refused() -> None:
-    def fixed(images: InputArray) -> Logits:
-        if len(images) != 17:
+    def fixed(pixels: PixelBatch) -> Logits:
+        if len(pixels) != 17:
             raise ServingError("expected 17 pictures")
-        return reference(images)
+        return reference(pixels)
 
     assert certify(fixed).reason == "expected 17 pictures"
 
@@ -119,7 +119,7 @@ def test_a_model_that_answers_nan_is_named() -> None:
     with torch.no_grad():
         network[1].bias[0] = float("nan")
     with pytest.raises(ExportError, match="trained model answers with NaN"):
-        Reference(network)(np.zeros((1, 3, 2, 2), np.float32))
+        Reference(network, Preprocessing(image_size=2))(np.zeros((1, 2, 2, 3), np.uint8))
 
 
 @given(count=st.integers(1, 90))

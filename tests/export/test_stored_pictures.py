@@ -11,8 +11,9 @@ from PIL import Image
 from torch import nn
 
 from pixloop.data.dataset import Dataset
+from pixloop.decoding import decode_image
 from pixloop.export.stored_pictures import scale_down, store_pictures
-from pixloop.imaging import decode_image, to_input
+from pixloop.imaging import to_input
 from pixloop.training.models import load_model
 
 
