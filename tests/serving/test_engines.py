@@ -8,48 +8,50 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from tests.small_bundles import SIDE, letterboxed
 
 from pixloop.bundle import Bundle
 from pixloop.errors import BundleError, ServingError
-from pixloop.serving.engines import Engine, open_engine
+from pixloop.serving.engines import Engine, PixelBatch, open_engine
 
 FORMATS = ["onnx", "openvino"]
 
 
 @pytest.fixture(params=FORMATS)
 def engine(request: pytest.FixtureRequest, detector_bundle: Bundle) -> Engine:
-    return open_engine(detector_bundle.graph_path(request.param), request.param, "detection")
+    path = detector_bundle.graph_path(request.param)
+    return open_engine(path, request.param, "detection", letterboxed())
 
 
-def images(*brightness: float) -> NDArray[np.float32]:
-    batch = np.zeros((len(brightness), 3, 64, 64), np.float32)
-    for image, value in zip(batch, brightness, strict=True):
-        image[1, 16:32, 8:24] = value
+def pictures(*brightness: int) -> PixelBatch:
+    """Each with a green thing that is so bright, 0 to 255."""
+    batch = np.zeros((len(brightness), SIDE, SIDE, 3), np.uint8)
+    for picture, value in zip(batch, brightness, strict=True):
+        picture[16:32, 8:24, 1] = value
     return batch
 
 
 def test_outputs_come_in_the_order_of_the_task_whatever_the_graphs_is(engine: Engine) -> None:
     # The graph of these tests names its labels first.
-    boxes, scores, labels = engine(images(0.75, 0.0))
+    boxes, scores, labels = engine(pictures(204, 0))
     assert (boxes.shape, scores.shape, labels.shape) == ((2, 3, 4), (2, 3), (2, 3))
     assert (boxes.dtype, scores.dtype, labels.dtype) == (np.float32, np.float32, np.int64)
-    np.testing.assert_allclose(scores, [[0, 0.75, 0], [0, 0, 0]])
+    np.testing.assert_allclose(scores, [[0, 0.8, 0], [0, 0, 0]], rtol=1e-6)
     np.testing.assert_array_equal(labels, [[0, 1, 2]] * 2)
     np.testing.assert_allclose(boxes[0, 1], [8, 16, 24, 32])
 
 
 def test_threads_share_one_and_answers_stay_as_they_were(engine: Engine) -> None:
-    values = [0.55 + 0.02 * i for i in range(20)]
+    values = range(140, 240, 5)
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda value: engine(images(value)), values))
+        answers = list(pool.map(lambda value: engine(pictures(value)), values))
     for value, (_, scores, _) in zip(values, answers, strict=True):
-        assert scores[0, 1] == pytest.approx(value)
+        assert scores[0, 1] == pytest.approx(value / 255)
 
 
 def test_a_wrong_shape_is_a_serving_error(engine: Engine) -> None:
-    with pytest.raises(ServingError, match=r"\(1, 1, 7, 7\)"):
-        engine(np.zeros((1, 1, 7, 7), np.float32))
+    with pytest.raises(ServingError, match=r"\(1, 7, 7, 3\)"):
+        engine(np.zeros((1, 7, 7, 3), np.uint8))
 
 
 _WRONG_SHAPE_ON_ONE_CORE = """
@@ -58,11 +60,12 @@ from pathlib import Path
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 import numpy as np
 from pixloop.errors import ServingError
+from pixloop.imaging import Preprocessing
 from pixloop.serving.engines import open_engine
 
-engine = open_engine(Path(sys.argv[1]), sys.argv[2], "detection")
+engine = open_engine(Path(sys.argv[1]), sys.argv[2], "detection", Preprocessing(image_size=64))
 try:
-    engine(np.zeros((1, 1, 7, 7), np.float32))
+    engine(np.zeros((1, 7, 7, 3), np.uint8))
 except ServingError:
     print("refused")
 """
@@ -82,11 +85,14 @@ def test_a_wrong_shape_is_refused_on_one_core_as_well(
 _DROP_IN_ANOTHER_THREAD = """
 import faulthandler, os, signal, sys, threading
 from pathlib import Path
+from pixloop.imaging import Preprocessing
 from pixloop.serving.engines import open_engine
 
 faulthandler.enable()  # gives the first thread a stack for signals, as servers and pytest do
 signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
-engines = [open_engine(Path(sys.argv[1]), sys.argv[2], "detection")]
+engines = [
+    open_engine(Path(sys.argv[1]), sys.argv[2], "detection", Preprocessing(image_size=64))
+]
 thread = threading.Thread(target=engines.clear)
 thread.start()
 thread.join()
@@ -111,4 +117,14 @@ def test_a_graph_of_another_task_is_not_opened(
     for wrong, task in ((bundle, "detection"), (detector_bundle, "classification")):
         path: Path = wrong.graph_path(format_)
         with pytest.raises(BundleError, match=path.name):
-            open_engine(path, format_, task)
+            open_engine(path, format_, task, letterboxed())
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_graph_for_pictures_of_another_size_is_not_opened(
+    detector_bundle: Bundle, format_: str
+) -> None:
+    path = detector_bundle.graph_path(format_)
+    larger = letterboxed().model_copy(update={"image_size": SIDE + 1})
+    with pytest.raises(BundleError, match=f"(?s){path.name}.*{SIDE + 1}"):
+        open_engine(path, format_, "detection", larger)

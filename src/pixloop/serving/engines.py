@@ -92,9 +92,36 @@ def open_engine(
         raise BundleError(f"{path} cannot be loaded as an {format_} graph: {e}") from e
 
 
+def check_pixels(pixels: PixelBatch, preprocessing: Preprocessing) -> None:
+    """Refuse what is no batch of pictures as the network sees them.
+
+    No engine can be left to notice: on one core OpenVINO takes any shape in silence, reads past
+    its end and answers nothing.
+
+    Raises:
+        ServingError: it is not uint8 (N, size, size, 3) with N ≥ 1; the message says what it is.
+    """
+    side = preprocessing.image_size
+    if pixels.shape[1:] != (side, side, 3) or not len(pixels) or pixels.dtype != np.uint8:
+        raise ServingError(
+            f"the graph takes uint8 pixels of shape (N, {side}, {side}, 3), "
+            f"not {pixels.dtype} ones of shape {pixels.shape}."
+        )
+
+
 def normalise_batch(pixels: PixelBatch, preprocessing: Preprocessing) -> NDArray[np.float32]:
     """``imaging.normalise`` of every picture: float32 (N, 3, size, size)."""
     return np.stack([normalise(each, preprocessing) for each in pixels])
+
+
+def side_by_side(engine: Engine) -> Engine:
+    """What computes the most pictures a second where several batches are computed at once."""
+    return getattr(engine, "streams", engine)
+
+
+def computes_in_bfloat16() -> bool:
+    """Whether this CPU does, so that OpenVINO would not only pretend to."""
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def usable_cores() -> int:
@@ -116,7 +143,9 @@ class OpenVinoEngine:
         settings: EngineSettings,
     ) -> None:
         model = _fold_normalisation(openvino_core().read_model(str(path)), preprocessing)
-        self._compile = functools.partial(_CompiledModel, model, outputs, precision, settings)
+        self._compile = functools.partial(
+            _CompiledModel, model, outputs, preprocessing, precision, settings
+        )
         self._alone = self._compile(streams=1)
         self._settings = settings
 
@@ -137,11 +166,13 @@ class _CompiledModel:
         self,
         model: Any,
         outputs: Sequence[str],
+        preprocessing: Preprocessing,
         precision: Precision,
         settings: EngineSettings,
         *,
         streams: int,
     ) -> None:
+        self._preprocessing = preprocessing
         self._model = openvino_core().compile_model(
             model,
             "CPU",
@@ -156,13 +187,10 @@ class _CompiledModel:
         )
         # By name, since nothing promises an order; a graph without one of them fails here.
         self._outputs = [self._model.output(name) for name in outputs]
-        self._shape = self._model.input(0).partial_shape
         self._of_thread = threading.local()
 
     def __call__(self, pixels: PixelBatch) -> Outputs:
-        # On one core OpenVINO takes any shape in silence, reads past its end and answers nothing.
-        if not self._shape.compatible(import_openvino().PartialShape(list(pixels.shape))):
-            raise ServingError(f"The graph takes input of shape {self._shape}, not {pixels.shape}.")
+        check_pixels(pixels, self._preprocessing)
         request = getattr(self._of_thread, "request", None)
         if request is None:
             request = self._of_thread.request = self._model.create_infer_request()
@@ -179,7 +207,9 @@ def _fold_normalisation(model: Any, preprocessing: Preprocessing) -> Any:
     openvino = import_openvino()
     folded = openvino.preprocess.PrePostProcessor(model)
     tensor = folded.input().tensor()
+    side = preprocessing.image_size
     tensor.set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+    tensor.set_shape([-1, side, side, 3])  # fails here where the graph takes another size
     folded.input().model().set_layout(openvino.Layout("NCHW"))
     steps = folded.input().preprocess().convert_element_type(openvino.Type.f32)
     steps.mean([255 * mean for mean in preprocessing.mean])
@@ -212,9 +242,13 @@ class OnnxEngine:
         missing = set(outputs) - {output.name for output in self._session.get_outputs()}
         if missing:
             raise ValueError(f"it has no output called {', '.join(sorted(missing))}")
+        size = self._session.get_inputs()[0].shape[2:]  # names where any will do
+        if any(isinstance(side, int) and side != preprocessing.image_size for side in size):
+            raise ValueError(f"it takes pictures of {size} pixels, not {preprocessing.image_size}")
 
     def __call__(self, pixels: PixelBatch) -> Outputs:
         """The outputs for ``pixels``."""
+        check_pixels(pixels, self._preprocessing)
         images = normalise_batch(pixels, self._preprocessing)
         try:
             return tuple(self._session.run(self._outputs, {INPUT: images}))

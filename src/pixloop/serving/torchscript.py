@@ -12,7 +12,13 @@ import torch
 from pixloop.bundle import Precision
 from pixloop.errors import ServingError
 from pixloop.imaging import Preprocessing
-from pixloop.serving.engines import EngineSettings, Outputs, PixelBatch, normalise_batch
+from pixloop.serving.engines import (
+    EngineSettings,
+    Outputs,
+    PixelBatch,
+    check_pixels,
+    normalise_batch,
+)
 
 
 class TorchScriptEngine:
@@ -36,6 +42,7 @@ class TorchScriptEngine:
 
     def __call__(self, pixels: PixelBatch) -> Outputs:
         """The outputs for ``pixels``."""
+        check_pixels(pixels, self._preprocessing)
         images = torch.from_numpy(normalise_batch(pixels, self._preprocessing))
         try:
             with torch.inference_mode():
