@@ -6,11 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
@@ -18,11 +16,10 @@ import pytest
 
 from pixloop.bundle import Bundle
 from pixloop.config import ServingConfig
-from pixloop.errors import BundleError, ImageError, ServingError
+from pixloop.errors import BundleError, ServingError
 from pixloop.files import pack
-from pixloop.records import Decision, Detection
-from pixloop.serving.client import Client, predict_over_http
-from pixloop.serving.predictor import open_predictor
+from pixloop.records import Decision
+from pixloop.serving.client import Client
 from pixloop.serving.server import _listen, serve
 
 Make = Callable[..., bytes]
@@ -51,86 +48,11 @@ def url(bundle: Bundle) -> Iterator[str]:
 
 def test_answers_over_http(url: str, make_picture: Make) -> None:
     assert httpx.get(f"{url}/ping").json() == {"status": "ready", "model": "colours"}
-    pictures = [make_picture(colour) for colour in ("red", "blue") * 20]
-    predictions = predict_over_http(url, pictures)  # more than one request holds
-    assert [p.label for p in predictions] == ["red", "blue"] * 20
+    with Client(url) as client:
+        predictions = client.predict([make_picture(colour) for colour in ("red", "blue")])
+    assert [p.label for p in predictions] == ["red", "blue"]
     assert predictions[0].decision is Decision.ACCEPT
     assert sum(predictions[0].probabilities.values()) == pytest.approx(1)
-    assert predict_over_http(f"{url}/invocations", []) == []
-
-
-def test_a_detector_answers_over_http(detector_bundle: Bundle, make_scene: Make) -> None:
-    pictures = [make_scene(((0, 204, 0), (i, 10, i + 40, 50))) for i in range(0, 80, 2)]
-    expected = open_predictor(detector_bundle).predict(pictures)
-    with running(str(detector_bundle.path)) as (address, _), Client(address) as client:
-        detections = client.predict([*pictures, make_scene()])  # more than one request holds
-        assert detections[-1] == Detection((), 128, 96)
-        for got, known in zip(detections[:-1], expected, strict=True):
-            (box,), (known_box,) = got.boxes, known.boxes
-            assert (got.width, got.height) == (128, 96)
-            assert (box.label, box.decision) == ("green", Decision.REFER)
-            assert box.score == pytest.approx(known_box.score, abs=1e-6)
-            assert box.xyxy == pytest.approx(known_box.xyxy, abs=0.01)
-        with pytest.raises(ImageError):
-            client.predict([b"nonsense"])
-
-
-@pytest.mark.parametrize(
-    "prediction",
-    [
-        {"boxes": None, "width": 1, "height": 1},
-        {"boxes": [{"label": "a"}], "width": 1, "height": 1},
-        {"boxes": [{"label": "a", "score": 1, "xyxy": [1, 2], "decision": "accept"}]},
-        {"boxes": []},
-        {"label": "a"},
-        None,
-    ],
-)
-def test_what_is_no_answer_of_pixloops_is_said_so(prediction: object) -> None:
-    body = json.dumps({"predictions": [prediction]}).encode()
-    with answering(body) as address, pytest.raises(ServingError, match="as a pixloop server does"):
-        predict_over_http(address, [b"any"])
-
-
-@contextmanager
-def answering(body: bytes) -> Iterator[str]:
-    """The address of a server that always answers the same."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-
-
-def test_the_client_tells_a_bad_picture_from_a_bad_server(url: str, make_picture: Make) -> None:
-    with Client(url) as client:
-        with pytest.raises(ImageError, match="#/instances/1/b64"):
-            client.predict([make_picture(), b"nonsense"])
-        assert client.predict([make_picture()])[0].label == "red"
-        with pytest.raises(ServingError, match="answered 413: The body is larger"):
-            client.predict([b"\0" * 200_000])
-        assert client.predict([make_picture()])[0].label == "red"
-    with pytest.raises(ServingError, match="answered 404"):
-        predict_over_http(f"{url}/nowhere", [make_picture()])
-
-
-@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "nonsense", "http://"])
-def test_the_client_says_when_nothing_answers(address: str, make_picture: Make) -> None:
-    with pytest.raises(ServingError, match="Is the server running"):
-        predict_over_http(address, [make_picture()])
 
 
 def test_a_body_that_is_too_large_gets_its_answer(url: str) -> None:
