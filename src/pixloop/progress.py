@@ -25,25 +25,26 @@ T = TypeVar("T")
 
 
 @contextmanager
-def progress(description: str, total: int | None = None) -> Iterator[Advance]:
+def progress(description: str, total: int | None = None, after_s: float = 0.0) -> Iterator[Advance]:
     """Show the progress of one piece of work.
 
     Args:
         description: a few words, such as ``"checking pictures"``.
         total: how many units there are; None when unknown.
+        after_s: what takes less than this is not shown.
 
     Yields:
         ``advance(n=1, note="")``: n more units are done; the note (for example ``"loss 0.31"``)
         stands beside the bar.
     """
     if os.environ.get("PIXLOOP_PROGRESS") == "lines":
-        with _lines(description, total, _emit_mark, _LINES_EVERY_S) as advance:
+        with _lines(description, total, after_s, _emit_mark, _LINES_EVERY_S) as advance:
             yield advance
     elif sys.stderr.isatty():
-        with _bar(description, total) as advance:
+        with _bar(description, total, after_s) as advance:
             yield advance
     else:
-        with _lines(description, total, _emit_log, _LOG_EVERY_S) as advance:
+        with _lines(description, total, after_s, _emit_log, _LOG_EVERY_S) as advance:
             yield advance
 
 
@@ -74,7 +75,7 @@ def parse_line(line: str) -> dict[str, object] | None:
 
 
 @contextmanager
-def _bar(description: str, total: int | None) -> Iterator[Advance]:
+def _bar(description: str, total: int | None, after_s: float) -> Iterator[Advance]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -82,35 +83,48 @@ def _bar(description: str, total: int | None) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(description, total=total, note="")
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(description, total=total, note="")
+    begun = time.monotonic()
+    if not after_s:
+        bar.start()
 
-        def advance(n: int = 1, note: str = "") -> None:
-            bar.advance(task, n)
-            if note:
-                bar.update(task, note=note)
+    def advance(n: int = 1, note: str = "") -> None:
+        if not bar.live.is_started and time.monotonic() - begun >= after_s:
+            bar.start()
+        bar.advance(task, n)
+        if note:
+            bar.update(task, note=note)
 
+    try:
         yield advance
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 @contextmanager
 def _lines(
     description: str,
     total: int | None,
+    after_s: float,
     emit: Callable[[str, int, int | None, str], None],
     every_s: float,
 ) -> Iterator[Advance]:
-    done, last_note, last_time = 0, "", time.monotonic()
+    begun = time.monotonic()
+    done, last_note, last_time = 0, "", begun
 
     def advance(n: int = 1, note: str = "") -> None:
         nonlocal done, last_note, last_time
         done, last_note = done + n, note or last_note
-        if time.monotonic() - last_time >= every_s:
-            last_time = time.monotonic()
+        now = time.monotonic()
+        if now - last_time >= every_s and now - begun >= after_s:
+            last_time = now
             emit(description, done, total, last_note)
 
     yield advance
-    emit(description, done, total, last_note)
+    if time.monotonic() - begun >= after_s:
+        emit(description, done, total, last_note)
 
 
 def _emit_mark(description: str, done: int, total: int | None, note: str) -> None:
