@@ -21,12 +21,14 @@ from pixloop.config_file import load_config, parse_config, render_config
 from pixloop.data.sources import fetch
 from pixloop.errors import ConfigError, GateRefused, PipelineError
 from pixloop.files import write_text
-from pixloop.picture_predictions import (
-    PicturePrediction,
+from pixloop.picture_predictions.files import find_pictures
+from pixloop.picture_predictions.output import check_output, write_predictions
+from pixloop.picture_predictions.predict import (
     predict_with,
     predict_with_bundle,
     predict_with_server,
 )
+from pixloop.picture_predictions.record import PicturePrediction, Summary
 from pixloop.pipeline.definition import build_definition
 from pixloop.pipeline.display import Listener
 from pixloop.pipeline.early_check import check_early
@@ -235,21 +237,59 @@ class Project:
     ) -> Iterator[PicturePrediction]:
         """Predict picture files, with a version here, with a server, or with what serves on AWS.
 
-        A picture that cannot be read gives an answer with ``error`` and stops nothing. With
-        ``draw``, a folder, each picture is written there with its answer drawn over it.
+        Files are read as answers are taken, and few are held at once. A picture that cannot be
+        read gives an answer with ``error`` and stops nothing.
+
+        Args:
+            pictures: files, and folders of them; see ``find_pictures``.
+            url: the address of a server.
+            version: the one that answers here; the champion, else the latest.
+            draw: a folder; each picture is written there with its answer drawn over it.
+            on: where what answers is, if not here and at no ``url``.
 
         Raises:
-            DataError: a drawing cannot be written.
+            DataError: a folder has no pictures, or a drawing cannot be written.
+            ServingError: nothing answers at ``url``, or not as a pixloop server does.
             AwsError: nothing serves there, or AWS refuses.
         """
+        files = find_pictures(pictures)
         if url is not None:
-            yield from predict_with_server(url, pictures, draw)
+            yield from predict_with_server(url, files, draw)
         elif on == "rekognition":
-            yield from predict_with(self.on_aws.rekognition.ask, pictures, draw)
+            yield from predict_with(self.on_aws.rekognition.ask, files, draw)
         elif on != "here":
-            yield from predict_with(self.on_aws.deployments.asker(on), pictures, draw)
+            yield from predict_with(self.on_aws.deployments.asker(on), files, draw)
         else:
-            yield from predict_with_bundle(self.bundle(version)[1], pictures, draw)
+            yield from predict_with_bundle(self.bundle(version)[1], files, draw)
+
+    def predict_into(
+        self,
+        output: Path,
+        pictures: Iterable[Path],
+        url: str | None = None,
+        version: str | None = None,
+        draw: Path | None = None,
+        on: Literal["here", "sagemaker", "lambda", "rekognition"] = "here",
+    ) -> Summary:
+        """As ``predict``, into a file: JSON lines, CSV or Parquet, as its suffix says.
+
+        The file appears whole, at the end. A run that was interrupted, even by a kill, goes on
+        where it was, unless another model answers now, or pictures are drawn.
+
+        Raises:
+            ConfigError: the suffix is none of these.
+            DataError: as ``predict``, or the file cannot be written.
+            ServingError, AwsError: as ``predict``.
+        """
+        check_output(output)
+        places = list(pictures)
+        return write_predictions(
+            output,
+            self._who_answers(url, version, on),
+            lambda: find_pictures(places),
+            lambda files: self.predict(files, url, version, draw, on),
+            resume=draw is None,
+        )
 
     def verify_url(
         self,
@@ -281,6 +321,15 @@ class Project:
         return self.folder / OWN_TESTS
 
     # ---- inside -----------------------------------------------------------------------------
+
+    def _who_answers(self, url: str | None, version: str | None, on: str) -> str:
+        if url is not None:
+            # httpx is no part of the other verbs.
+            from pixloop.serving.client import Client
+
+            with Client(url) as client:
+                return f"{client.ping()} at {url}"
+        return f"{self.config.model_name}:{self.bundle(version)[0]}" if on == "here" else on
 
     def _run_on_sagemaker(self, listener: Listener | None, tune: bool) -> RunSummary:
         # boto3 is an extra, and takes long to import.

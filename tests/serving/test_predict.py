@@ -1,24 +1,30 @@
-"""``pixloop predict`` with a detector, here and over HTTP, and its drawings."""
+"""``pixloop predict`` with a detector, here and over HTTP, its drawings and its files."""
 
+import asyncio
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Thread
+from typing import Any
 
 import pytest
-import uvicorn
 from PIL import Image
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from tests.serving.in_thread import serving
 from typer.testing import CliRunner, Result
 
 from pixloop.bundle import Bundle
 from pixloop.cli.app import app
 from pixloop.config import ServingConfig
-from pixloop.errors import DataError
+from pixloop.errors import DataError, PixloopError, ServingError
 from pixloop.project import Project
 from pixloop.serving.app import build_app
+from pixloop.serving.codec import decode_request
 from pixloop.serving.detector import Detector
 from pixloop.serving.predictor import open_predictor
-from pixloop.serving.server import _listen
 
 Make = Callable[..., bytes]
 RED, GREEN = (255, 0, 0), (0, 204, 0)
@@ -71,16 +77,8 @@ def project(make_project: Callable[[Bundle], Project], detector_bundle: Bundle) 
 
 @pytest.fixture(scope="module")
 def url(detector: Detector) -> Iterator[str]:
-    with _listen("127.0.0.1", 0) as listener:
-        config = uvicorn.Config(
-            build_app(detector, "things:1", ServingConfig()), lifespan="off", log_level="warning"
-        )
-        server = uvicorn.Server(config)
-        thread = Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with serving(build_app(detector, "things:1", ServingConfig())) as address:
+        yield address
 
 
 def predict(project: Project, *arguments: object) -> Result:
@@ -178,3 +176,155 @@ def test_a_classifiers_pictures_are_drawn_too(
     assert answer.boxes is answer.width is None
     with Image.open(tmp_path / "drawn" / "two.jpg") as image:
         assert image.size == (128, 96)
+
+
+def lines_of(result: Result) -> list[str]:
+    return [line.rpartition("/")[2] for line in result.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("where", ["here", "over http"])
+def test_a_folder_is_predicted_with_all_below_it(
+    project: Project, pictures: dict[str, Path], request: pytest.FixtureRequest, where: str
+) -> None:
+    remote = ["--url", request.getfixturevalue("url")] if where == "over http" else []
+    folder = pictures["two.jpg"].parent
+    result = predict(project, folder, *remote)
+    assert result.exit_code == 1
+    assert lines_of(result) == [
+        "none.png  nothing found",
+        "two.jpg  1 × green  (1 referred)",
+        "two.jpg  1 × red, 1 × green  (1 referred)",
+    ]
+    assert result.stderr.count("broken.png") == 1
+    assert "1 of 4 pictures have no prediction" in result.stderr
+
+
+@pytest.mark.parametrize("where", ["here", "over http"])
+def test_answers_go_into_a_file_and_a_summary_to_the_terminal(
+    project: Project,
+    pictures: dict[str, Path],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    where: str,
+) -> None:
+    remote = ["--url", request.getfixturevalue("url")] if where == "over http" else []
+    folder, target = pictures["two.jpg"].parent, tmp_path / "answers.jsonl"
+    result = predict(project, folder, "--output", target, *remote)
+    assert result.exit_code == 1
+    summary = " ".join(result.stdout.split())
+    assert summary.startswith("4 pictures → ")
+    assert summary.endswith("1 accepted, 2 referred, 1 without a prediction 2 green 1 red")
+    answers = [json.loads(line) for line in target.read_text().splitlines()]
+    names = [Path(answer["path"]).relative_to(folder).as_posix() for answer in answers]
+    assert names == ["broken.png", "none.png", "sub/two.jpg", "two.jpg"]
+    assert [len(answer.get("boxes", ())) for answer in answers] == [0, 0, 1, 2]
+    assert "error" in answers[0]
+
+    result = predict(project, folder, "--output", target, *remote, "--json")
+    assert json.loads(result.stdout)["classes"] == {"green": 2, "red": 1}
+
+
+def test_json_of_many_is_one_object_like_that_of_few(
+    project: Project, pictures: dict[str, Path]
+) -> None:
+    result = predict(project, *[pictures["two.jpg"]] * 3, pictures["broken.png"], "--json")
+    found = json.loads(result.stdout)
+    assert [answer["error"] is None for answer in found["predictions"]] == [True] * 3 + [False]
+    assert result.stdout == json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{empty}"], "there are no pictures in"),
+        (["{empty}", "--output", "{empty}/a.csv"], "there are no pictures in"),
+        (["{picture}", "--output", "a.xlsx"], "must end in .jsonl, .csv, .parquet"),
+        (["{picture}", "--url", "http://127.0.0.1:1", "--output", "{empty}/a.csv"], "no answer"),
+        (["{picture}", "--url", "http://127.0.0.1:1", "--version", "1"], "--version is for"),
+    ],
+)
+def test_what_cannot_be_predicted_is_an_error(
+    project: Project,
+    pictures: dict[str, Path],
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    known = {"empty": tmp_path / "empty", "picture": pictures["two.jpg"]}
+    result = predict(project, *(each.format(**known) for each in arguments))
+    assert isinstance(result.exception, PixloopError)
+    assert message in str(result.exception)
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_what_is_not_there_is_an_error_of_its_own(project: Project, tmp_path: Path) -> None:
+    result = predict(project, tmp_path / "nowhere")
+    assert result.exit_code == 1
+    assert "nowhere: the file cannot be read: No such file or directory" in result.stderr
+
+
+def test_a_server_that_goes_away_leaves_what_it_answered(
+    project: Project, pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    known = {"boxes": [], "width": 1, "height": 1}
+    left = iter(range(4))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        if scope["path"] == "/ping":
+            response = JSONResponse({"model": "things:1"})
+        else:
+            asked = decode_request(await request.body(), request.headers["content-type"])
+            there = next(left, None) is not None
+            answers = {"predictions": [known] * len(asked.pictures)}
+            response = JSONResponse(answers) if there else JSONResponse({}, 500)
+        await response(scope, receive, send)
+
+    target = tmp_path / "answers.csv"
+    with serving(app) as url:
+        many = [pictures["two.jpg"]] * 100
+        result = predict(project, *many, "--url", url, "--output", target)
+    assert isinstance(result.exception, ServingError)
+    assert "the same command goes on" in " ".join(result.stderr.split())
+    assert not target.exists()
+    assert len((tmp_path / "answers.csv.part").read_text().splitlines()) == 1 + 4 * 8
+
+
+@pytest.mark.integration
+def test_a_kill_loses_nothing(
+    project: Project, make_scene: Make, detector: Detector, tmp_path: Path
+) -> None:
+    (tmp_path / "many").mkdir()
+    for i in range(300):
+        scene = make_scene(((204, 0, 0), (i % 60, 10, i % 60 + 40, 50)))
+        (tmp_path / "many" / f"{i:03}.png").write_bytes(scene)
+    target, part = tmp_path / "answers.jsonl", tmp_path / "answers.jsonl.part"
+
+    class Slow:
+        """The application, for which every request takes a while."""
+
+        def __init__(self) -> None:
+            self._app = build_app(detector, "things:1", ServingConfig())
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await asyncio.sleep(0.05)
+            await self._app(scope, receive, send)
+
+    with serving(Slow()) as url:
+        command = [sys.executable, "-m", "pixloop", "predict", "-C", str(project.folder)]
+        command += [str(tmp_path / "many"), "--url", url, "--output", str(target)]
+        process = subprocess.Popen(command)
+        while not part.exists() or part.read_bytes().count(b"\n") < 20:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        assert not target.exists()
+        earlier = part.read_bytes().count(b"\n") - 1
+        ended = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    summary = json.loads(ended.stdout)
+    assert (summary["pictures"], summary["earlier"]) == (300, earlier)
+    names = [Path(json.loads(line)["path"]).name for line in target.read_text().splitlines()]
+    assert names == [f"{i:03}.png" for i in range(300)]
+    assert not part.exists()

@@ -1,16 +1,22 @@
 """The commands ``serve`` and ``predict``."""
 
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from json import dumps
 from pathlib import Path
-from typing import Annotated, Literal
+from shutil import copyfileobj
+from tempfile import SpooledTemporaryFile
+from textwrap import indent
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 
 from pixloop.cli.output import JsonOption, ProjectOption, err, out, percent, print_json
-from pixloop.errors import ConfigError, DataError
-from pixloop.picture_predictions import PicturePrediction
+from pixloop.errors import ConfigError, DataError, PixloopError
+from pixloop.picture_predictions.output import journal_path
+from pixloop.picture_predictions.record import PicturePrediction, Summary
 from pixloop.project import Project
 from pixloop.records import Decision, DetectedBox
 
@@ -40,7 +46,10 @@ def serve(
 
 
 def predict(
-    pictures: Annotated[list[Path], typer.Argument(help="Picture files.")],
+    pictures: Annotated[
+        list[Path],
+        typer.Argument(help="Picture files, and folders: of these every picture, at any depth."),
+    ],
     url: Annotated[
         str | None, typer.Option("--url", help="Ask the server at this address instead.")
     ] = None,
@@ -49,6 +58,15 @@ def predict(
         typer.Option("--on", help="Ask what serves there instead."),
     ] = "here",
     version: VersionOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write the answers to this file, a .jsonl, .csv or .parquet, and print a summary. "
+            "After an interruption the same command goes on.",
+        ),
+    ] = None,
     draw: Annotated[
         Path | None,
         typer.Option(
@@ -60,22 +78,78 @@ def predict(
 ) -> None:
     """Predict pictures, here, with a running server, or with what serves on AWS.
 
-    Example: `pixloop predict *.jpg --draw drawn`
+    Ends with 1 where a picture has no prediction.
+
+    Example: `pixloop predict photos --output photos.csv`
     """
     if url is not None and on != "here":
         raise ConfigError("--url and --on both say whom to ask: give one of them.")
-    answers = []
-    for answer in Project.open(project).predict(pictures, url, version, draw, on):
-        answers.append(answer)
-        if not json:
-            _print_answer(answer)
-    if json:
-        print_json({"predictions": [answer.model_dump(mode="json") for answer in answers]})
-    unread = sum(answer.error is not None for answer in answers)
-    if unread:
+    if version is not None and (url is not None or on != "here"):
+        raise ConfigError("--version is for answers from here; leave it out, or --url and --on.")
+    ask = Project.open(project)
+    if output is not None:
+        summary = _predict_into(ask, output, pictures, url, version, draw, on)
+        print_json(summary) if json else _print_summary(summary)
+    else:
+        answers = ask.predict(pictures, url, version, draw, on)
+        summary = _print_as_json(answers) if json else _print_answers(answers)
+    if summary.unreadable:
         # The answers are printed: an error of our own would be a second JSON object.
-        err.print(f"[bold red]error:[/] {unread} of {len(answers)} pictures have no prediction.")
+        err.print(
+            f"[bold red]error:[/] {summary.unreadable} of {summary.pictures} pictures have no "
+            "prediction."
+        )
         raise typer.Exit(DataError.exit_code)
+
+
+def _predict_into(project: Project, output: Path, *how: Any) -> Summary:
+    try:
+        return project.predict_into(output, *how)
+    except (PixloopError, KeyboardInterrupt):
+        if (journal := journal_path(output)).exists():
+            err.print(
+                f"The answers so far are in {escape(str(journal))}: the same command goes on."
+            )
+        raise
+
+
+def _print_answers(answers: Iterable[PicturePrediction]) -> Summary:
+    summary = Summary()
+    for answer in answers:
+        summary.add(answer)
+        _print_answer(answer)
+    return summary
+
+
+def _print_as_json(answers: Iterable[PicturePrediction]) -> Summary:
+    """Print one object with all answers, as ``print_json`` would, and hold few of them.
+
+    They wait in a file until all are there: an error would otherwise come after half an object.
+    """
+    summary = Summary()
+    with SpooledTemporaryFile(max_size=1_000_000, mode="w+", encoding="utf-8") as waiting:
+        for answer in answers:
+            waiting.write(",\n" if summary.pictures else "\n")
+            plain = dumps(answer.model_dump(mode="json"), indent=2, ensure_ascii=False)
+            waiting.write(indent(plain, "    "))
+            summary.add(answer)
+        waiting.seek(0)
+        sys.stdout.write('{\n  "predictions": [')
+        copyfileobj(waiting, sys.stdout)
+        sys.stdout.write("\n  ]\n}\n" if summary.pictures else "]\n}\n")
+        sys.stdout.flush()
+    return summary
+
+
+def _print_summary(summary: Summary) -> None:
+    earlier = f", {summary.earlier:,} of them earlier" if summary.earlier else ""
+    out.print(
+        f"{summary.pictures:,} pictures{earlier} → {escape(str(summary.output))}\n"
+        f"{summary.accepted:,} accepted, {summary.referred:,} referred, "
+        f"{summary.unreadable:,} without a prediction"
+    )
+    for label, number in sorted(summary.classes.items(), key=lambda pair: -pair[1]):
+        out.print(f"  {number:>9,}  [bold]{escape(label)}[/]")
 
 
 def _print_answer(answer: PicturePrediction) -> None:

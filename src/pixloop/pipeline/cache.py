@@ -33,7 +33,7 @@ _OUTSIDE_STEPS = (
     "drawing.py",
     "entrypoint.py",
     "model_versions.py",
-    "picture_predictions.py",
+    "picture_predictions",
     "project.py",
     "project_folder.py",
     "registry.py",
