@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pixloop.decoding import RgbArray
 from pixloop.drawing import (
     PALETTE,
     DrawingFolder,
@@ -15,7 +16,6 @@ from pixloop.drawing import (
     draw_prediction,
 )
 from pixloop.errors import DataError
-from pixloop.imaging import RgbArray
 from pixloop.records import Decision, DetectedBox, Detection, Prediction
 
 CLASSES = ("circle", "würfel")

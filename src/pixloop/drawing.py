@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from pixloop.decoding import RgbArray
 from pixloop.errors import DataError
 from pixloop.files import atomic_path
-from pixloop.imaging import RgbArray
 from pixloop.records import Decision, DetectedBox, Detection, Prediction
 
 #: A colour a class, then from the first again. White text is legible on each.

@@ -1,37 +1,42 @@
-"""Bytes → upright RGB array → model input: the one preprocessing of training and serving.
+"""Upright pictures → model input: the one preprocessing of training and serving.
 
 Arrays of pictures are ``uint8`` in height × width × channel order, channels red, green, blue.
 Model inputs are ``float32`` in channel × height × width order, normalised.
 """
 
-import io
-import warnings
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from pixloop.errors import ImageError, ImageTooLarge
+from pixloop.decoding import (
+    RgbArray,
+    Size,
+    decode_array,
+    is_jpeg,
+    load_upright,
+    open_image,
+    upright_size,
+)
+from pixloop.resampling import Box, Interpolation, resample
 
-RgbArray = NDArray[np.uint8]
 InputArray = NDArray[np.float32]
 Boxes = NDArray[np.float64]  #: shape (M, 4), xyxy
 
-MAX_PIXELS = 50_000_000
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-#: What pixloop reads. Formats that Pillow opens by running other programs are left out. (MPO, which
-#: some cameras write, comes with JPEG.)
-READ_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
 #: crop: scale the short side, cut the centre. squash: scale both sides, cut nothing. letterbox:
 #: scale the long side, fill what is left on the right or at the bottom with the mean colour.
 Resize = Literal["crop", "squash", "letterbox"]
 
-_ORIENTATION = 0x0112
-_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+#: A JPEG decoded smaller keeps at least so many pixels for each of the input's, along each side.
+_PIXELS_KEPT = 2
+#: Below it, libjpeg's scales (eighths) do not all give different sizes.
+_LEAST_SHRUNK_PX = 8
 
 
 class Preprocessing(BaseModel):
@@ -42,119 +47,111 @@ class Preprocessing(BaseModel):
     image_size: int = Field(ge=1, le=8192)  #: side of the square input, in pixels
     resize: Resize = "crop"
     crop_share: float = Field(default=0.875, gt=0, le=1)  #: side of the crop / scaled short side
-    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    interpolation: Interpolation = "bicubic"
+    #: whether a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where that leaves at least twice
+    #: the pixels of the input along each side
+    scaled_decoding: bool = False
     mean: tuple[float, float, float] = IMAGENET_MEAN  #: of RGB in 0..1
     std: tuple[float, float, float] = IMAGENET_STD
 
 
-def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Open a picture without decoding its pixels: format, size and mode are known afterwards.
+def read_input(
+    data: bytes,
+    preprocessing: Preprocessing,
+    out: RgbArray | None = None,
+    part: Callable[[Size], Box] | None = None,
+) -> tuple[RgbArray, Size]:
+    """Encoded picture → the pixels that a network sees: the only way there, wherever one is used.
+
+    Without ``scaled_decoding`` the pixels are those of ``resize_image(decode_image(data))``.
+
+    Args:
+        data: the encoded picture.
+        preprocessing: how it becomes input.
+        out: where the pixels are written, shape (size, size, 3), ``uint8``: a slot of a batch, say.
+        part: from the upright picture's size to the part of it that is taken for the whole. Its
+            result lies in the picture.
+
+    Returns:
+        The pixels, shape (size, size, 3), ``uint8``, and the size of the upright picture.
 
     Raises:
-        ImageTooLarge: it has more than ``max_pixels`` pixels.
-        ImageError: it is empty, or no picture that pixloop reads.
-    """
-    if not data:
-        raise ImageError("the file is empty")
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns between one and two times its own limit (ours is checked below), and of
-            # broken metadata, which is no reason to lose the picture.
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=READ_FORMATS)
-    except Image.DecompressionBombError as e:
-        raise ImageTooLarge(f"more than {max_pixels} pixels") from e
-    except UnidentifiedImageError as e:
-        raise ImageError("not a picture in a format that pixloop reads") from e
-    except Exception as e:  # Pillow's plugins raise nearly anything on hostile headers
-        raise ImageError(f"the picture cannot be opened: {e}") from e
-    if image.width * image.height > max_pixels:
-        raise ImageTooLarge(f"{image.width}×{image.height} is more than {max_pixels} pixels")
-    return image
-
-
-def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> RgbArray:
-    """Decode a picture to an upright RGB array, shape (height, width, 3), ``uint8``.
-
-    EXIF orientation is applied, transparency is laid over white, 16-bit samples are scaled (not
-    clipped) to 8, CMYK, palette and grayscale become RGB, and of an animation the first frame is
-    taken.
-
-    Raises:
-        ImageTooLarge: it has more than ``max_pixels`` pixels; nothing was decoded.
+        ImageTooLarge: it has more than ``decoding.MAX_PIXELS`` pixels; nothing was decoded.
         ImageError: it is empty, truncated, corrupt or of an unknown format.
     """
-    return to_rgb(open_image(data, max_pixels))
+    image = open_image(data)
+    size = upright_size(image)
+    whole = (0.0, 0.0, float(size.width), float(size.height)) if part is None else part(size)
+    box, target = _framing(whole, preprocessing)
+    shrinks = preprocessing.scaled_decoding and is_jpeg(image)
+    shrink = _suitable_shrink(size, box, target) if shrinks else 1
+    picture: Image.Image | RgbArray
+    if preprocessing.interpolation == "area":
+        picture = decode_array(data, image, shrink)
+        shrunk = Size(picture.shape[1], picture.shape[0])
+    else:
+        picture = load_upright(image, shrink)
+        shrunk = Size(*picture.size)
+    return _fill(out, picture, _scale_box(box, size, shrunk), target, preprocessing), size
 
 
-def exif_orientation(image: Image.Image) -> int:
-    """How a picture lies, as its EXIF says: 1 to 8; 1, upright, where it says nothing readable."""
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # Pillow raises nearly anything on hostile EXIF; the pixels are what counts
+def _suitable_shrink(size: Size, box: Box, target: Size) -> int:
+    """8, 4 or 2, the first that leaves a box enough pixels for its target, or else 1."""
+    width, height = (box[2] - box[0]) / _PIXELS_KEPT, (box[3] - box[1]) / _PIXELS_KEPT
+    if min(size) < _LEAST_SHRUNK_PX:
         return 1
-    return value if value in range(1, 9) else 1
+    enough = (s for s in (8, 4, 2) if width >= s * target.width and height >= s * target.height)
+    return next(enough, 1)
 
 
-def to_rgb(image: Image.Image) -> RgbArray:
-    """The pixels of an opened picture as ``decode_image`` gives them.
-
-    Raises:
-        ImageError: the pixels are truncated or corrupt.
-    """
-    try:
-        image.load()
-        return np.asarray(_as_rgb(_upright(image)))
-    except Exception as e:  # as above
-        raise ImageError(f"the picture cannot be decoded: {e}") from e
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # as above; an EXIF that cannot be read says nothing about the pixels
-        return image
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith("I"):  # I;16 and relatives, and I, which holds 16-bit samples
-        samples = np.asarray(image).astype(np.float64)
-        return Image.fromarray((samples / 257.0).round().clip(0, 255).astype(np.uint8)).convert(
-            "RGB"
-        )
-    if image.mode == "F":
-        raise ImageError("floating-point pictures have no fixed range; save it with 8 or 16 bits")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+def _scale_box(box: Box, size: Size, scaled: Size) -> Box:
+    # Multiplied first: what ends at the picture's edge ends exactly at the scaled one's.
+    left, right = (edge * scaled.width / size.width for edge in box[::2])
+    top, bottom = (edge * scaled.height / size.height for edge in box[1::2])
+    return left, top, right, bottom
 
 
 def to_input(rgb: RgbArray, preprocessing: Preprocessing) -> InputArray:
-    """Resize, crop and normalise an upright RGB array to model input, shape (3, size, size).
-
-    Bilinear and bicubic are Pillow's antialiased filters, as in timm and torchvision.
-    """
+    """Resize, crop and normalise an upright RGB array to model input, shape (3, size, size)."""
     return normalise(resize_image(rgb, preprocessing), preprocessing)
 
 
 def resize_image(rgb: RgbArray, preprocessing: Preprocessing) -> RgbArray:
     """The geometric half of ``to_input``: shape (size, size, 3), ``uint8``."""
+    box, target = _framing((0.0, 0.0, rgb.shape[1], rgb.shape[0]), preprocessing)
+    return _fill(None, rgb, box, target, preprocessing)
+
+
+def _framing(whole: Box, preprocessing: Preprocessing) -> tuple[Box, Size]:
+    """The part of a picture that is seen, and the input pixels, from the upper left, it fills."""
+    left, top, right, bottom = whole
+    width, height = right - left, bottom - top
     if preprocessing.resize != "crop":
-        return pad_image(fit_image(rgb, preprocessing), preprocessing)
-    image, size = Image.fromarray(rgb), preprocessing.image_size
+        return whole, Size(*fitted_size(width, height, preprocessing))
     # The crop's box in the source picture, so that one resize does the scaling and the cutting.
-    side = min(image.width, image.height) * preprocessing.crop_share
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    filter_ = _RESAMPLING[preprocessing.interpolation]
-    return np.asarray(image.resize((size, size), filter_, box=box))
+    side = min(width, height) * preprocessing.crop_share
+    left, top = left + (width - side) / 2, top + (height - side) / 2
+    size = preprocessing.image_size
+    return (left, top, left + side, top + side), Size(size, size)
 
 
-def fitted_size(width: int, height: int, preprocessing: Preprocessing) -> tuple[int, int]:
+def _fill(
+    out: RgbArray | None,
+    picture: Image.Image | RgbArray,
+    box: Box,
+    target: Size,
+    preprocessing: Preprocessing,
+) -> RgbArray:
+    size = preprocessing.image_size
+    if out is None:
+        out = np.empty((size, size, 3), np.uint8)
+    if target != (size, size):
+        out[:] = mean_colour(preprocessing)
+    resample(picture, box, preprocessing.interpolation, out[: target.height, : target.width])
+    return out
+
+
+def fitted_size(width: float, height: float, preprocessing: Preprocessing) -> tuple[int, int]:
     """Width and height, in input pixels, that the whole of an upright picture takes of the input.
 
     The picture's upper left corner is the input's, so a box in the picture times
@@ -222,17 +219,6 @@ def _fitted_scale(width: int, height: int, preprocessing: Preprocessing) -> Boxe
 
 def _as_boxes(boxes: NDArray[np.floating]) -> Boxes:
     return np.asarray(boxes, np.float64).reshape(-1, 4)
-
-
-def fit_image(rgb: RgbArray, preprocessing: Preprocessing) -> RgbArray:
-    """Scale the whole of an upright picture to its ``fitted_size``: shape (height, width, 3).
-
-    Raises:
-        ValueError: the preprocessing crops.
-    """
-    image = Image.fromarray(rgb)
-    fitted = fitted_size(image.width, image.height, preprocessing)
-    return np.asarray(image.resize(fitted, _RESAMPLING[preprocessing.interpolation]))
 
 
 def pad_image(fitted: RgbArray, preprocessing: Preprocessing) -> RgbArray:

@@ -1,27 +1,39 @@
+import io
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pixloop.data.augment import AUGMENTATIONS, Augmenter
 from pixloop.errors import ConfigError
-from pixloop.imaging import Preprocessing, resize_image
+from pixloop.imaging import Preprocessing, read_input
 
 SMALL = Preprocessing(image_size=48)
+
+
+def encode(rgb, format_="PNG"):
+    encoded = io.BytesIO()
+    Image.fromarray(rgb).save(encoded, format_)
+    return encoded.getvalue()
 
 
 @pytest.fixture
 def picture():
     """A smooth picture whose left and right, top and bottom differ."""
     y, x = np.mgrid[0:60, 0:80]
-    return np.stack([x * 3, y * 4, (x + y) * 1.5], axis=-1).astype(np.uint8)
+    return encode(np.stack([x * 3, y * 4, (x + y) * 1.5], axis=-1).astype(np.uint8))
+
+
+def plain_of(picture, preprocessing=SMALL):
+    return read_input(picture, preprocessing)[0]
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_each_augmentation_changes_some_pictures_and_keeps_shape_and_type(name, picture):
     augment = Augmenter([name], SMALL)
-    plain = resize_image(picture, SMALL)
+    plain = plain_of(picture)
     results = [augment(picture, seed) for seed in range(30)]
     assert {(r.shape, r.dtype) for r in results} == {((48, 48, 3), np.dtype(np.uint8))}
     assert any(not np.array_equal(r, plain) for r in results)
@@ -30,15 +42,18 @@ def test_each_augmentation_changes_some_pictures_and_keeps_shape_and_type(name, 
 
 
 @pytest.mark.parametrize("resize", ["crop", "squash"])
-def test_nothing_augmented_is_what_serving_sees(resize, picture):
-    preprocessing = Preprocessing(image_size=32, resize=resize)
-    assert np.array_equal(
-        Augmenter([], preprocessing)(picture, 1), resize_image(picture, preprocessing)
+@pytest.mark.parametrize("interpolation", ["bicubic", "area"])
+def test_nothing_augmented_is_what_serving_sees(resize, interpolation):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    large = encode(noise, "JPEG")
+    preprocessing = Preprocessing(
+        image_size=32, resize=resize, interpolation=interpolation, scaled_decoding=True
     )
+    assert np.array_equal(Augmenter([], preprocessing)(large, 1), plain_of(large, preprocessing))
 
 
 def test_flip_mirrors_left_and_right(picture):
-    augment, plain = Augmenter(["flip"], SMALL), resize_image(picture, SMALL)
+    augment, plain = Augmenter(["flip"], SMALL), plain_of(picture)
     results = [augment(picture, seed) for seed in range(20)]
     mirrored = [np.array_equal(r, plain[:, ::-1]) for r in results]
     same = [np.array_equal(r, plain) for r in results]
@@ -64,12 +79,14 @@ def test_the_seed_alone_decides(picture):
 
 
 _ELSEWHERE = """
-import hashlib, numpy as np
+import hashlib, io, numpy as np
+from PIL import Image
 from pixloop.data.augment import AUGMENTATIONS, Augmenter
 from pixloop.imaging import Preprocessing
 augment = Augmenter(list(AUGMENTATIONS), Preprocessing(image_size=48))
-picture = np.arange(60 * 80 * 3).reshape(60, 80, 3).astype(np.uint8)
-results = b"".join(augment(picture, seed).tobytes() for seed in (0, 7, 2**32 - 1))
+picture, encoded = np.arange(60 * 80 * 3).reshape(60, 80, 3).astype(np.uint8), io.BytesIO()
+Image.fromarray(picture).save(encoded, "PNG")
+results = b"".join(augment(encoded.getvalue(), seed).tobytes() for seed in (0, 7, 2**32 - 1))
 print(hashlib.sha256(results).hexdigest())
 """
 
@@ -82,7 +99,7 @@ def test_another_process_augments_alike(capsys):
 
 
 def test_tiny_pictures_can_be_augmented():
-    speck = np.full((1, 3, 3), 200, np.uint8)
+    speck = encode(np.full((1, 3, 3), 200, np.uint8))
     assert Augmenter(list(AUGMENTATIONS), SMALL)(speck, 3).shape == (48, 48, 3)
 
 

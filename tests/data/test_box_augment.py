@@ -1,13 +1,16 @@
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from pixloop.data.augment import AUGMENTATIONS, BoxAugmenter
 from pixloop.data.crops import grow_around, touches
 from pixloop.data.dataset import Objects
 from pixloop.errors import ConfigError
-from pixloop.imaging import Preprocessing, fit_boxes, mean_colour, resize_image
+from pixloop.imaging import Preprocessing, fit_boxes, mean_colour, read_input
 
 LETTERBOX = Preprocessing(image_size=96, resize="letterbox")
 GEOMETRIC = ["flip", "vflip", "rotate", "shift", "perspective", "crop"]
@@ -22,12 +25,18 @@ def objects_of(boxes, crowd=None):
     return Objects(boxes, np.arange(len(boxes)), crowd)
 
 
-def paint(width, height, boxes):
-    """A dark picture; box i is filled with colour i."""
+def encode(rgb, format_="PNG"):
+    encoded = io.BytesIO()
+    Image.fromarray(rgb).save(encoded, format_, **({} if format_ == "PNG" else {"quality": 95}))
+    return encoded.getvalue()
+
+
+def paint(width, height, boxes, format_="PNG"):
+    """A dark picture, encoded; box i is filled with colour i."""
     rgb = np.full((height, width, 3), 20, np.uint8)
     for colour, (x1, y1, x2, y2) in zip(COLOURS, boxes, strict=False):
         rgb[y1:y2, x1:x2] = colour
-    return rgb
+    return encode(rgb, format_)
 
 
 def seen_box(rgb, label):
@@ -74,6 +83,24 @@ def test_boxes_are_where_their_pixels_are(names, resize, scene, seed):
         assert len(found) == 3
 
 
+@pytest.mark.parametrize("names", [[], ["flip"], ["crop"]])
+@pytest.mark.parametrize("resize", ["letterbox", "squash"])
+@given(scene=scenes(), factor=st.integers(2, 5), seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=15, deadline=None)
+def test_boxes_are_where_their_pixels_are_in_pictures_decoded_smaller(
+    names, resize, scene, factor, seed
+):
+    width, height, boxes = (factor * np.array(each) for each in scene)
+    preprocessing = Preprocessing(
+        image_size=64, resize=resize, interpolation="area", scaled_decoding=True, mean=(0.1,) * 3
+    )
+    rgb, found, labels = BoxAugmenter(names, preprocessing)(
+        paint(width, height, boxes, "JPEG"), objects_of(boxes), seed
+    )
+    for box, label in zip(found, labels, strict=True):
+        np.testing.assert_allclose(box, seen_box(rgb, label), atol=2)
+
+
 @pytest.mark.parametrize("name", ["rotate", "perspective"])
 def test_boxes_follow_slanted_pixels_loosely(name):
     boxes = [(10, 10, 40, 40), (50, 20, 80, 60), (90, 50, 118, 78)]
@@ -107,7 +134,8 @@ def test_what_changes_colours_only_moves_no_box(name):
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_each_augmentation_gives_usable_boxes_and_changes_some_pictures(name):
     boxes = [(0, 0, 30, 30), (50, 20, 80, 60), (100, 70, 128, 96)]
-    picture, plain = paint(128, 96, boxes), resize_image(paint(128, 96, boxes), LETTERBOX)
+    picture = paint(128, 96, boxes)
+    plain, _ = read_input(picture, LETTERBOX)
     augment = BoxAugmenter([name], LETTERBOX)
     results = [augment(picture, objects_of(boxes), seed) for seed in range(40)]
     assert any((rgb != plain).any() for rgb, _, _ in results)
@@ -118,12 +146,17 @@ def test_each_augmentation_gives_usable_boxes_and_changes_some_pictures(name):
 
 
 @pytest.mark.parametrize("resize", ["letterbox", "squash"])
-def test_nothing_augmented_is_what_serving_sees(resize):
-    preprocessing = Preprocessing(image_size=64, resize=resize)
-    boxes = [(10, 10, 40, 40), (50, 20, 80, 60)]
-    rgb, found, _ = BoxAugmenter([], preprocessing)(paint(100, 70, boxes), objects_of(boxes), 3)
-    np.testing.assert_array_equal(rgb, resize_image(paint(100, 70, boxes), preprocessing))
-    np.testing.assert_allclose(found, fit_boxes(np.array(boxes), 100, 70, preprocessing), atol=1e-4)
+@pytest.mark.parametrize("interpolation", ["bilinear", "area"])
+def test_nothing_augmented_is_what_serving_sees(resize, interpolation):
+    preprocessing = Preprocessing(
+        image_size=64, resize=resize, interpolation=interpolation, scaled_decoding=True
+    )
+    boxes = [(40, 40, 160, 160), (200, 80, 320, 240)]
+    picture = paint(400, 280, boxes, "JPEG")
+    rgb, found, _ = BoxAugmenter([], preprocessing)(picture, objects_of(boxes), 3)
+    np.testing.assert_array_equal(rgb, read_input(picture, preprocessing)[0])
+    expected = fit_boxes(np.array(boxes), 400, 280, preprocessing)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_what_leaves_the_picture_is_dropped_and_what_stays_is_clipped():
@@ -167,7 +200,7 @@ def test_the_seed_alone_decides():
 
 
 def test_tiny_pictures_can_be_augmented():
-    speck = np.full((1, 3, 3), 200, np.uint8)
+    speck = encode(np.full((1, 3, 3), 200, np.uint8))
     augment = BoxAugmenter(list(AUGMENTATIONS), LETTERBOX)
     assert augment(speck, objects_of([(0, 0, 3, 1)]), 3)[0].shape == (96, 96, 3)
 

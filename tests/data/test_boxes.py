@@ -8,7 +8,7 @@ from PIL import Image
 
 from pixloop.data.boxes import MIN_SIDE_PX, SAME_IOU, Shape, check_boxes, overlap, to_upright, turn
 from pixloop.data.findings import KINDS
-from pixloop.imaging import decode_image
+from pixloop.decoding import decode_image
 
 ORIENTATIONS = st.integers(1, 8)
 EDGE = st.floats(-50, 250) | st.sampled_from([np.nan, np.inf, -np.inf, 0.0, 100.0])

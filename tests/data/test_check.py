@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pixloop.data.check import encode_upright, inspect
-from pixloop.imaging import decode_image
+from pixloop.decoding import decode_image
 
 KINDS_OF_BAD = [
     (b"", "empty"),

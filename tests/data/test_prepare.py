@@ -29,9 +29,9 @@ from pixloop.data.findings import KINDS, summary
 from pixloop.data.formats import read_samples
 from pixloop.data.prepare import prepare
 from pixloop.data.samples import write_digits
+from pixloop.decoding import decode_image
 from pixloop.errors import DataError
 from pixloop.files import sha256_folder
-from pixloop.imaging import decode_image
 from pixloop.records import Sample
 
 Put = Callable[..., Path]

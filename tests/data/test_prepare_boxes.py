@@ -16,9 +16,9 @@ from pixloop.data.dataset import SPLITS, Dataset, DatasetInfo, Row
 from pixloop.data.findings import KINDS, summary
 from pixloop.data.index import Entry, FileState, Index
 from pixloop.data.prepare import prepare
+from pixloop.decoding import decode_image
 from pixloop.errors import DataError
 from pixloop.files import sha256_folder
-from pixloop.imaging import decode_image
 from pixloop.records import Box
 
 Put = Callable[..., Path]

@@ -6,8 +6,8 @@ from PIL import Image
 
 from pixloop.data.formats import read_samples
 from pixloop.data.samples import DIGITS, SHAPES, Shape, draw_shapes, write_digits, write_shapes
+from pixloop.decoding import RgbArray
 from pixloop.files import sha256_folder
-from pixloop.imaging import RgbArray
 
 
 def test_digits_are_written_as_class_folders_and_always_the_same(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixloop.data.dataset import Dataset
-from pixloop.imaging import Preprocessing, decode_image, resize_image
+from pixloop.imaging import Preprocessing, read_input
 from pixloop.training.loaders import (
     EpochBatches,
     plain_loader,
@@ -68,8 +68,8 @@ def test_plain_pictures_are_what_serving_sees(dataset):
     pictures = torch.cat([batch[0] for batch in loader])
     labels = torch.cat([batch[1] for batch in loader])
     assert labels.tolist() == split.labels.tolist()
-    expected = resize_image(decode_image(split.read(7).image), TINY)
-    assert torch.equal(pictures[7], torch.from_numpy(expected.copy()))
+    expected, _ = read_input(split.read(7).image, TINY)
+    assert torch.equal(pictures[7], torch.from_numpy(expected))
 
 
 def test_a_limit_takes_pictures_from_all_over(dataset):

@@ -19,18 +19,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pixloop.data.crops import grow_around, random_part, touches
+from pixloop.data.crops import Part, grow_around, random_part, touches
 from pixloop.data.shards import Labels, Objects
+from pixloop.decoding import RgbArray, Size
 from pixloop.errors import ConfigError
 from pixloop.imaging import (
     Boxes,
     Preprocessing,
-    RgbArray,
     fit_boxes,
-    fit_image,
+    fitted_size,
     mean_colour,
     pad_image,
-    resize_image,
+    read_input,
 )
 
 # Pictures are small here: OpenCV's threads cost more than they bring, and do not survive the fork
@@ -193,7 +193,7 @@ AUGMENTATIONS: Mapping[str, Augmentation] = MappingProxyType(
 
 
 class Augmenter:
-    """Turns an upright picture into one augmented picture of the size the network sees."""
+    """Turns an encoded picture into one augmented picture of the size the network sees."""
 
     def __init__(self, names: Iterable[str], preprocessing: Preprocessing) -> None:
         """Prepare the augmentations ``names``, which are applied in their given order.
@@ -205,33 +205,35 @@ class Augmenter:
         canvas = Canvas(preprocessing.image_size, {"border_mode": cv2.BORDER_REFLECT_101})
         self._crops = any(augmentation.crops for augmentation in chosen)
         self._compose = A.Compose([t for a in chosen for t in a.transforms(canvas)])
-        self._resize = preprocessing
+        self._preprocessing = preprocessing
         self._squash = preprocessing.model_copy(update={"resize": "squash"})
 
-    def __call__(self, rgb: RgbArray, seed: int) -> RgbArray:
+    def __call__(self, data: bytes, seed: int) -> RgbArray:
         """Augment one picture.
 
         Args:
-            rgb: shape (height, width, 3), ``uint8``.
+            data: the encoded picture.
             seed: 0 ≤ seed < 2³²; the same seed gives the same result in any process.
 
         Returns:
             Shape (size, size, 3), ``uint8``. Where no augmentation happens to apply, it is what
-            ``imaging.resize_image`` gives.
+            ``imaging.read_input`` gives.
+
+        Raises:
+            ImageError: the picture cannot be read.
         """
         if self._crops:
             # Cutting comes before resizing, so that nothing is enlarged that was just shrunk.
-            left, top, right, bottom = random_part(rgb, seed)
-            small = resize_image(rgb[top:bottom, left:right], self._squash)
+            small, _ = read_input(data, self._squash, part=lambda size: random_part(size, seed))
         else:
-            small = resize_image(rgb, self._resize)
+            small, _ = read_input(data, self._preprocessing)
         self._compose.set_random_seed(seed)
         augmented: RgbArray = self._compose(image=small)["image"]
         return augmented
 
 
 class BoxAugmenter:
-    """Turns an upright picture and its boxes into an augmented pair of the network's size."""
+    """Turns an encoded picture and its boxes into an augmented pair of the network's size."""
 
     def __init__(self, names: Iterable[str], preprocessing: Preprocessing) -> None:
         """Prepare the augmentations ``names``, which are applied in their given order.
@@ -259,12 +261,12 @@ class BoxAugmenter:
         )
 
     def __call__(
-        self, rgb: RgbArray, objects: Objects, seed: int
+        self, data: bytes, objects: Objects, seed: int
     ) -> tuple[RgbArray, NDArray[np.float32], Labels]:
         """Augment one picture and its boxes.
 
         Args:
-            rgb: shape (height, width, 3), ``uint8``.
+            data: the encoded picture.
             objects: what is in it. Crowds are dropped.
             seed: 0 ≤ seed < 2³²; the same seed gives the same result in any process.
 
@@ -272,18 +274,26 @@ class BoxAugmenter:
             The picture, shape (size, size, 3), ``uint8``; boxes, shape (M, 4), ``float32``, xyxy
             in its pixels, x1 < x2, y1 < y2; labels, shape (M,). Boxes of which less than a
             quarter remains are gone. Where no augmentation happens to apply, the picture is what
-            ``imaging.resize_image`` gives.
+            ``imaging.read_input`` gives.
+
+        Raises:
+            ImageError: the picture cannot be read.
         """
         boxes, labels = objects.boxes[~objects.crowd], objects.labels[~objects.crowd]
-        if self._crops:
-            part = grow_around(random_part(rgb, seed), boxes)
-            left, top, right, bottom = part
-            rgb = rgb[top:bottom, left:right]
-            inside = touches(boxes, part)
-            boxes, labels = boxes[inside] - [left, top, left, top], labels[inside]
+
+        def seen(size: Size) -> Part:
+            if not self._crops:
+                return 0, 0, size.width, size.height
+            return grow_around(random_part(size, seed), boxes)
+
+        pixels, size = read_input(data, self._preprocessing, part=seen)
+        part = left, top, right, bottom = seen(size)
+        inside = touches(boxes, part)
+        boxes, labels = boxes[inside] - [left, top, left, top], labels[inside]
         # The filling of a letterbox comes last, so that it is where the server has it.
-        fitted = fit_image(rgb, self._preprocessing)
-        boxes = fit_boxes(boxes, rgb.shape[1], rgb.shape[0], self._preprocessing)
+        width, height = fitted_size(right - left, bottom - top, self._preprocessing)
+        fitted = np.ascontiguousarray(pixels[:height, :width])
+        boxes = fit_boxes(boxes, right - left, bottom - top, self._preprocessing)
         self._compose.set_random_seed(seed)
         augmented = self._compose(image=fitted, bboxes=np.column_stack([boxes, labels]))
         kept = np.asarray(augmented["bboxes"], np.float64).reshape(-1, 5)

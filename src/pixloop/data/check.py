@@ -13,8 +13,8 @@ from pathlib import PurePath
 import numpy as np
 from PIL import Image, ImageOps
 
+from pixloop.decoding import MAX_PIXELS, RgbArray, exif_orientation, open_image, to_rgb
 from pixloop.errors import ImageError, ImageTooLarge
-from pixloop.imaging import MAX_PIXELS, RgbArray, exif_orientation, open_image, to_rgb
 from pixloop.records import Finding
 
 #: Changes whenever ``inspect`` would say something else about the same bytes, or the index would

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pixloop.imaging import Boxes, RgbArray
+from pixloop.decoding import Size
+from pixloop.imaging import Boxes
 
 Part = tuple[int, int, int, int]  #: xyxy, in whole pixels
 
@@ -11,10 +12,10 @@ _CROP_AREA = (0.4, 1.0)  # share of the picture
 _CROP_ASPECT = (3 / 4, 4 / 3)
 
 
-def random_part(rgb: RgbArray, seed: int) -> Part:
-    """A random rectangle of the picture, xyxy, after Inception's crop (Szegedy et al. 2015)."""
+def random_part(size: Size, seed: int) -> Part:
+    """A random rectangle of a picture of a size, after Inception's crop (Szegedy et al. 2015)."""
     random = np.random.default_rng((seed, 1))
-    height, width = rgb.shape[:2]
+    width, height = size
     area = random.uniform(*_CROP_AREA) * height * width
     aspect = np.exp(random.uniform(*np.log(_CROP_ASPECT)))
     part_width = min(width, max(1, round(np.sqrt(area * aspect))))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from pixloop.data.formats import write_samples
-from pixloop.imaging import RgbArray
+from pixloop.decoding import RgbArray
 from pixloop.records import Box, Sample, Xyxy
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

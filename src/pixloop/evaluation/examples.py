@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from pixloop.data.dataset import Split
+from pixloop.decoding import decode_image
 from pixloop.evaluation.predictions import Predictions
-from pixloop.imaging import decode_image
 
 WORST, UNSURE, RIGHT = 12, 6, 6
 

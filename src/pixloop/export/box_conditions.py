@@ -10,13 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from pixloop.imaging import (
-    Preprocessing,
-    RgbArray,
-    decode_image,
-    fitted_size,
-    resize_image,
-)
+from pixloop.decoding import RgbArray, decode_image
+from pixloop.imaging import Preprocessing, fitted_size, resize_image
 from pixloop.serving.engines import PixelBatch
 
 BOX_BATCH_SIZES = (5, 3, 1)

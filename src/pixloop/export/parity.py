@@ -15,9 +15,10 @@ from torch import nn
 
 from pixloop.bundle import GraphFormat
 from pixloop.config import ExportConfig
+from pixloop.decoding import decode_image
 from pixloop.errors import ExportError, ServingError
 from pixloop.export.certificate import GraphParity, refuse, time_graphs
-from pixloop.imaging import Preprocessing, decode_image, resize_image
+from pixloop.imaging import Preprocessing, resize_image
 from pixloop.progress import progress
 from pixloop.serving.classifier import softmax
 from pixloop.serving.engines import Engine, Logits, Outputs, PixelBatch, normalise_batch

@@ -10,11 +10,12 @@ import numpy as np
 from PIL import Image
 
 from pixloop.data.dataset import Split
+from pixloop.decoding import RgbArray, decode_image, open_image
 from pixloop.export.box_parity import BoxReference
 from pixloop.export.certificate import StoredBox, StoredPicture
 from pixloop.export.parity import Reference, one_torch_thread
 from pixloop.files import atomic_path
-from pixloop.imaging import RgbArray, decode_image, open_image, resize_image, unfit_boxes
+from pixloop.imaging import resize_image, unfit_boxes
 from pixloop.training.models import TrainedModel
 
 _STORED, _STORED_BYTES = 8, 200_000

@@ -18,7 +18,8 @@ from pixloop.bundle import Task
 from pixloop.data.augment import Augmenter, BoxAugmenter
 from pixloop.data.dataset import Split
 from pixloop.data.inspection import cores
-from pixloop.imaging import Preprocessing, RgbArray, decode_image, fit_boxes, resize_image
+from pixloop.decoding import RgbArray
+from pixloop.imaging import Preprocessing, fit_boxes, read_input
 from pixloop.training.distributed import share
 
 #: A row and the seed of its augmentation; without a seed the picture stays as it is.
@@ -81,15 +82,17 @@ class Pictures(TorchDataset[Batch]):
         self._augment = Augmenter(augment, preprocessing)
 
     def __getitem__(self, items: Sequence[Item]) -> Batch:
-        pictures, labels = zip(*(self._read(*item) for item in items), strict=True)
-        return torch.from_numpy(np.stack(pictures)), torch.tensor(labels)
+        pixels = _empty(len(items), self._preprocessing)
+        labels = [self._read(*item, out) for item, out in zip(items, pixels, strict=True)]
+        return torch.from_numpy(pixels), torch.tensor(labels)
 
-    def _read(self, row: int, seed: int | None) -> tuple[RgbArray, int]:
+    def _read(self, row: int, seed: int | None, out: RgbArray) -> int:
         found = self._split.read(row)
-        rgb = decode_image(found.image)
         if seed is None:
-            return resize_image(rgb, self._preprocessing), found.label
-        return self._augment(rgb, seed), found.label
+            read_input(found.image, self._preprocessing, out)
+        else:
+            out[...] = self._augment(found.image, seed)
+        return found.label
 
 
 class BoxPictures(TorchDataset[BoxBatch]):
@@ -100,21 +103,21 @@ class BoxPictures(TorchDataset[BoxBatch]):
         self._augment = BoxAugmenter(augment, preprocessing)
 
     def __getitem__(self, items: Sequence[Item]) -> BoxBatch:
-        pictures, targets = zip(*(self._read(*item) for item in items), strict=True)
-        return torch.from_numpy(np.stack(pictures)), list(targets)
+        pixels = _empty(len(items), self._preprocessing)
+        targets = [self._read(*item, out) for item, out in zip(items, pixels, strict=True)]
+        return torch.from_numpy(pixels), targets
 
-    def _read(self, row: int, seed: int | None) -> tuple[RgbArray, Target]:
+    def _read(self, row: int, seed: int | None, out: RgbArray) -> Target:
         found = self._split.read(row)
         assert found.objects is not None  # noqa: S101  (a data set of boxes has no other rows)
-        rgb = decode_image(found.image)
         if seed is None:
-            size = found.width, found.height
+            _, size = read_input(found.image, self._preprocessing, out)
             boxes = fit_boxes(found.objects.boxes, *size, self._preprocessing)
             target = _target(boxes, found.objects.labels)
             target["iscrowd"] = torch.from_numpy(found.objects.crowd.astype(np.int64))
-            return resize_image(rgb, self._preprocessing), target
-        rgb, moved, labels = self._augment(rgb, found.objects, seed)
-        return rgb, _target(moved, labels)
+            return target
+        out[...], moved, labels = self._augment(found.image, found.objects, seed)
+        return _target(moved, labels)
 
 
 def training_loader(
@@ -189,6 +192,11 @@ _PICTURES: Mapping[Task, Callable[[Split, Preprocessing, Sequence[str]], TorchDa
     "classification": Pictures,
     "detection": BoxPictures,
 }
+
+
+def _empty(pictures: int, preprocessing: Preprocessing) -> RgbArray:
+    side = preprocessing.image_size
+    return np.empty((pictures, side, side, 3), np.uint8)
 
 
 def _target(boxes: NDArray[np.floating], labels: NDArray[np.int64]) -> Target:

@@ -16,8 +16,8 @@ from typing import Any
 from PIL import Image
 
 from pixloop.data.dataset import Dataset, Row, SplitName
+from pixloop.decoding import decode_image
 from pixloop.errors import AwsError
-from pixloop.imaging import decode_image
 
 #: Which of our splits are in which manifest.
 MANIFESTS: dict[str, tuple[SplitName, ...]] = {"train": ("train", "validation"), "test": ("test",)}

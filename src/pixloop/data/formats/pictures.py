@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pixloop.data.formats.layout import PICTURE_SUFFIXES, split_name, walk
+from pixloop.decoding import exif_orientation, open_image
 from pixloop.errors import DataError
-from pixloop.imaging import exif_orientation, open_image
 
 _LYING = frozenset((5, 6, 7, 8))
 _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{6,}-(?=.)")

@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from pixloop.data.dataset import Split
+from pixloop.decoding import RgbArray, decode_image
 from pixloop.evaluation.detection.causes import Cause, Mistake
 from pixloop.evaluation.detection.detections import Detections
 from pixloop.evaluation.detection.matching import Floats
-from pixloop.imaging import RgbArray, decode_image
 from pixloop.records import Xyxy
 
 WRONG, MISSED, WHOLE = 12, 8, 4
