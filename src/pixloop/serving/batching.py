@@ -6,9 +6,10 @@ computes, so that a batch stays on one core from the encoded bytes to the answer
 """
 
 import asyncio
+import contextlib
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -16,10 +17,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pixloop.decoding import Size
 from pixloop.errors import ImageError, ServingError
 from pixloop.serving.codec import Answer, Request, encode_answer
 from pixloop.serving.engines import PixelBatch
-from pixloop.serving.model import Model, Size
+from pixloop.serving.model import Model
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,8 +39,14 @@ class Slot(Protocol):
     def current(self) -> Version:
         """What answers now."""
 
-    def fall_back(self, failed: Version, error: Exception) -> Version | None:
-        """What answers instead of a version that failed on good pictures; None if nothing can."""
+    def answered(self, version: Version, pictures: int) -> None:
+        """Be told that a version has answered so many more."""
+
+    def stand_in(self, failed: Version) -> Version | None:
+        """What may answer instead of a version that failed; None if nothing can."""
+
+    def fall_back(self, failed: Version, error: Exception) -> None:
+        """Be told that the stand-in has answered what a version failed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +55,15 @@ class FixedSlot:
 
     current: Version
 
-    def fall_back(self, failed: Version, error: Exception) -> Version | None:
+    def answered(self, version: Version, pictures: int) -> None:
+        """Nothing is counted."""
+
+    def stand_in(self, failed: Version) -> Version | None:
         """Nothing."""
         return None
+
+    def fall_back(self, failed: Version, error: Exception) -> None:
+        """There is nothing to go back to."""
 
 
 class Expired(ServingError):
@@ -134,7 +148,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._jobs: deque[Job] = deque()
         self._pictures = 0  # of the jobs, those that no worker has
-        self._idle = 0
+        self._busy = 0  # workers that compute
         self._threads: list[threading.Thread] = []
         self._closed = False
 
@@ -169,8 +183,7 @@ class Batcher:
                 self._start()
             self._jobs.append(job)
             self._pictures += len(job.request.pictures)
-            if self._idle:
-                self._changed.notify(len(job.request.pictures))
+            self._changed.notify(len(job.request.pictures))
 
     def abandon(self, job: Job) -> None:
         """Compute nothing more of a job: nobody waits for its answer."""
@@ -201,22 +214,24 @@ class Batcher:
         while True:
             with self._changed:
                 while not self._jobs and not self._closed:
-                    self._idle += 1
                     self._changed.wait()
-                    self._idle -= 1
                 if self._closed:
                     return
                 finished, items = self._take()
-                alone = not self._jobs and self._idle == self._workers - 1
+                alone = not self._jobs and not self._busy
+                self._busy += 1
             if items:
                 finished += self._answer(items, buffers, alone)
             _hand_over(finished)
+            del finished, items  # an idle worker holds no body, and no model that was replaced
+            with self._changed:
+                self._busy -= 1
 
     def _take(self) -> tuple[list[Job], list[_Item]]:
         """Jobs that are too late, and the pictures of the next batch: all of one version."""
         now = time.perf_counter()
-        share = -(-self._pictures // (self._idle + 1))
-        room = max(1, min(self._max_batch, share))
+        share = -(-self._pictures // (self._workers - self._busy))
+        room = min(self._max_batch, share)
         late: list[Job] = []
         items: list[_Item] = []
         version = None
@@ -248,26 +263,56 @@ class Batcher:
         """Answer a batch; the jobs that are finished by it."""
         version = items[0][0].version
         assert version is not None  # noqa: S101  (set when its pictures were taken)
+        taken_by, slot = version, items[0][0].slot
+        results: Sequence[Answer | Exception]
         try:
             results = _compute(version, items, buffers, self._max_batch, alone)
-        except Exception as e:
-            older = items[0][0].slot.fall_back(version, e)
-            try:
-                if older is None:
-                    raise
-                version = older
-                results = _compute(older, items, buffers, self._max_batch, alone)
-            except Exception as e:
-                results = [e] * len(items)
+            slot.answered(version, len(items))
+        except Exception as e:  # whatever a model raises, its requests get and no other
+            results = [e] * len(items)
+            older = slot.stand_in(version)
+            if older is not None:
+                with contextlib.suppress(Exception):  # the first failure says more
+                    results = _compute(older, items, buffers, self._max_batch, alone)
+                    version = older
+                    slot.fall_back(taken_by, e)
         finished = []
         with self._changed:  # another worker may have other pictures of the same job
+            kept = self._keep_one_version(items, taken_by, version)
             for (job, index), result in zip(items, results, strict=True):
-                job.version, job.batch = version, max(job.batch, len(items))
-                if self._record(job, index, result):
+                job.batch = max(job.batch, len(items))
+                if job in kept and self._record(job, index, result):
                     finished.append(job)
         for job in finished:
             _encode(job)
         return finished
+
+    def _keep_one_version(
+        self, items: Sequence[_Item], taken_by: Version, version: Version
+    ) -> set[Job]:
+        """The jobs whose answers of a batch count: all answers of a job are of one version.
+
+        One that has pictures in other batches begins again where this batch changed the version.
+        """
+        kept = set()
+        for job, count in Counter(job for job, _ in items).items():
+            if job.version is not taken_by:  # another batch of it changed the version
+                continue
+            if version is taken_by or count == len(job.request.pictures):
+                job.version = version
+                kept.add(job)
+            elif job.error is None:
+                self._begin_again(job, version)
+        return kept
+
+    def _begin_again(self, job: Job, version: Version) -> None:
+        self._pictures += job._next
+        job.version, job._next = version, 0
+        job.answers = [None] * len(job.request.pictures)
+        job._missing = len(job.request.pictures)
+        if job not in self._jobs:
+            self._jobs.append(job)
+        self._changed.notify_all()
 
     def _record(self, job: Job, index: int, result: "Answer | Exception") -> bool:
         """Note what came of a picture; whether the job is finished by it."""

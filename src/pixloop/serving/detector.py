@@ -1,17 +1,18 @@
 """A detector's predictor: boxes in pixels of the upright picture, calibrated and decided on."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixloop.bundle import BoxScores, Manifest
+from pixloop.decoding import Size
 from pixloop.errors import BundleError, ServingError
 from pixloop.imaging import unfit_boxes
 from pixloop.records import DetectedBox, Detection
 from pixloop.serving.engines import Engine, Outputs
-from pixloop.serving.model import Model, Size, decide
+from pixloop.serving.model import Model, decide
 
 #: Raw scores are float32: one of 1 means "over 1 - 2^-25", and has no logit without this.
 _NEAREST_SCORE = 2.0**-25
@@ -106,8 +107,11 @@ class Detector(Model[Found, Detection]):
             height=size.height,
         )
 
-    def _decide(self, reading: Found) -> Detection:
-        scores = read_scores(reading.scores, self._box_scores)
+    def _decide(self, readings: Collection[Found]) -> list[Detection]:
+        return [self._detect(found) for found in readings]
+
+    def _detect(self, found: Found) -> Detection:
+        scores = read_scores(found.scores, self._box_scores)
         shown = scores >= self._box_scores.minimum
         boxes = tuple(
             DetectedBox(
@@ -117,13 +121,13 @@ class Detector(Model[Found, Detection]):
                 decision=decide(score, self.manifest.threshold),
             )
             for (x1, y1, x2, y2), score, label in zip(
-                reading.boxes[shown].tolist(),
+                found.boxes[shown].tolist(),
                 scores[shown].tolist(),
-                reading.labels[shown].tolist(),
+                found.labels[shown].tolist(),
                 strict=True,
             )
         )
-        return Detection(boxes, reading.width, reading.height)
+        return Detection(boxes, found.width, found.height)
 
 
 def read_scores(raw: NDArray[np.floating], box_scores: BoxScores) -> NDArray[np.float64]:

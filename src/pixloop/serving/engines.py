@@ -3,23 +3,25 @@
 An engine takes pictures as ``imaging`` resizes them, and normalises them itself: OpenVINO does it
 as part of the graph, which costs next to nothing, the others in an array of floats.
 
-OpenVINO computes in the precision that the graph was certified in, and no other: left alone it
-would take bfloat16 wherever the CPU has it.
+``openvino.py``, ``onnx.py`` and ``torchscript.py`` hold an engine each. A server imports the one
+that it uses, since each costs a good part of its start.
 """
 
+import ctypes
 import functools
+import importlib.util
 import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixloop.bundle import INPUT, OUTPUTS, GraphFormat, Precision, Task
+from pixloop.bundle import OUTPUTS, GraphFormat, Precision, Task
 from pixloop.errors import BundleError, ServingError
 from pixloop.imaging import Preprocessing, normalise
 
@@ -31,6 +33,9 @@ Logits = NDArray[np.float32]
 Outputs = tuple[NDArray[Any], ...]
 #: Pictures → outputs. Any N ≥ 1; threads may share one.
 Engine = Callable[[PixelBatch], Outputs]
+
+#: Where Linux says how much time a container's processes have.
+CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,9 @@ class EngineSettings:
 
     threads: int
     streams: int
+
+
+_Maker = Callable[[Path, Sequence[str], Preprocessing, Precision, EngineSettings], Engine]
 
 
 class StreamingEngine(Protocol):
@@ -78,18 +86,34 @@ def open_engine(
     Raises:
         BundleError: the file is no such graph, or not one of the task, or its runtime is missing.
     """
-    opener = _OPENERS.get(cast(GraphFormat, format_))
-    if opener is None:
-        raise BundleError(
-            f"{path}: a {format_} graph is not served; use one of {', '.join(_OPENERS)}."
-        )
+    make = _engine(format_)
+    if make is None:
+        known = ", ".join(get_args(GraphFormat))
+        raise BundleError(f"{path}: a {format_} graph is not served; use one of {known}.")
     cores = usable_cores()
+    settings = settings or EngineSettings(threads=cores, streams=cores)
     try:
-        return opener(
-            path, OUTPUTS[task], preprocessing, precision, settings or EngineSettings(cores, cores)
-        )
+        return make(path, OUTPUTS[task], preprocessing, precision, settings)
     except Exception as e:  # each engine has its own errors, some of them bare RuntimeErrors
         raise BundleError(f"{path} cannot be loaded as an {format_} graph: {e}") from e
+
+
+def _engine(format_: str) -> _Maker | None:
+    """The engine of a format; imported here because a server uses one, and each takes a while."""
+    match format_:
+        case "openvino":
+            from pixloop.serving.openvino import OpenVinoEngine
+
+            return OpenVinoEngine
+        case "onnx":
+            from pixloop.serving.onnx import OnnxEngine
+
+            return OnnxEngine
+        case "torchscript":
+            from pixloop.serving.torchscript import TorchScriptEngine
+
+            return TorchScriptEngine
+    return None
 
 
 def check_pixels(pixels: PixelBatch, preprocessing: Preprocessing) -> None:
@@ -124,141 +148,44 @@ def computes_in_bfloat16() -> bool:
     return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+@functools.cache
+def computes_on_cuda() -> bool:
+    """Whether ONNX Runtime can compute on a GPU here: its build for CUDA, a driver and a GPU."""
+    found = importlib.util.find_spec("onnxruntime")
+    if found is None or found.origin is None:
+        return False
+    # The usual build has no such library, and is not imported to be told so.
+    if not any((Path(found.origin).parent / "capi").glob("*onnxruntime_providers_cuda.*")):
+        return False
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        count = ctypes.c_int()
+        works = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+        return works and count.value > 0
+    except (OSError, AttributeError):
+        return False
+
+
 def usable_cores() -> int:
-    """The cores that this process may use; at least 1."""
+    """The cores that this process may use, by affinity and its container's quota; at least 1."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, _quota(CGROUP)))
 
 
-class OpenVinoEngine:
-    """OpenVINO on the CPU."""
-
-    def __init__(
-        self,
-        path: Path,
-        outputs: Sequence[str],
-        preprocessing: Preprocessing,
-        precision: Precision,
-        settings: EngineSettings,
-    ) -> None:
-        model = _fold_normalisation(openvino_core().read_model(str(path)), preprocessing)
-        self._compile = functools.partial(
-            _CompiledModel, model, outputs, preprocessing, precision, settings
-        )
-        self._alone = self._compile(streams=1)
-        self._settings = settings
-
-    def __call__(self, pixels: PixelBatch) -> Outputs:
-        """The outputs for ``pixels``, computed with all threads."""
-        return self._alone(pixels)
-
-    @functools.cached_property
-    def streams(self) -> Engine:
-        """The same graph, compiled to compute several batches side by side."""
-        return self._compile(streams=self._settings.streams)
-
-
-class _CompiledModel:
-    """A graph compiled for a number of streams."""
-
-    def __init__(
-        self,
-        model: Any,
-        outputs: Sequence[str],
-        preprocessing: Preprocessing,
-        precision: Precision,
-        settings: EngineSettings,
-        *,
-        streams: int,
-    ) -> None:
-        self._preprocessing = preprocessing
-        self._model = openvino_core().compile_model(
-            model,
-            "CPU",
-            {
-                # Integers are in the graph; what is not quantised stays as it was certified.
-                "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
-                "NUM_STREAMS": streams,
-                "INFERENCE_NUM_THREADS": settings.threads,
-                # Decoding needs the cores as well; the system knows better who is to wait.
-                "ENABLE_CPU_PINNING": False,
-            },
-        )
-        # By name, since nothing promises an order; a graph without one of them fails here.
-        self._outputs = [self._model.output(name) for name in outputs]
-        self._of_thread = threading.local()
-
-    def __call__(self, pixels: PixelBatch) -> Outputs:
-        check_pixels(pixels, self._preprocessing)
-        request = getattr(self._of_thread, "request", None)
-        if request is None:
-            request = self._of_thread.request = self._model.create_infer_request()
+def _quota(cgroup: Path) -> int:
+    """The cores' worth of time that a container has, rounded up; many where it has no limit."""
+    files = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # version 2 and 1
+    for names in files:
         try:
-            request.infer({0: pixels}, share_inputs=True)
-        except Exception as e:  # OpenVINO raises bare RuntimeErrors
-            raise ServingError(f"OpenVINO failed on input of shape {pixels.shape}: {e}") from e
-        # The request owns its outputs and writes the next ones over them.
-        return tuple(_copied(request.get_tensor(output).data) for output in self._outputs)
-
-
-def _fold_normalisation(model: Any, preprocessing: Preprocessing) -> Any:
-    """The graph with ``imaging.normalise`` at its front: takes uint8 (N, size, size, 3)."""
-    openvino = import_openvino()
-    folded = openvino.preprocess.PrePostProcessor(model)
-    tensor = folded.input().tensor()
-    side = preprocessing.image_size
-    tensor.set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
-    tensor.set_shape([-1, side, side, 3])  # fails here where the graph takes another size
-    folded.input().model().set_layout(openvino.Layout("NCHW"))
-    steps = folded.input().preprocess().convert_element_type(openvino.Type.f32)
-    steps.mean([255 * mean for mean in preprocessing.mean])
-    steps.scale([255 * std for std in preprocessing.std])
-    return folded.build()
-
-
-class OnnxEngine:
-    """ONNX Runtime on the CPU."""
-
-    def __init__(
-        self,
-        path: Path,
-        outputs: Sequence[str],
-        preprocessing: Preprocessing,
-        precision: Precision,
-        settings: EngineSettings,
-    ) -> None:
-        del precision  # it computes as the graph says
-        self._outputs, self._preprocessing = list(outputs), preprocessing
-        # Imported here because a server uses one engine, and each costs a good part of its start.
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = settings.threads
-        options.log_severity_level = 3  # errors
-        self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-        missing = set(outputs) - {output.name for output in self._session.get_outputs()}
-        if missing:
-            raise ValueError(f"it has no output called {', '.join(sorted(missing))}")
-        size = self._session.get_inputs()[0].shape[2:]  # names where any will do
-        if any(isinstance(side, int) and side != preprocessing.image_size for side in size):
-            raise ValueError(f"it takes pictures of {size} pixels, not {preprocessing.image_size}")
-
-    def __call__(self, pixels: PixelBatch) -> Outputs:
-        """The outputs for ``pixels``."""
-        check_pixels(pixels, self._preprocessing)
-        images = normalise_batch(pixels, self._preprocessing)
-        try:
-            return tuple(self._session.run(self._outputs, {INPUT: images}))
-        except Exception as e:  # ONNX Runtime's errors share no class but Exception
-            raise ServingError(f"ONNX Runtime failed on input of shape {images.shape}: {e}") from e
-
-
-def _copied(output: NDArray[Any]) -> NDArray[Any]:
-    """An output of OpenVINO's as the network gave it: OpenVINO may narrow integers to int32."""
-    return np.array(output, np.int64 if output.dtype.kind in "iu" else np.float32)
+            quota, period = " ".join((cgroup / name).read_text() for name in names).split()
+            if int(quota) > 0:
+                return -(-int(quota) // int(period))
+        except (OSError, ValueError):  # not there; or "max"
+            continue
+    return sys.maxsize
 
 
 def openvino_core() -> Any:
@@ -296,25 +223,3 @@ def import_openvino() -> Any:
 
 
 _core_lock = threading.Lock()
-
-_Opener = Callable[[Path, Sequence[str], Preprocessing, Precision, EngineSettings], Engine]
-
-
-def _torchscript(
-    path: Path,
-    outputs: Sequence[str],
-    preprocessing: Preprocessing,
-    precision: Precision,
-    settings: EngineSettings,
-) -> Engine:
-    # torch takes seconds to import; only this graph needs it.
-    from pixloop.serving.torchscript import TorchScriptEngine
-
-    return TorchScriptEngine(path, outputs, preprocessing, precision, settings)
-
-
-_OPENERS: dict[GraphFormat, _Opener] = {
-    "openvino": OpenVinoEngine,
-    "onnx": OnnxEngine,
-    "torchscript": _torchscript,
-}

@@ -5,18 +5,19 @@ for.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from pixloop.bundle import Manifest, Threshold
+from pixloop.decoding import RgbArray, Size
 from pixloop.errors import ImageError
-from pixloop.imaging import RgbArray, decode_image, resize_image
+from pixloop.imaging import read_input
 from pixloop.records import Decision
-from pixloop.serving.engines import Engine, Outputs, PixelBatch, usable_cores
+from pixloop.serving.engines import Engine, Outputs, PixelBatch, side_by_side, usable_cores
 
 #: Pictures that one engine call computes at most: more is no faster on a CPU, and takes memory.
 BATCH_SIZE = 16
@@ -24,13 +25,6 @@ BATCH_SIZE = 16
 #: What the graph says of one picture, and what is answered about it.
 Reading = TypeVar("Reading")
 Answer = TypeVar("Answer")
-
-
-class Size(NamedTuple):
-    """An upright picture's size in pixels."""
-
-    width: int
-    height: int
 
 
 class Model(ABC, Generic[Reading, Answer]):
@@ -51,12 +45,12 @@ class Model(ABC, Generic[Reading, Answer]):
         Raises:
             ImageError: a picture cannot be read; the message says which, counting from 0.
         """
-        return [self._decide(reading) for reading in self._read_all(pictures)]
+        return self._decide(self._read_all(pictures))
 
     def predict_each(self, pictures: Iterable[bytes]) -> Iterator[Answer | ImageError]:
         """Predict a stream: a picture that cannot be read gives its error, and stops nothing."""
         for reading in self._read_each(pictures):
-            yield reading if isinstance(reading, ImageError) else self._decide(reading)
+            yield reading if isinstance(reading, ImageError) else self._decide([reading])[0]
 
     def prepare(self, picture: bytes, pixels: RgbArray) -> Size | ImageError:
         """Decode a picture and write what the network sees of it to ``pixels``.
@@ -69,11 +63,10 @@ class Model(ABC, Generic[Reading, Answer]):
             The picture's size, or why it cannot be read.
         """
         try:
-            rgb = decode_image(picture)
+            _, size = read_input(picture, self.manifest.preprocessing, out=pixels)
         except ImageError as e:
             return e
-        pixels[...] = resize_image(rgb, self.manifest.preprocessing)
-        return Size(rgb.shape[1], rgb.shape[0])
+        return size
 
     def answer(self, pixels: PixelBatch, sizes: Sequence[Size], *, alone: bool) -> list[Answer]:
         """An answer for each prepared picture.
@@ -86,8 +79,8 @@ class Model(ABC, Generic[Reading, Answer]):
         Raises:
             ServingError: the graph does not answer as a graph of the task does.
         """
-        engine = self._engine if alone else getattr(self._engine, "streams", self._engine)
-        return [self._decide(reading) for reading in self._read(engine(pixels), sizes)]
+        engine = self._engine if alone else side_by_side(self._engine)
+        return self._decide(self._read(engine(pixels), sizes))
 
     def warm_up(self) -> None:
         """Compute a blank picture both ways, so that the first request finds everything ready."""
@@ -97,7 +90,7 @@ class Model(ABC, Generic[Reading, Answer]):
             self.answer(blank, [Size(side, side)], alone=alone)
 
     @abstractmethod
-    def _read(self, outputs: Outputs, sizes: Sequence[Size]) -> Iterable[Reading]:
+    def _read(self, outputs: Outputs, sizes: Sequence[Size]) -> Collection[Reading]:
         """What the graph says of each picture; ``sizes`` are those of the upright pictures.
 
         Raises:
@@ -105,8 +98,8 @@ class Model(ABC, Generic[Reading, Answer]):
         """
 
     @abstractmethod
-    def _decide(self, reading: Reading) -> Answer:
-        """The answer for a picture."""
+    def _decide(self, readings: Collection[Reading]) -> list[Answer]:
+        """The answer for each picture."""
 
     def _read_all(self, pictures: Sequence[bytes]) -> list[Reading]:
         readings: list[Reading] = []
