@@ -1,5 +1,6 @@
 """The small bundles, with the graph of each engine, and pictures for them."""
 
+import json
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 from tests.small_bundles import letterboxed, manifest, write_detector, write_graph
 
 from pixloop.bundle import BoxScores, Bundle, Graph, GraphFormat, write_bundle
+from pixloop.project import Project
 from pixloop.serving.detector import Detector
 from pixloop.serving.engines import import_openvino
 from pixloop.serving.predictor import Predictor, open_predictor
@@ -93,5 +95,28 @@ def make_picture() -> Callable[..., bytes]:
         buffer = BytesIO()
         Image.new("RGB", (20, 30), colour).save(buffer, format_)
         return buffer.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> Callable[[Bundle], Project]:
+    """A project that serves a bundle, as the note in its state says."""
+
+    def make(bundle: Bundle) -> Project:
+        data = tmp_path / "data"
+        data.mkdir()
+        project = Project.init(tmp_path / "project", str(data), bundle.manifest.task)
+        registry = project.state / "registry" / "registry.db"
+        registry.parent.mkdir(parents=True)
+        registry.touch()
+        stat = registry.stat()
+        note = {
+            "version": "1",
+            "bundle": str(bundle.path),
+            "registry": [stat.st_mtime_ns, stat.st_size],
+        }
+        (project.state / "serving.json").write_text(json.dumps(note))
+        return project
 
     return make

@@ -48,29 +48,6 @@ def pictures(make_scene: Make, tmp_path: Path) -> dict[str, Path]:
 
 
 @pytest.fixture
-def make_project(tmp_path: Path) -> Callable[[Bundle], Project]:
-    """A project that serves a bundle, as the note in its state says."""
-
-    def make(bundle: Bundle) -> Project:
-        data = tmp_path / "data"
-        data.mkdir()
-        project = Project.init(tmp_path / "project", str(data), bundle.manifest.task)
-        registry = project.state / "registry" / "registry.db"
-        registry.parent.mkdir(parents=True)
-        registry.touch()
-        stat = registry.stat()
-        note = {
-            "version": "1",
-            "bundle": str(bundle.path),
-            "registry": [stat.st_mtime_ns, stat.st_size],
-        }
-        (project.state / "serving.json").write_text(json.dumps(note))
-        return project
-
-    return make
-
-
-@pytest.fixture
 def project(make_project: Callable[[Bundle], Project], detector_bundle: Bundle) -> Project:
     return make_project(detector_bundle)
 
