@@ -176,13 +176,14 @@ def test_the_disk_taken_is_bounded_and_the_oldest_go(tmp_path: Path) -> None:
     assert capture.dropped == 0
 
 
-def test_a_capture_larger_than_the_disk_allowed_is_dropped_alone(tmp_path: Path) -> None:
+def test_a_capture_larger_than_half_of_the_disk_allowed_is_dropped_alone(tmp_path: Path) -> None:
     capture = open_capture(tmp_path, max_bytes=1_000_000)
     send(capture, "a")
-    send(capture, "huge", body=bytes(1_000_000))
+    send(capture, "huge", body=bytes(375_000))  # 500 kB of base64
+    send(capture, "large", body=bytes(370_000))
     send(capture, "b")
     capture.close()
-    assert ids(tmp_path) == ["a", "b"]
+    assert sorted(ids(tmp_path)) == ["a", "b", "large"]
     assert capture.dropped == 1
 
 

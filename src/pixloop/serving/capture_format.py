@@ -14,6 +14,7 @@ A capture is a line of JSON::
 Source: Amazon SageMaker's developer guide, "Capture data from real-time endpoint".
 """
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -29,9 +30,9 @@ from pixloop.errors import DataError
 from pixloop.serving.observation import Exchange
 
 #: What is kept as the text that it is; everything else as base64, as SageMaker does.
-_TEXT_ENCODINGS = {"application/json": "JSON", "text/csv": "CSV"}
-#: Longer text is kept as base64 too: escaping a byte of text takes as long as encoding 70 of them,
-#: and all that time no other thread runs.
+_TEXT_ENCODINGS = {"application/json": b"JSON", "text/csv": b"CSV"}
+#: Longer text is kept as base64 too: escaping it takes 70 times as long, and all that time no other
+#: thread runs.
 _LONGEST_TEXT = 16_384
 
 
@@ -162,23 +163,18 @@ def _decode(line: bytes) -> CapturedExchange:
 
 
 def _encode_side(mode: str, content_type: str, content: bytes) -> tuple[bytes, ...]:
-    encoding, data = _encode_text(content_type, content) or (
-        "BASE64",
-        b'"' + b64encode(content) + b'"',
-    )
+    encoding, data = _encode_content(content_type, content)
     head = json.dumps({"observedContentType": content_type, "mode": mode})[:-1].encode()
-    return head, b',"data":', data, b',"encoding":"', encoding.encode(), b'"}'
+    return head, b',"data":"', data, b'","encoding":"', encoding, b'"}'
 
 
-def _encode_text(content_type: str, content: bytes) -> tuple[str, bytes] | None:
-    """The encoding and the quoted data of content that is kept as text."""
+def _encode_content(content_type: str, content: bytes) -> tuple[bytes, bytes]:
+    """The encoding, and what stands between the quotes."""
     encoding = _TEXT_ENCODINGS.get(content_type.partition(";")[0].strip().lower())
-    if encoding is None or len(content) > _LONGEST_TEXT:
-        return None
-    try:
-        return encoding, json.dumps(content.decode()).encode()
-    except UnicodeDecodeError:
-        return None
+    if encoding is not None and len(content) <= _LONGEST_TEXT:
+        with contextlib.suppress(UnicodeDecodeError):
+            return encoding, json.dumps(content.decode())[1:-1].encode()
+    return b"BASE64", b64encode(content)
 
 
 def _reason(error: ValueError) -> str:

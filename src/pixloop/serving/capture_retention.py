@@ -31,16 +31,16 @@ class Retention:
         self._written_since_look += size
 
     def has_room(self, size: int) -> bool:
-        """Whether so many bytes may be written."""
-        return self._used + size <= self._max_bytes
+        """Whether so many bytes may be written: never more than half of all at once."""
+        return size <= self._max_bytes / 2 and self._used + size <= self._max_bytes
 
     def surplus(self, size: int) -> Iterator[Path]:
         """The published files, oldest first, that must go so that ``size`` bytes may be written.
 
         What is given out counts as removed.
         """
-        if size > self._max_bytes:
-            return  # nothing would make room for it
+        if size > self._max_bytes / 2:
+            return  # nearly all would go for one
         if not self.has_room(size) or self._written_since_look >= self._max_bytes * _LOOK_AFTER:
             self._look()
         if self.has_room(size):
