@@ -222,10 +222,10 @@ class Batcher:
                 self._busy += 1
             if items:
                 finished += self._answer(items, buffers, alone)
+            with self._changed:  # before those who wait hear of it, and ask again
+                self._busy -= 1
             _hand_over(finished)
             del finished, items  # an idle worker holds no body, and no model that was replaced
-            with self._changed:
-                self._busy -= 1
 
     def _take(self) -> tuple[list[Job], list[_Item]]:
         """Jobs that are too late, and the pictures of the next batch: all of one version."""
