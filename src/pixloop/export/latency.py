@@ -6,13 +6,12 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from pixloop.bundle import GraphFormat
-from pixloop.serving.engines import Engine, PixelBatch, usable_cores
+from pixloop.serving.engines import Engine, PixelBatch, cpu_name, usable_cores
 
 _WARM_UP = 3
 _ROUNDS = 20
@@ -51,7 +50,7 @@ def measure(engines: Mapping[GraphFormat, Engine], image_size: int) -> dict[Grap
 def describe_machine() -> Machine:
     """What matters of this machine for latency."""
     return Machine(
-        cpu=_cpu_name(), threads=usable_cores(), system=f"{platform.system()} {platform.machine()}"
+        cpu=cpu_name(), threads=usable_cores(), system=f"{platform.system()} {platform.machine()}"
     )
 
 
@@ -78,13 +77,3 @@ def _warm_up(engine: Engine, pixels: PixelBatch) -> None:
         engine(pixels)
         if time.perf_counter() > end:
             return
-
-
-def _cpu_name() -> str:
-    facts = Path("/proc/cpuinfo")  # Linux; platform.processor() is empty there
-    if facts.exists():
-        for line in facts.read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()

@@ -11,12 +11,13 @@ import ctypes
 import functools
 import importlib.util
 import os
+import platform
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast, get_args
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,12 @@ Outputs = tuple[NDArray[Any], ...]
 #: Pictures → outputs. Any N ≥ 1; threads may share one.
 Engine = Callable[[PixelBatch], Outputs]
 
+#: The package that each format needs.
+RUNTIMES: Mapping[GraphFormat, str] = {
+    "openvino": "openvino",
+    "onnx": "onnxruntime",
+    "torchscript": "torch",
+}
 #: Where Linux says how much time a container's processes have.
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -88,7 +95,7 @@ def open_engine(
     """
     make = _engine(format_)
     if make is None:
-        known = ", ".join(get_args(GraphFormat))
+        known = ", ".join(RUNTIMES)
         raise BundleError(f"{path}: a {format_} graph is not served; use one of {known}.")
     cores = usable_cores()
     settings = settings or EngineSettings(threads=cores, streams=cores)
@@ -186,6 +193,20 @@ def _quota(cgroup: Path) -> int:
         except (OSError, ValueError):  # not there; or "max"
             continue
     return sys.maxsize
+
+
+def cpu_name() -> str:
+    """What this machine's processor is called."""
+    try:
+        # Linux; platform.processor() is empty there.
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def openvino_core() -> Any:

@@ -9,6 +9,7 @@ from pixloop.errors import BundleError
 from pixloop.serving.classifier import Classifier
 from pixloop.serving.detector import Detector
 from pixloop.serving.engines import (
+    RUNTIMES,
     Engine,
     EngineSettings,
     computes_in_bfloat16,
@@ -20,7 +21,6 @@ Predictor = Classifier | Detector
 
 #: What Intel's and AMD's processors are called by the systems.
 _X86 = ("x86_64", "AMD64", "i386", "i686")
-_PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime", "torchscript": "torch"}
 
 log = logging.getLogger("pixloop.serving")
 
@@ -112,7 +112,7 @@ def _by_preference(chosen: str) -> list[str]:
 
 def _why_not(graph: Graph) -> str | None:
     """Why a graph does not run here; None where it does."""
-    package = _PACKAGES[graph.format]
+    package = RUNTIMES[graph.format]
     if importlib.util.find_spec(package) is None:
         return f"the package {package} is not installed"
     if graph.precision == "bfloat16" and not computes_in_bfloat16():
