@@ -37,7 +37,7 @@ from pixloop.pipeline.registration import register_model
 from pixloop.pipeline.runs import list_runs
 from pixloop.project_folder import git_commit, project_name, stored_source
 from pixloop.run_summary import RunSummary, report_of, summarise
-from pixloop.served_version import find_bundle
+from pixloop.served_version import Champion, find_bundle
 
 if TYPE_CHECKING:
     from pixloop.aws.project import AwsProject
@@ -186,12 +186,8 @@ class Project:
 
         ``version`` may also be ``"champion"`` or ``"latest"``.
         """
-        return find_bundle(
-            lambda: self.registry,
-            self.state,
-            version,
-            None if self.config.registry.url else self._registry_file(),
-        )
+        file = None if self.config.registry.url else self._registry_file()
+        return find_bundle(lambda: self.registry, self.state, version, file)
 
     @property
     def on_aws(self) -> "AwsProject":
@@ -216,6 +212,9 @@ class Project:
     ) -> None:
         """Serve a version over HTTP until the process is told to stop.
 
+        Without ``version`` it is the champion, else the latest, and the server follows: a new
+        champion takes over while it serves, unless ``serving.follow_s`` is 0.
+
         ``ready`` is called with the address; without one, a line on standard output gives it.
         """
         # The web server is no part of the other verbs.
@@ -225,7 +224,8 @@ class Project:
         settings = self.config.serving.model_copy(
             update={k: v for k, v in (("host", host), ("port", port)) if v is not None}
         )
-        serve(bundle.path, f"{self.config.model_name}:{chosen}", settings, ready)
+        follow = self._champion() if version is None and settings.follow_s else None
+        serve(bundle.path, f"{self.config.model_name}:{chosen}", settings, ready, follow)
 
     def predict(
         self,
@@ -379,6 +379,15 @@ class Project:
     def _registry_artifacts(self) -> Path | None:
         """Where bundles are kept; a registry at an address of its own has its own place."""
         return None if self.config.registry.url else self.state / "registry" / "artifacts"
+
+    def _champion(self) -> Champion:
+        return Champion(
+            self._registry_url(),
+            self.config.model_name,
+            self._registry_artifacts(),
+            self.state,
+            None if self.config.registry.url else self._registry_file(),
+        )
 
     def _champion_bundle(self) -> Path | None:
         """The champion's bundle, unless there is no champion."""

@@ -1,7 +1,7 @@
 """The server's routes: SageMaker's ``/ping`` and ``/invocations``, and a page about them."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -48,23 +48,12 @@ class App:
             observers: are told of every request once it was answered.
             routes: further ones.
         """
-        cores = usable_cores()
-        self.batcher = Batcher(
-            settings.streams or cores,
-            settings.max_batch or _MAX_BATCH,
-            settings.queue or _PLACES_EACH * cores,
-        )
+        self.batcher = make_batcher(settings)
         self.invocations = Invocations(self.batcher, settings, observers)
         self._slot = slot
         self._pages = Starlette(
-            routes=[*_pages(slot, settings), *routes],
-            exception_handlers={
-                RequestProblem: _answer_problem,
-                HTTPException: _answer_http_exception,
-                ClientDisconnect: _answer_disconnect,
-                # uvicorn logs what went wrong; the client is not told.
-                Exception: _answer_failure,
-            },
+            routes=[*page_routes(slot, settings), *routes],
+            exception_handlers=EXCEPTION_HANDLERS,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,6 +70,16 @@ class App:
     def close(self) -> None:
         """End the workers."""
         self.batcher.close()
+
+
+def make_batcher(settings: ServingConfig) -> Batcher:
+    """The workers of a server, by its limits."""
+    cores = usable_cores()
+    return Batcher(
+        settings.streams or cores,
+        settings.max_batch or _MAX_BATCH,
+        settings.queue or _PLACES_EACH * cores,
+    )
 
 
 def build_app(
@@ -100,7 +99,9 @@ def build_app(
     return App(FixedSlot(Version(model_name, predictor)), settings, observers)
 
 
-def _pages(slot: Slot, settings: ServingConfig) -> list[Route]:
+def page_routes(slot: Slot, settings: ServingConfig) -> list[Route]:
+    """``/ping``, ``/docs`` and ``/openapi.json`` of a slot's model."""
+
     def document() -> dict[str, object]:
         version = slot.current
         manifest = version.predictor.manifest
@@ -157,3 +158,13 @@ async def _answer_disconnect(request: Request, error: Exception) -> Response:
 async def _answer_failure(request: Request, error: Exception) -> Response:
     problem = RequestProblem(500, "The server failed on this request; its log says how.")
     return Response(encode_problem(problem), 500, media_type=PROBLEM_MEDIA_TYPE)
+
+
+#: How errors are answered.
+EXCEPTION_HANDLERS: dict[Any, Any] = {
+    RequestProblem: _answer_problem,
+    HTTPException: _answer_http_exception,
+    ClientDisconnect: _answer_disconnect,
+    # uvicorn logs what went wrong; the client is not told.
+    Exception: _answer_failure,
+}
