@@ -417,6 +417,21 @@ def test_what_is_no_problem_document_is_said_so() -> None:
         client.predict([b"a"])
 
 
+def test_nobody_waits_for_a_client_that_is_closed() -> None:
+    refused = Event()
+
+    async def later(request: Request, body: bytes) -> Response:
+        refused.set()
+        return problem(503, "Busy.", **{"Retry-After": "100"})
+
+    with ThreadPoolExecutor(1) as pool:
+        with asking(StandIn(later)) as client:
+            answers = pool.submit(client.predict, [b"a", b"b"])
+            refused.wait()
+        with pytest.raises(ServingError, match="answered 503"):
+            answers.result()
+
+
 def test_threads_share_a_client() -> None:
     with asking(StandIn(echo)) as client, ThreadPoolExecutor(8) as pool:
         words = [[f"{i}-{j}".encode() for j in range(20)] for i in range(8)]

@@ -14,9 +14,8 @@ from pixloop.decoding import decode_image
 from pixloop.drawing import DrawingFolder
 from pixloop.errors import ImageError
 from pixloop.picture_predictions.record import PicturePrediction, file_name
-from pixloop.records import Detection, Prediction
+from pixloop.serving.codec import Answer
 
-Answer = Prediction | Detection
 #: Answers encoded pictures in their order, and gives an error for one that it cannot read.
 AskEach = Callable[[Iterable[bytes]], Iterator[Answer | ImageError]]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from math import ceil
+from threading import Event
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -63,6 +64,7 @@ class Client:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=in_flight)
         self._http = httpx.Client(limits=limits)
         self._pool = ThreadPoolExecutor(in_flight, thread_name_prefix="client")
+        self._closed = Event()
 
     def __enter__(self) -> Self:
         return self
@@ -73,6 +75,7 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._closed.set()  # nobody is left to wait for what is asked again
         self._pool.shutdown(cancel_futures=True)
         self._http.close()
 
@@ -102,7 +105,9 @@ class Client:
             ServingError: nothing answers, or not as a pixloop server does.
         """
         answers: list[Answer] = []
-        for index, answer in enumerate(self.predict_each(pictures)):
+        # A lone picture is not worth another thread.
+        each = self._answer_each if len(pictures) == 1 else self.predict_each
+        for index, answer in enumerate(each(list(pictures))):
             if isinstance(answer, ImageError):
                 raise type(answer)(f"picture {index}: {answer}") from answer
             answers.append(answer)
@@ -154,27 +159,35 @@ class Client:
         """The server's last word, after as many attempts as it takes."""
         headers = {"Content-Type": content_type, "X-Request-Id": request_id}
         deadline = time.monotonic() + self._total_s
-        for attempt in count():
-            timeout_s = max(min(self._timeout_s, deadline - time.monotonic()), 0.001)
-            headers["X-Timeout-Ms"] = str(ceil(timeout_s * 1000))
-            response, failure = None, None
-            try:
-                response = self._http.post(
-                    self._url, content=body, headers=headers, timeout=timeout_s
-                )
-                again = response.status_code in _BUSY and self._retries > 0
-            except (httpx.HTTPError, httpx.InvalidURL) as e:
-                failure = e
-                again = isinstance(e, _NO_ANSWER) and attempt < self._retries
-            asked = None if response is None else response.headers.get("retry-after")
-            wait = wait_s(attempt, asked)
-            if again and time.monotonic() + wait < deadline:
-                time.sleep(wait)
-            elif failure is not None:
-                raise self._silence(failure, self._url, request_id) from failure
-            elif response is not None:
-                return response
-        raise AssertionError("count has no end")
+        attempts = count()
+        outcome = self._attempt(body, headers, deadline)
+        while self._wait_for_another(outcome, next(attempts), deadline):
+            outcome = self._attempt(body, headers, deadline)
+        if isinstance(outcome, Exception):
+            raise self._silence(outcome, self._url, request_id) from outcome
+        return outcome
+
+    def _attempt(
+        self, body: bytes, headers: dict[str, str], deadline: float
+    ) -> httpx.Response | Exception:
+        timeout_s = max(min(self._timeout_s, deadline - time.monotonic()), 0.001)
+        headers = headers | {"X-Timeout-Ms": str(ceil(timeout_s * 1000))}
+        try:
+            return self._http.post(self._url, content=body, headers=headers, timeout=timeout_s)
+        except (httpx.HTTPError, httpx.InvalidURL) as e:
+            return e
+
+    def _wait_for_another(
+        self, outcome: httpx.Response | Exception, attempt: int, deadline: float
+    ) -> bool:
+        """Whether another attempt is due, once its time has come."""
+        if isinstance(outcome, httpx.Response):
+            due = outcome.status_code in _BUSY and self._retries > 0
+            wait = wait_s(attempt, outcome.headers.get("retry-after"))
+        else:
+            due = isinstance(outcome, _NO_ANSWER) and attempt < self._retries
+            wait = wait_s(attempt)
+        return due and time.monotonic() + wait < deadline and not self._closed.wait(wait)
 
     def _silence(self, error: Exception, url: str, request_id: str = "") -> ServingError:
         request = f" to request {request_id}" if request_id else ""
