@@ -170,3 +170,19 @@ def test_files_can_be_named(tmp_path: Path) -> None:
     files = [tmp_path / "b.jsonl", tmp_path / "a.jsonl"]
     assert [read.request_id for read in read_captures(files)] == ["b", "a"]
     assert [read.request_id for read in read_captures(tmp_path)] == ["a", "b"]
+    assert [read.request_id for read in read_captures(tmp_path / "b.jsonl")] == ["b"]
+
+
+def test_what_does_not_exist_is_told(tmp_path: Path) -> None:
+    for source in (tmp_path / "none", [tmp_path / "none.jsonl"]):
+        with pytest.raises(DataError, match=r"none.* does not exist"):
+            next(read_captures(source))
+
+
+def test_a_file_that_a_server_removes_meanwhile_is_passed_over(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.jsonl").write_bytes(encode_capture(exchange(request_id=name)))
+    captures = read_captures(tmp_path)
+    assert next(captures).request_id == "a"
+    (tmp_path / "b.jsonl").unlink()
+    assert [read.request_id for read in captures] == ["c"]

@@ -29,8 +29,18 @@ class Capture:
     Where the writer does not keep up, or the disk does not take it, exchanges are dropped; requests
     never wait.
 
-    Attributes:
-        share: of the exchanges, from 0 to 1.
+    Args:
+        to: a folder, or ``s3://bucket`` or ``s3://bucket/prefix``. Without one: ``folder``.
+        folder: where captures are without ``to``, and where they wait for S3.
+        share: the chance of an exchange to be kept, from 0 to 1.
+        max_bytes: what the endpoint's files may take here; the oldest go first.
+        endpoint: any name; what a file's name does not take becomes ``-``.
+        variant: the folder in the endpoint's, as SageMaker has one for each variant.
+        file_s: how old a file gets before it is published.
+        chance: gives a number from 0 up to 1 for each exchange.
+
+    Raises:
+        ServingError: the folder cannot be made, the address is none of S3, or s3fs is missing.
     """
 
     def __init__(
@@ -45,20 +55,7 @@ class Capture:
         file_s: float = 60.0,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """Args:
-        to: a folder, or ``s3://bucket`` or ``s3://bucket/prefix``. Without one: ``folder``.
-        folder: where captures are without ``to``, and where they wait for S3.
-        share: the chance of an exchange to be kept.
-        max_bytes: what the endpoint's files may take here; the oldest go first.
-        endpoint: any name; what a file's name does not take becomes ``-``.
-        variant: the folder in the endpoint's, as SageMaker has one for each variant.
-        file_s: how old a file gets before it is published.
-        chance: gives a number from 0 up to 1 for each exchange.
-
-        Raises:
-            ServingError: the folder cannot be made, the address is none of S3, or s3fs is missing.
-        """
-        self.share = share
+        self._share = share
         self._chance = chance
         self._waiting: deque[Exchange] = deque()
         # Each number is changed by one thread only, so none needs a lock.
@@ -75,7 +72,7 @@ class Capture:
 
     def __call__(self, exchange: Exchange) -> None:
         """Take an exchange for writing, or not. On one thread; takes about a microsecond."""
-        if exchange.status != 200 or self._chance() >= self.share:
+        if exchange.status != 200 or self._chance() >= self._share:
             return
         size = len(exchange.body) + len(exchange.answer)
         if (

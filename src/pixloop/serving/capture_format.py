@@ -16,6 +16,7 @@ Source: Amazon SageMaker's developer guide, "Capture data from real-time endpoin
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -95,28 +96,43 @@ def encode_capture(exchange: Exchange) -> bytes:
 
 
 def read_captures(source: Path | Iterable[Path]) -> Iterator[CapturedExchange]:
-    """The captures of a folder, in the order of its files' names, or of some files.
+    """The captures of a folder, in the order of its files' names, of a file, or of some files.
 
     Files that a server is still writing are not in sight yet. Reads what SageMaker wrote as well,
     where it was asked to keep requests and answers.
 
     Args:
-        source: a folder, everything below which is read, or files.
+        source: a folder, everything below which is read; a file; or files.
 
     Raises:
-        DataError: a line is no capture, or lacks the request or the answer; the message names the
-            file and the line.
+        DataError: there is no such folder or file; or a line is no capture, or lacks the request
+            or the answer. The message names the file and the line.
     """
-    for path in sorted(source.rglob("*.jsonl")) if isinstance(source, Path) else source:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    yield _decode(line)
-                except ValueError as e:
-                    raise DataError(
-                        f"{path}, line {number} is no capture of a request and its answer: "
-                        f"{_reason(e)}. Remove the line, or the file."
-                    ) from e
+    if isinstance(source, Path) and source.is_dir():
+        # Unlike rglob, walk does not mind folders that a server removes meanwhile.
+        found = (Path(where, name) for where, _, names in os.walk(source) for name in names)
+        files: Iterable[Path] = sorted(path for path in found if path.suffix == ".jsonl")
+    else:
+        files = [source] if isinstance(source, Path) else source
+    for path in files:
+        try:
+            yield from _read(path)
+        except FileNotFoundError as e:
+            if source is files or path == source:
+                raise DataError(f"{path} does not exist; captures are read from it.") from e
+            # The oldest files go while a server writes new ones.
+
+
+def _read(path: Path) -> Iterator[CapturedExchange]:
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield _decode(line)
+            except ValueError as e:
+                raise DataError(
+                    f"{path}, line {number} is no capture of a request and its answer: "
+                    f"{_reason(e)}. Remove the line, or the file."
+                ) from e
 
 
 class _Side(BaseModel):

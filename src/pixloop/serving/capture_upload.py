@@ -17,13 +17,13 @@ class Upload:
     """A thread that sends what is published in an endpoint's folder.
 
     An object's key is its file's path, so that sending one twice makes no second object.
+
+    Args:
+        folder: the endpoint's, here.
+        address: the endpoint's, on S3.
     """
 
     def __init__(self, folder: Path, address: str) -> None:
-        """Args:
-        folder: the endpoint's, here.
-        address: the endpoint's, on S3.
-        """
         self._folder, self._address = folder, address.removeprefix("s3://")
         self._files: Any = None
         self._failing = False

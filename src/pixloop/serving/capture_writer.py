@@ -23,6 +23,13 @@ _SHARE_OF_FILE = 1 / 20
 class CaptureWriter:
     """Writes captures below an endpoint's folder. For one thread.
 
+    Args:
+        folder: the endpoint's.
+        variant: the folder in it that files are begun in.
+        max_bytes: what the endpoint's folder may hold; the oldest published files go first.
+        file_s: how old a file gets before it is published.
+        sends: called after a file was published, where files are sent elsewhere.
+
     Attributes:
         written: captures that are in files.
         lost: captures that were not written, or were removed before they were sent.
@@ -36,13 +43,6 @@ class CaptureWriter:
         file_s: float,
         sends: Callable[[], None] | None,
     ) -> None:
-        """Args:
-        folder: the endpoint's.
-        variant: the folder in it that files are begun in.
-        max_bytes: what the endpoint's folder may hold; the oldest published files go first.
-        file_s: how old a file gets before it is published.
-        sends: called after a file was published, where files are sent elsewhere.
-        """
         self.written = self.lost = 0
         self._folder, self._variant = folder, variant
         self._file_s, self._file_bytes = file_s, min(_FILE_BYTES, int(max_bytes * _SHARE_OF_FILE))
