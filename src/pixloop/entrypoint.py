@@ -10,6 +10,9 @@
 A command is another Python program, which takes this process's place: it is the one that gets the
 signals, and it imports what it needs and no more.
 
+``serve`` serves the model in ``/opt/ml/model``; with ``SAGEMAKER_MULTI_MODEL=true``, which
+SageMaker sets for a multi-model endpoint, those that it loads from ``/opt/ml/models``.
+
 SageMaker expects containers to start as root: it mounts ``/opt/ml`` as root's. Jobs write there, so
 they stay root. ``serve`` only reads; it goes on as the image's own user where that user can read
 the model. Source: Amazon SageMaker Developer Guide, "Custom Inference Code with Hosting Services",
@@ -36,7 +39,8 @@ def main(arguments: Sequence[str]) -> int:
         given = " ".join(arguments) or "nothing"
         print(f"{given!r}: expected train, step NAME, serve or lambda.", file=sys.stderr)
         return _USAGE
-    if arguments[0] == "serve":
+    # SageMaker adds models to a multi-model server as root, and nobody knows which yet.
+    if arguments[0] == "serve" and not serves_several(os.environ):
         drop_root(SERVING_USER, model_folder(os.environ))
     os.execv(sys.executable, [sys.executable, "-m", *program])  # noqa: S606 - no shell is meant
 
@@ -63,6 +67,11 @@ def find_program(arguments: Sequence[str], environment: Mapping[str, str]) -> li
 def model_folder(environment: Mapping[str, str]) -> Path:
     """Where SageMaker unpacks ``model.tar.gz``: the bundle."""
     return Path(environment.get("PIXLOOP_ML", "/opt/ml")) / "model"
+
+
+def serves_several(environment: Mapping[str, str]) -> bool:
+    """Whether SageMaker loads and unloads models: those of a multi-model endpoint."""
+    return environment.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true"
 
 
 def drop_root(user: str, folder: Path) -> bool:
@@ -114,7 +123,9 @@ def _serving_arguments(environment: Mapping[str, str]) -> list[str]:
     # A transform job says what it sends at most; 0 is "no limit", which a server cannot have.
     told = int(environment.get("SAGEMAKER_MAX_PAYLOAD_IN_MB", _ENDPOINT_MIB)) or _TRANSFORM_MIB
     limit = max(told, _ENDPOINT_MIB) * 2**20
-    arguments = [str(model_folder(environment)), "--host", "0.0.0.0", "--port", port]  # noqa: S104
+    folder = model_folder(environment)
+    models = ["--models", f"{folder}s"] if serves_several(environment) else [str(folder)]
+    arguments = [*models, "--host", "0.0.0.0", "--port", port]  # noqa: S104 - it is a container
     arguments += ["--max-body-bytes", str(limit)]
     if name := environment.get("PIXLOOP_MODEL_NAME"):
         arguments += ["--name", name]

@@ -6,17 +6,26 @@ from pathlib import Path
 
 from pixloop.config import ServingConfig
 from pixloop.errors import PixloopError
-from pixloop.serving.server import serve
+from pixloop.serving.server import serve, serve_models
+
+#: Where SageMaker unpacks the models of an endpoint for several: below it, HASH/model.
+MODELS_FOLDER = Path("/opt/ml/models")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve as the arguments say; the exit code."""
-    options = vars(_parser().parse_args(arguments))
-    bundle, name = options.pop("bundle"), options.pop("name")
+    parser = _parser()
+    options = vars(parser.parse_args(arguments))
+    bundle, name, models = (options.pop(key) for key in ("bundle", "name", "models"))
+    if (bundle is None) == (models is None):
+        parser.error("give either a bundle or --models")
     try:
         # The limits are checked where pixloop.yaml's are.
         settings = ServingConfig.model_validate(options)
-        serve(bundle, name, settings)
+        if models is not None:
+            serve_models(models, settings)
+        else:
+            serve(bundle, name, settings)
     except (PixloopError, ValueError) as e:
         print(f"error: {e}", file=sys.stderr)
         return e.exit_code if isinstance(e, PixloopError) else 2
@@ -24,24 +33,34 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    defaults = ServingConfig()
     parser = argparse.ArgumentParser(
         prog="python -m pixloop.serving",
-        description="Serve a model bundle over HTTP: /ping, /invocations, and a page at /docs.",
+        description="Serve a model bundle over HTTP: /ping, /invocations, /metrics, and a page at "
+        "/docs. The options are those of pixloop.yaml's section 'serving'; docs/configuration.md "
+        "describes them.",
         epilog="Example: python -m pixloop.serving bundle --port 9000",
     )
-    add = parser.add_argument
-    add("bundle", type=Path, help="the bundle's folder, or its model.tar.gz")
-    add("--name", help="what answers give as the model (default: the bundle's own name)")
-    add("--host", default=defaults.host, help="the address to listen on (%(default)s)")
-    add("--port", type=int, default=defaults.port, help="0 takes a free one (%(default)s)")
-    add("--queue", type=int, help="requests that may wait (32 for each core)")
-    add(
-        "--max-body-bytes",
-        type=int,
-        default=defaults.max_body_bytes,
-        help="the largest request (%(default)s)",
+    parser.add_argument(
+        "bundle", type=Path, nargs="?", help="the bundle's folder, or its model.tar.gz"
     )
+    parser.add_argument(
+        "--models",
+        type=Path,
+        nargs="?",
+        const=MODELS_FOLDER,
+        metavar="FOLDER",
+        help="serve several models instead: those in this folder may be loaded and unloaded over "
+        f"HTTP, by SageMaker's multi-model API ({MODELS_FOLDER})",
+    )
+    parser.add_argument("--name", help="what answers give as the model (the bundle's own name)")
+    for key, field in ServingConfig.model_fields.items():
+        option = "--" + key.replace("_", "-")
+        if field.annotation is bool:
+            parser.add_argument(option, action="store_true", default=field.default)
+        else:
+            # Their form is checked with that of pixloop.yaml.
+            shown = "" if field.default is None else f"default: {field.default}"
+            parser.add_argument(option, default=field.default, metavar="VALUE", help=shown)
     return parser
 
 

@@ -59,7 +59,7 @@ class LoadedModels:
         Args:
             folder: every bundle that may be loaded lies in it.
             open_model: loads a bundle's graph.
-            on_swap: see ``Served``.
+            on_swap: see ``Served``; it is also told of what is loaded and unloaded.
             room: bytes that models may still take.
         """
         self._folder, self._open_model = folder.resolve(), open_model
@@ -107,10 +107,10 @@ class LoadedModels:
             self._check_room(opened)
             predictor = self._open_model(opened)
             predictor.warm_up()
-            served = Served(
-                Version(_full(name, version), predictor), self._open_model, self._on_swap
-            )
+            loaded = Version(_full(name, version), predictor)
+            served = Served(loaded, self._open_model, self._on_swap)
             self._models[name] = LoadedModel(served, url)
+        self._on_swap(loaded.name, "taken")
 
     def unload(self, name: str) -> None:
         """Forget a model; requests that are being answered still are.
@@ -122,6 +122,7 @@ class LoadedModels:
         if self._models.pop(name, None) is None:  # another thread was faster
             raise NotLoaded(f"No model {name!r} is loaded.")
         model.served.close()
+        self._on_swap(model.served.current.name, "unloaded")
 
     def swap(self, name: str, url: str, version: str = "") -> None:
         """Let another bundle take a model's place; see ``Served.swap``.

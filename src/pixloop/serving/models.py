@@ -17,8 +17,8 @@ from pixloop.serving.acceptance import OpenModel, open_successor
 from pixloop.serving.batching import Version
 from pixloop.serving.predictor import open_predictor
 
-#: What becomes of a version that is offered.
-Outcome = Literal["taken", "refused", "superseded", "rolled back"]
+#: What becomes of a version that is offered, or was loaded.
+Outcome = Literal["taken", "refused", "superseded", "rolled back", "unloaded"]
 #: Is told the version's name and what became of it, from any thread; must not raise.
 OnSwap = Callable[[str, Outcome], None]
 
@@ -122,8 +122,9 @@ class Served:
                     raise SwapRefused(text) from e
                 self._take_over(offer, Version(version, predictor))
             except SwapRefused as e:
-                outcome: Outcome = "superseded" if isinstance(e, Superseded) else "refused"
-                log.error("%s", e)
+                superseded = isinstance(e, Superseded)
+                outcome: Outcome = "superseded" if superseded else "refused"
+                log.log(logging.INFO if superseded else logging.ERROR, "%s", e)
                 self._tell(Swap(version, outcome, str(e)))
                 raise
 

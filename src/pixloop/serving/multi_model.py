@@ -53,8 +53,6 @@ from pixloop.serving.observation import Observer
 from pixloop.serving.page import PAGE_HEADERS
 from pixloop.serving.problems import RequestProblem
 
-#: Where SageMaker unpacks models: ``/opt/ml/models/HASH/model``.
-MODELS_FOLDER = Path("/opt/ml/models")
 _PAGE = 100
 _MAX_BODY_BYTES = 64 * 1024
 _BODY_TIMEOUT_S = 30.0
