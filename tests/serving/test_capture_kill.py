@@ -1,5 +1,7 @@
 """What a killed server leaves, and what the next one makes of it."""
 
+import errno
+import os
 import random
 import signal
 import subprocess
@@ -97,3 +99,24 @@ def test_a_file_that_is_written_is_no_leftover(tmp_path: Path) -> None:
     file.publish()
     assert recover(tmp_path) == 0
     assert len(list(read_captures(tmp_path))) == 1
+
+
+def test_a_line_that_the_disk_did_not_take_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, file = os.write, CaptureFile(tmp_path)
+
+    def take_ten_bytes(descriptor: int, data: memoryview) -> int:
+        if len(data) < len(lines[1]):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data[:10])
+
+    lines = [encode_capture(exchange(request_id=name)) for name in "abc"]
+    file.write(lines[0])
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", take_ten_bytes)
+        with pytest.raises(OSError, match="No space left"):
+            file.write(lines[1])
+    file.write(lines[2])
+    file.publish()
+    assert ids(tmp_path) == ["a", "c"]

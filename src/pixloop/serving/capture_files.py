@@ -18,6 +18,7 @@ from uuid import uuid4
 _PUBLISHED_NAME = re.compile(r"\d\d-\d\d-\d{3}-[0-9a-f-]{36}\.jsonl")
 _PART_NAME = re.compile(rf"\.{_PUBLISHED_NAME.pattern}\.part")
 _BLOCK = 1_000_000
+_NEW = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL
 
 
 class CaptureFile:
@@ -46,7 +47,6 @@ class CaptureFile:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
             os.ftruncate(self._descriptor, self.size)
-            os.lseek(self._descriptor, self.size, os.SEEK_SET)
             raise
         self.size += len(line)
 
@@ -118,7 +118,7 @@ def _create(folder: Path) -> tuple[Path, int]:
         part = folder / f"{now:%Y/%m/%d/%H}" / f".{name}.part"
         part.parent.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            descriptor = os.open(part, _NEW, 0o644)
         except FileNotFoundError:  # another server has just removed the empty folder
             continue
         if _lock(part, descriptor):
