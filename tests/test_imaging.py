@@ -154,6 +154,13 @@ def _edges(share: NDArray[np.float64]) -> list[float]:
     return [left, top, right, bottom]
 
 
+def test_a_bundle_from_before_there_was_a_choice_keeps_its_meaning() -> None:
+    then = """{"image_size": 224, "resize": "crop", "crop_share": 0.875, "interpolation": "bicubic",
+        "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}"""
+    now = Preprocessing(image_size=224, interpolation="bicubic", scaled_decoding=False)
+    assert Preprocessing.model_validate_json(then) == now
+
+
 @given(resize=RESIZES, interpolation=INTERPOLATIONS, scaled=st.booleans())
 def test_a_part_is_taken_for_the_whole(resize: Any, interpolation: Any, scaled: bool) -> None:
     rgb = np.zeros((300, 400, 3), np.uint8)

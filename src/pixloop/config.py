@@ -88,6 +88,12 @@ class ModelConfig(Section):
     resize: Literal["crop", "squash", "letterbox"] = "crop"
     """``crop``: scale the short side, cut the centre. ``squash``: scale both sides, cut nothing.
     ``letterbox``: scale the long side, fill up the short one. Detection cannot ``crop``."""
+    interpolation: Literal["auto", "bilinear", "bicubic", "area"] = "area"
+    """How pictures are scaled. ``area``: the mean of the pixels that one covers, the fastest.
+    ``bilinear`` and ``bicubic``: antialiased. ``auto``: as for the model's published weights."""
+    scaled_decoding: bool = True
+    """Decode a large JPEG at 1/2, 1/4 or 1/8 of its size, where twice the pixels that the network
+    sees are left along each side: several times as fast for a photo."""
 
 
 class TrainingConfig(Section):
@@ -129,12 +135,26 @@ class ExportConfig(Section):
         default=("torchscript", "onnx", "openvino"), min_length=1
     )
     """The graphs to write."""
+    precisions: tuple[Literal["float32", "bfloat16", "int8"], ...] = (
+        "float32",
+        "bfloat16",
+        "int8",
+    )
+    """What OpenVINO may compute in, as far as the limits below allow it. float32 is always tried;
+    bfloat16 only where this machine's CPU computes in it."""
     max_accuracy_loss: float = Field(default=0.002, ge=0, lt=1)
-    """The share of pictures whose top class a graph may change."""
+    """The share of pictures whose top class a graph may change. Detection: of boxes that may
+    differ."""
     max_probability_difference: float = Field(default=1e-3, gt=0)
-    """The most that a graph may move any probability, or a detected box's score."""
+    """The most that a float32 graph may move any probability, or a detected box's score."""
     min_box_iou: float = Field(default=0.99, gt=0, le=1)
-    """Detection: the least overlap (intersection over union) of a graph's box with the model's."""
+    """Detection: the least overlap (intersection over union) of a float32 graph's box with the
+    model's."""
+    max_reduced_difference: float = Field(default=0.1, gt=0)
+    """The most that a graph of reduced precision (bfloat16, int8) may move any probability, or a
+    detected box's score."""
+    min_reduced_box_iou: float = Field(default=0.9, gt=0, le=1)
+    """Detection: the least overlap of a box of a graph of reduced precision with the model's."""
 
 
 Metric = Literal[

@@ -82,16 +82,25 @@ def test_background_is_never_an_answer():
 
 
 def test_preprocessing_is_that_of_the_weights():
-    found = build_model(configured("ssdlite320_mobilenet_v3_large"), 3, None, "detection")
+    config = configured("ssdlite320_mobilenet_v3_large", interpolation="auto")
+    found = build_model(config, 3, None, "detection")
     assert found.preprocessing == Preprocessing(
         image_size=64,
         resize="squash",
         interpolation="bilinear",
+        scaled_decoding=True,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
     )
     assert not found.fixed_statistics
     assert normalisation_layers(found.network)
+
+
+def test_how_pictures_are_read_can_be_chosen():
+    chosen = {"interpolation": "area", "scaled_decoding": False}
+    config = configured("fasterrcnn_mobilenet_v2_fpn", **chosen)
+    found = build_model(config, 3, None, "detection").preprocessing
+    assert (found.interpolation, found.scaled_decoding) == ("area", False)
 
 
 @pytest.mark.parametrize(

@@ -30,15 +30,24 @@ def test_any_family_gives_a_logit_a_class(name):
 
 
 def test_preprocessing_is_that_of_the_weights():
-    resize = build_model(TINY.model_copy(update={"resize": "squash"}), 2, None).preprocessing
-    assert resize == Preprocessing(
+    config = TINY.model_copy(update={"resize": "squash", "interpolation": "auto"})
+    assert build_model(config, 2, None).preprocessing == Preprocessing(
         image_size=32,
         resize="squash",
         crop_share=0.95,
         interpolation="bilinear",
+        scaled_decoding=True,
         mean=(0.5,) * 3,
         std=(0.5,) * 3,
     )
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "area"])
+@pytest.mark.parametrize("scaled_decoding", [False, True])
+def test_how_pictures_are_read_can_be_chosen(interpolation, scaled_decoding):
+    chosen = {"interpolation": interpolation, "scaled_decoding": scaled_decoding}
+    found = build_model(TINY.model_copy(update=chosen), 2, None).preprocessing
+    assert (found.interpolation, found.scaled_decoding) == (interpolation, scaled_decoding)
 
 
 def test_an_unknown_model_names_the_nearest():

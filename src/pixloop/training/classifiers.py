@@ -13,6 +13,7 @@ from torch import nn
 from pixloop.config import ModelConfig
 from pixloop.errors import TrainingError
 from pixloop.imaging import Preprocessing
+from pixloop.resampling import Interpolation
 from pixloop.training.built_model import BuiltModel, normalisation_layers
 from pixloop.training.weights import find_published, hub_reachable, load_weights
 
@@ -120,11 +121,13 @@ def _check_size(network: nn.Module, config: ModelConfig) -> None:
 
 def _preprocessing(network: nn.Module, config: ModelConfig) -> Preprocessing:
     data = resolve_model_data_config(network)
+    published: Interpolation = "bilinear" if data["interpolation"] == "bilinear" else "bicubic"
     return Preprocessing(
         image_size=config.image_size,
         resize=config.resize,
         crop_share=data["crop_pct"],
-        interpolation="bilinear" if data["interpolation"] == "bilinear" else "bicubic",
+        interpolation=published if config.interpolation == "auto" else config.interpolation,
+        scaled_decoding=config.scaled_decoding,
         mean=data["mean"],
         std=data["std"],
     )

@@ -278,7 +278,8 @@ def _build_detector(config: ModelConfig, num_classes: int, weights: Path | None)
     preprocessing = Preprocessing(
         image_size=config.image_size,
         resize=config.resize,
-        interpolation="bilinear",
+        interpolation="bilinear" if config.interpolation == "auto" else config.interpolation,
+        scaled_decoding=config.scaled_decoding,
         mean=family.mean,
         std=family.std,
     )
