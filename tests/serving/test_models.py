@@ -276,7 +276,7 @@ def test_one_that_is_not_proven_is_not_what_to_go_back_to(
 def test_the_old_one_is_freed_once_the_new_one_is_proven(
     graph: str, tmp_path: Path, ask: Callable[..., Ask]
 ) -> None:
-    bundle = _with_openvino(write_classifier(tmp_path / "both"), graph)
+    bundle = with_openvino(write_classifier(tmp_path / "both"), graph)
     served = Served(Version("v1", open_predictor(bundle)), trial=Trial(pictures=3))
     asks = ask(served, workers=2)
     asks.each([(colours()[0],)] * 8)  # every worker has it in its hands
@@ -310,7 +310,7 @@ def test_time_proves_a_version_that_answers(
     assert served.on_trial
 
 
-def _with_openvino(bundle: Bundle, chosen: str) -> Bundle:
+def with_openvino(bundle: Bundle, chosen: str) -> Bundle:
     """The bundle with an OpenVINO graph as well."""
     from pixloop.bundle import Graph
     from pixloop.serving.engines import import_openvino
