@@ -19,8 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "tests" / "serving")]
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "serving"))
 
 import bad_pictures
 from measure import Materials
@@ -28,6 +27,8 @@ from servers import Running, find_server, started
 from subjects import MODELS, SIZE_NAMES
 
 from pixloop.files import write_json
+
+HERE = Path(__file__).parent
 
 _CLIENTS = 8
 _TIMEOUT_S = 90

@@ -20,10 +20,8 @@ import time
 from itertools import count, islice
 from pathlib import Path
 
-from pixloop.serving.engines import usable_cores
-
-sys.path.insert(0, str(Path(__file__).parent))
 from pipeline import Pipeline
+from pixloop.serving.engines import usable_cores
 
 
 def rate(pipeline: Pipeline, pictures: list[bytes], batch: int, seconds: float) -> float:

@@ -11,13 +11,14 @@ takes few pictures: enough where only speed counts. What is there already is not
 import argparse
 import io
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from subjects import IMAGE_SIZE, MODELS, SIZE_NAMES, SIZES
 
+from pipeline import Pipeline
 from pixloop.bundle import MANIFEST, Bundle
 from pixloop.config import Config
 from pixloop.data.dataset import Dataset
@@ -29,11 +30,6 @@ from pixloop.pipeline.calibration import seal_calibrated
 from pixloop.training.models import TrainedModel, build_model, save_model
 from pixloop.training.train import train
 
-sys.path.insert(0, str(Path(__file__).parent))
-from subjects import IMAGE_SIZE, MODELS, SIZE_NAMES, SIZES
-
-from pipeline import Pipeline
-
 PICTURES = 24  # of each size
 
 _TRAINED_AT = 64  # pixels
@@ -41,9 +37,9 @@ _LIGHTS = {
     "red": (1, 0.5, 0.5), "green": (0.5, 1, 0.5), "blue": (0.5, 0.5, 1),
     "cyan": (0.5, 1, 1), "magenta": (1, 0.5, 1), "yellow": (1, 1, 0.5),
 }  # fmt: skip
-#: bfloat16 and int8 as far as they answer nearly as the trained model does. The defaults are
-#: stricter; RESULTS.md says what they would have served.
-_EXPORT = {"max_accuracy_loss": 0.02, "max_probability_difference": 1.0}
+#: Wider than the defaults, so that what the machine computes fastest in may be served with weights
+#: that a short training left unsure; RESULTS.md says what the defaults would have served.
+_EXPORT = {"max_accuracy_loss": 0.03, "max_reduced_difference": 0.5}
 
 
 def make_bundle(name: str, dataset: Path, folder: Path, *, untrained: bool) -> Bundle:

@@ -18,17 +18,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hardware import describe_hardware, describe_versions
+from limit_process import Limit, open_limit
+from load import run_wrk, usable_cores
+from measure import Materials, measure_server
+from servers import SERVERS, Server, Variant, find_server, started
+from subjects import MODELS, SIZE_NAMES
+
+from pixloop.bundle import graph_name
+from pixloop.config import ExportConfig
+from pixloop.export.limits import limits_of
+
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-
-from hardware import describe_hardware, describe_versions  # noqa: E402  (they lie beside this file)
-from limit_process import Limit, open_limit  # noqa: E402
-from load import run_wrk, usable_cores  # noqa: E402
-from measure import Materials, measure_server  # noqa: E402
-from servers import SERVERS, Server, Variant, find_server, started  # noqa: E402
-from subjects import MODELS, SIZE_NAMES  # noqa: E402
-
 WORK = HERE / ".work"
+#: Programs of their own, whose results are told with the others.
+EXTRAS = ("bad_inputs", "hot_swaps")
 _QUICK_ROUNDS, _QUICK_S = 5, 2
 _TUNED_S = 3
 
@@ -54,6 +58,9 @@ def main() -> int:
         "tuning": _read(arguments.work / "tuning.json"),
         "bundles": {m: _describe_bundle(arguments.work / m / "bundle") for m in arguments.model},
         "measurements": results,
+        "extras": {
+            name: found for name in EXTRAS if (found := _read(arguments.work / f"{name}.json"))
+        },
     }
     from report import write_report
 
@@ -192,10 +199,25 @@ def _describe_bundle(bundle: Path) -> dict[str, Any]:
     manifest, certificate = _read(bundle / "bundle.json"), _read(bundle / "certificate.json")
     return {
         "chosen_graph": manifest["chosen_graph"],
+        "chosen_by_default": _chosen_by_default(certificate["graphs"]),
         "preprocessing": manifest["preprocessing"],
         "limits": {k: v for k, v in certificate.items() if k.startswith("max_")},
         "graphs": certificate["graphs"],
     }
+
+
+def _chosen_by_default(graphs: Sequence[dict[str, Any]]) -> str | None:
+    """The fastest graph that agrees within the defaults of pixloop.yaml."""
+    agreeing = {}
+    for graph in graphs:
+        limits = limits_of(ExportConfig(), graph["precision"])
+        if (
+            graph["verdict"] == "agrees"
+            and graph["top1_agreement"] >= 1 - limits.accuracy_loss
+            and graph["largest_probability_difference"] <= limits.difference
+        ):
+            agreeing[graph_name(graph["format"], graph["precision"])] = graph["pictures_per_s"]
+    return max(agreeing, key=lambda name: agreeing[name], default=None)
 
 
 def _read(file: Path) -> Any:

@@ -72,7 +72,8 @@ SERVERS = (
     ),
     Server(
         "bentoml", "BentoML, torch", "documented", "env-bentoml",
-        ("-m", "bentoml", "serve", "bentoml_service:Classifier", "--port", "{port}",
+        ("-m", "bentoml", "serve", "bentoml_service:Classifier", "--host", "127.0.0.1",
+         "--port", "{port}",
          "--working-dir", "{peers}"),
         body=form("images"), content_type=FORM_TYPE,
         variants=(Variant(2, 0), Variant(1, 8), Variant(2, 8), Variant(1, 0)),
@@ -263,17 +264,19 @@ def _environment(
 def _wait_for_answer(
     running: Running, process: "subprocess.Popen[bytes]", picture: bytes, log: Path
 ) -> None:
-    ends = time.monotonic() + _START_S
+    ends, last = time.monotonic() + _START_S, b""
     while time.monotonic() < ends:
         if process.poll() is not None:
             break
         with contextlib.suppress(OSError, http.client.HTTPException):
-            status, _ = _post(running.port, running.server, picture, timeout=_START_S)
+            status, last = _post(running.port, running.server, picture, timeout=_START_S)
             if status == 200:
                 return
         time.sleep(0.01)
     end = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-    raise RuntimeError(f"{running.server.name} gave no answer; {log} ends with:\n{end}")
+    raise RuntimeError(
+        f"{running.server.name} gave no right answer, last {last[:300]!r}; {log} ends with:\n{end}"
+    )
 
 
 def _post(port: int, server: Server, picture: bytes, timeout: float) -> tuple[int, bytes]:

@@ -37,4 +37,4 @@ if __name__ == "__main__":
     server = ls.LitServer(
         ImageClassifier(**batching), accelerator="cpu", workers_per_device=WORKERS, fast_queue=True
     )
-    server.run(port=PORT, generate_client_file=False, log_level="warning")
+    server.run(host="127.0.0.1", port=PORT, generate_client_file=False, log_level="warning")
