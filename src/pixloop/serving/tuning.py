@@ -16,9 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib import import_module
-from itertools import product
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 from PIL import Image
@@ -42,8 +41,10 @@ _BATCHES = (1, 4, 8, 16)
 _LONGEST_BATCH_S = 0.1
 _BUDGET_S = 1.5
 _TURN_S = 0.025
-#: So fast, of the fastest, is nearly as fast.
+#: So good, compared with the best, is nearly as good.
 _NEARLY = 0.97
+#: The share of the cores that this process must get for the clock to be believed.
+_QUIET = 0.8
 #: Raised when what is measured changes, so that what was measured before is not believed.
 _MEASUREMENT = 1
 
@@ -58,7 +59,8 @@ class Tuning:
         streams: batches computed at once, by a worker each.
         threads: that compute, all together.
         max_batch: pictures in a batch at most.
-        pictures_per_s: from encoded bytes to answers, as measured; None where nothing was.
+        pictures_per_s: from encoded bytes to answers; None where nothing was measured, or not
+            reliably, since the machine was busy.
     """
 
     streams: int
@@ -70,14 +72,14 @@ class Tuning:
 #: A model whose engine uses the machine as it is told.
 Open = Callable[[EngineSettings], Model[Any, Any]]
 #: Streams, and pictures in a batch.
-_Candidate = tuple[int, int]
+Candidate = tuple[int, int]
 
 
 def tune(bundle: Bundle, graph: str, settings: ServingConfig) -> Tuning:
     """How to serve a graph here: as the settings say, and where they say nothing, as is fastest.
 
-    What was measured is kept in the user's cache folder, and is measured again where the graph,
-    the processor, the cores or the engine's version are others.
+    What was measured reliably is kept in the user's cache folder, and is measured again where the
+    graph, the processor, the cores or the engine's version are others.
 
     Args:
         bundle: the bundle.
@@ -98,9 +100,10 @@ def tune(bundle: Bundle, graph: str, settings: ServingConfig) -> Tuning:
         # Only who measures needs it here; the server opens its model itself.
         from pixloop.serving.predictor import open_predictor
 
-        log.info("measuring how %s is served fastest here; the result is kept", graph)
+        log.info("measuring how %s is served fastest here", graph)
         known = measure(lambda how: open_predictor(bundle, graph, how), threads, streams, batches)
-        _write(file, known)
+        if known.pictures_per_s is not None:
+            _write(file, known)
     return known
 
 
@@ -121,39 +124,90 @@ def measure(open_: Open, threads: int, streams: Sequence[int], batches: Sequence
         for count in streams:
             crew = _Crew(open_(EngineSettings(threads, count)), count, max(batches), picture)
             crews[count] = stack.enter_context(crew)
-        return _choose(_race(crews, threads, batches), threads)
+        return choose(_race(crews, sorted(batches), threads), threads)
 
 
-def _choose(rates: Mapping[_Candidate, float], threads: int) -> Tuning:
-    """The smallest batch among those nearly as fast as the fastest: it answers sooner."""
-    nearly = [each for each, rate in rates.items() if rate >= _NEARLY * max(rates.values())]
-    streams, batch = min(nearly, key=lambda each: (each[1], -rates[each]))
-    return Tuning(streams, threads, batch, round(rates[streams, batch], 1))
+class _Turn(NamedTuple):
+    """What some workers did in a moment: times by the clock, and of all cores together."""
+
+    pictures: int
+    wall_s: float
+    cpu_s: float
+
+
+@dataclass(slots=True)
+class Score:
+    """How some streams with batches of a size did, over several turns.
+
+    Attributes:
+        pictures: that were answered.
+        cpu_s: that they took of the processor, all cores together.
+        fastest: pictures a second, by the clock, in the best turn.
+        cores: that were at work in the turn where the most were.
+    """
+
+    pictures: int = 0
+    cpu_s: float = 0.0
+    fastest: float = 0.0
+    cores: float = 0.0
+
+    def add(self, turn: _Turn) -> None:
+        """Count a turn."""
+        self.pictures += turn.pictures
+        self.cpu_s += turn.cpu_s
+        self.fastest = max(self.fastest, turn.pictures / turn.wall_s)
+        self.cores = max(self.cores, turn.cpu_s / turn.wall_s)
+
+
+def choose(scores: Mapping[Candidate, Score], threads: int) -> Tuning:
+    """What is best by the scores.
+
+    The clock tells which number of streams keeps the cores busiest, but only where this process
+    has the machine to itself; on a busy one the most streams are taken, which is nearly always
+    right, and ``pictures_per_s`` is None. Of the batches that cost hardly more of the processor
+    than the cheapest, the smallest is taken: it answers sooner. What a batch costs is the same
+    however busy the machine is.
+
+    Args:
+        scores: of each candidate; every number of streams has at least one.
+        threads: that compute, all together.
+    """
+    fastest: dict[int, float] = {}
+    for (count, _), score in scores.items():
+        fastest[count] = max(fastest.get(count, 0.0), score.fastest)
+    streams = most = max(fastest)
+    cores = max(score.cores for (count, _), score in scores.items() if count == most)
+    quiet = cores >= _QUIET * min(most, threads)
+    if quiet and fastest[most] < _NEARLY * max(fastest.values()):
+        streams = max(fastest, key=lambda count: fastest[count])
+    costs = {
+        batch: score.cpu_s / score.pictures
+        for (count, batch), score in scores.items()
+        if count == streams
+    }
+    batch = min(batch for batch, cost in costs.items() if _NEARLY * cost <= min(costs.values()))
+    rate = round(scores[streams, batch].fastest, 1) if quiet else None
+    return Tuning(streams, threads, batch, rate)
 
 
 def _race(
-    crews: "Mapping[int, _Crew]", threads: int, batches: Sequence[int]
-) -> dict[_Candidate, float]:
-    """Each candidate's pictures a second, in its best turn.
-
-    They take turns, so that a busy moment of the machine hits all alike. The best turn counts,
-    because what disturbs only ever slows down.
-    """
-    least = min(batches)
-    rates = {}
+    crews: "Mapping[int, _Crew]", batches: Sequence[int], threads: int
+) -> dict[Candidate, Score]:
+    """The candidates take turns, so that a busy moment of the machine hits all alike."""
+    scores = {}
     for streams, crew in crews.items():
-        crew.turn(least)  # an engine's first batch is slow
-        rates[streams, least] = crew.turn(least)
-    for streams, batch in product(crews, batches):
-        # Larger batches are measured only where one is over soon: others wait for it.
-        if streams * batch / rates[streams, least] <= _LONGEST_BATCH_S:
-            rates.setdefault((streams, batch), 0.0)
+        crew.turn(batches[0])  # the first of its kind is slow
+        scores[streams, batches[0]] = first = Score()
+        first.add(crew.turn(batches[0]))
+        for batch in batches[1:]:
+            if first.cpu_s / first.pictures * batch * streams / threads <= _LONGEST_BATCH_S:
+                crew.turn(batch)
+                scores[streams, batch] = Score()
     end = time.perf_counter() + _BUDGET_S
-    while time.perf_counter() < end:
-        for streams, batch in rates:
-            rate = crews[streams].turn(batch)
-            rates[streams, batch] = max(rates[streams, batch], rate)
-    return rates
+    while time.perf_counter() < end or not all(score.pictures for score in scores.values()):
+        for (streams, batch), score in scores.items():
+            score.add(crews[streams].turn(batch))
+    return scores
 
 
 class _Crew:
@@ -173,17 +227,19 @@ class _Crew:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def turn(self, batch: int) -> float:
-        """Pictures a second of all workers together, over a moment or one batch."""
-        return sum(self._pool.map(self._work, self._buffers[:, :batch]))
+    def turn(self, batch: int) -> _Turn:
+        """Work for a moment, each worker on a batch at least."""
+        cpu, start = time.process_time(), time.perf_counter()
+        pictures = sum(self._pool.map(self._work, self._buffers[:, :batch]))
+        return _Turn(pictures, time.perf_counter() - start, time.process_time() - cpu)
 
-    def _work(self, pixels: PixelBatch) -> float:
-        start, done = time.perf_counter(), 0
-        while not done or time.perf_counter() < start + _TURN_S:
+    def _work(self, pixels: PixelBatch) -> int:
+        done, end = 0, time.perf_counter() + _TURN_S
+        while not done or time.perf_counter() < end:
             sizes = [self._model.prepare(self._picture, each) for each in pixels]
             self._model.answer(pixels, cast(list[Size], sizes), alone=False)
             done += len(pixels)
-        return done / (time.perf_counter() - start)
+        return done
 
 
 def _noise() -> bytes:
