@@ -225,7 +225,14 @@ class Project:
             update={k: v for k, v in (("host", host), ("port", port)) if v is not None}
         )
         follow = self._champion() if version is None and settings.follow_s else None
-        serve(bundle.path, f"{self.config.model_name}:{chosen}", settings, ready, follow)
+        serve(
+            bundle.path,
+            f"{self.config.model_name}:{chosen}",
+            settings,
+            ready,
+            follow,
+            captures=self.state / "captures",
+        )
 
     def predict(
         self,

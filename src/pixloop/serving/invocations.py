@@ -83,6 +83,7 @@ class Invocations:
             slot.current.name,
             time.time(),
             headers.get(b"content-type", b"").decode("latin-1"),
+            traceparent=headers.get(b"traceparent", b"").decode("latin-1"),
         )
         self._in_flight += 1
         try:
@@ -100,11 +101,13 @@ class Invocations:
         finally:
             self._in_flight -= 1
             self._held_bytes -= len(exchange.body)
-        if exchange.status != _GONE:
-            await _send(send, exchange)
-        exchange.total_s = time.perf_counter() - started
-        for observer in self._observers:
-            observer(exchange)
+        try:
+            if exchange.status != _GONE:
+                await _send(send, exchange)
+        finally:
+            exchange.total_s = time.perf_counter() - started
+            for observer in self._observers:
+                observer(exchange)
 
     async def _answer(
         self,

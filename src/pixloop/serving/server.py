@@ -1,20 +1,32 @@
 """Serving one bundle over HTTP, until told to stop."""
 
-import contextlib
 import os
 import signal
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from pixloop.bundle import Bundle
 from pixloop.config import ServingConfig
 from pixloop.errors import ServingError
-from pixloop.serving.app import build_app
-from pixloop.serving.predictor import open_predictor
+from pixloop.serving import logs
+from pixloop.serving.app import App
+from pixloop.serving.batching import Version
+from pixloop.serving.engines import EngineSettings
+from pixloop.serving.following import Find, Follower
+from pixloop.serving.models import Outcome, Served
+from pixloop.serving.observers import Observers, observing
+from pixloop.serving.predictor import Predictor, choose_graph, open_predictor
+from pixloop.serving.tuning import tune
+
+if TYPE_CHECKING:
+    from pixloop.serving.multi_model import MultiModelApp
 
 #: How long requests may take to finish once the server was told to stop.
 DRAIN_S = 25
@@ -25,6 +37,8 @@ def serve(
     model_name: str | None,
     settings: ServingConfig,
     ready: Callable[[str], None] | None = None,
+    follow: Find | None = None,
+    captures: Path = Path("captures"),
 ) -> None:
     """Serve a bundle until SIGTERM or Ctrl-C; requests at work are still answered.
 
@@ -34,32 +48,133 @@ def serve(
         settings: where to listen, and the limits.
         ready: called with the server's address once it answers. Without one, a line on standard
             output says so.
+        follow: gives the bundle to serve from now on; asked every ``settings.follow_s`` seconds.
+        captures: the folder for captured requests, where the settings name none.
 
     Raises:
         BundleError: there is no bundle, or its graph is not the one that was exported.
-        ServingError: the address or the port cannot be had.
+        ServingError: the address or the port cannot be had, or what the settings ask for is not
+            installed.
     """
-    with _listen(settings.host, settings.port) as listener:
+    with logs.configured(settings.log_format), _listen(settings.host, settings.port) as listener:
         bundle = Bundle.open(bundle_path)
         name = model_name or bundle.manifest.name
-        app = build_app(open_predictor(bundle), name, settings)
-        host, port = listener.getsockname()[:2]
-        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        announce = ready or (lambda url: print(f"serving {name} on {url}", flush=True))
-        config = uvicorn.Config(
-            app,
-            lifespan="off",
-            http="httptools",
-            loop="asyncio",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=DRAIN_S,
+        with observing(name, settings, captures) as observers:
+            served, settings = _open(bundle, name, settings, observers)
+            app = App(served, settings, observers.each, observers.metrics.routes())
+            _watch(app, observers)
+            announce = ready or (lambda url: print(f"serving {name} on {url}", flush=True))
+            with Follower(served, follow, settings.follow_s) if follow else nullcontext():
+                _run(app, listener, announce)
+            app.close()
+            served.close()
+
+
+def serve_models(
+    folder: Path,
+    settings: ServingConfig,
+    ready: Callable[[str], None] | None = None,
+    captures: Path = Path("captures"),
+) -> None:
+    """Serve what is loaded over HTTP, by SageMaker's multi-model API; else as ``serve``.
+
+    Args:
+        folder: every bundle that may be loaded lies in it.
+        settings: where to listen, and the limits.
+        ready: called with the server's address once it answers. Without one, a line on standard
+            output says so.
+        captures: the folder for captured requests, where the settings name none.
+
+    Raises:
+        ServingError: the address or the port cannot be had, or what the settings ask for is not
+            installed.
+    """
+    # Few servers are asked for it.
+    from pixloop.serving.multi_model import MultiModelApp
+
+    def tell(version: str, outcome: Outcome) -> None:
+        observers.tell_swap(version, outcome)
+        for current in (app.models.get(name).served.current for name in app.models.names()):
+            if outcome == "taken" and current.name == version:
+                graph = choose_graph(current.predictor.manifest, settings.graph)
+                observers.introduce(current, graph)
+        if outcome == "unloaded":
+            observers.metrics.forget(version)
+
+    with (
+        logs.configured(settings.log_format),
+        _listen(settings.host, settings.port) as listener,
+        observing("models", settings, captures) as observers,
+    ):
+        app = MultiModelApp(
+            folder,
+            settings,
+            partial(open_predictor, graph=settings.graph),
+            observers.each,
+            observers.metrics.routes(),
+            tell,
         )
-        _stay_quiet_on_signals()
-        # After a Ctrl-C, uvicorn stops in order and then raises it once more.
-        with contextlib.suppress(KeyboardInterrupt):
-            _Server(config, lambda: announce(address)).run(sockets=[listener])
+        _watch(app, observers)
+        _run(app, listener, ready or (lambda url: print(f"serving models on {url}", flush=True)))
+        app.close()
+
+
+def _watch(app: "App | MultiModelApp", observers: Observers) -> None:
+    observers.metrics.watch(
+        waiting=lambda: app.batcher.waiting,
+        in_flight=lambda: app.invocations.in_flight,
+        oldest_waiting_s=app.batcher.oldest_s,
+    )
+
+
+def _open(
+    bundle: Bundle, name: str, settings: ServingConfig, observers: Observers
+) -> tuple[Served, ServingConfig]:
+    """The model, ready to answer, and the settings with what was measured about it."""
+    tuning = tune(bundle, choose_graph(bundle.manifest, settings.graph), settings)
+    engine = EngineSettings(tuning.threads, tuning.streams)
+
+    def open_model(bundle: Bundle) -> Predictor:
+        return open_predictor(bundle, settings.graph, engine)
+
+    def tell(version: str, outcome: Outcome) -> None:
+        observers.tell_swap(version, outcome)
+        if outcome == "taken":
+            introduce(served.current)
+
+    def introduce(version: Version) -> None:
+        manifest = version.predictor.manifest
+        observers.introduce(version, choose_graph(manifest, settings.graph))
+
+    predictor = open_model(bundle)
+    predictor.warm_up()
+    served = Served(Version(name, predictor), open_model, tell)
+    introduce(served.current)
+    measured = {"streams": tuning.streams, "max_batch": tuning.max_batch}
+    return served, settings.model_copy(update=measured)
+
+
+def _run(
+    app: "App | MultiModelApp", listener: socket.socket, announce: Callable[[str], None]
+) -> None:
+    """Answer until told to stop."""
+    host, port = listener.getsockname()[:2]
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    _stay_quiet_on_signals()
+    # After a Ctrl-C, uvicorn stops in order and then raises it once more.
+    with suppress(KeyboardInterrupt):
+        _Server(config, lambda: announce(address)).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
