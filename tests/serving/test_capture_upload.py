@@ -85,6 +85,7 @@ def test_captures_wait_here_until_s3_takes_them(
     eventually(lambda: "captures wait until s3://captures/flowers" in caplog.text)
     send(capture, "b")
     eventually(lambda: capture.captured == 2)
+    eventually(lambda: caplog.text.count("PUT /captures/") >= 3)  # tried again
     s3.create_bucket(Bucket="captures")
     eventually(lambda: len(keys(s3)) == 2)
     capture.close(timeout_s=60)
