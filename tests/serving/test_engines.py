@@ -12,6 +12,7 @@ from tests.small_bundles import SIDE, letterboxed
 
 from pixloop.bundle import Bundle
 from pixloop.errors import BundleError, ServingError
+from pixloop.serving import engines
 from pixloop.serving.engines import Engine, PixelBatch, open_engine
 
 FORMATS = ["onnx", "openvino"]
@@ -128,3 +129,50 @@ def test_a_graph_for_pictures_of_another_size_is_not_opened(
     larger = letterboxed().model_copy(update={"image_size": SIDE + 1})
     with pytest.raises(BundleError, match=f"(?s){path.name}.*{SIDE + 1}"):
         open_engine(path, format_, "detection", larger)
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "6400000 100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu.max": "nonsense"}, 8),
+        ({}, 8),
+    ],
+)
+def test_a_containers_quota_bounds_the_usable_cores(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, str], cores: int
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(engines, "CGROUP", tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert engines.usable_cores() == cores
+
+
+_OPEN = """
+import sys
+from pathlib import Path
+from pixloop.bundle import Bundle
+from pixloop.serving.predictor import open_predictor
+
+open_predictor(Bundle.open(Path(sys.argv[1])), sys.argv[2]).warm_up()
+print(*sorted({"openvino", "onnxruntime", "torch"} & sys.modules.keys()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("format_", "imported"), [("onnx", "onnxruntime"), ("openvino", "openvino")]
+)
+def test_only_the_graphs_own_runtime_is_imported(
+    bundle: Bundle, format_: str, imported: str
+) -> None:
+    command = [sys.executable, "-c", _OPEN, str(bundle.path), format_]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{imported}\n"), done.stderr

@@ -1,7 +1,9 @@
+import importlib.util
 import shutil
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+from tests.small_bundles import manifest
 
-from pixloop.bundle import Bundle
+from pixloop.bundle import Bundle, Graph, Manifest
 from pixloop.errors import BundleError, ImageError, ImageTooLarge, ServingError
 from pixloop.records import Decision, Prediction
 from pixloop.serving.classifier import softmax
 from pixloop.serving.model import BATCH_SIZE, decide
-from pixloop.serving.predictor import Predictor, make_predictor, open_predictor
+from pixloop.serving.predictor import Predictor, choose_graph, make_predictor, open_predictor
 
 Make = Callable[..., bytes]
 
@@ -137,3 +140,95 @@ def test_softmax_gives_probabilities_in_the_order_of_the_logits(
     # Ties of shares may hide differences of logits, never turn them round.
     order = np.argsort(logits, axis=1)
     assert (np.diff(np.take_along_axis(shares, order, 1), axis=1) >= 0).all()
+
+
+def test_softmax_of_a_batch_is_that_of_each_row() -> None:
+    rng = np.random.default_rng(0)
+    for classes in (2, 3, 6, 7, 100, 1000, 1001):
+        logits = rng.normal(0, 5, (17, classes)).astype(np.float32)
+        rows = [softmax(row, 1.3) for row in logits]
+        np.testing.assert_array_equal(softmax(logits, 1.3), rows)
+
+
+def offer(*names: str) -> Manifest:
+    """A manifest with these graphs, the first of them the chosen one."""
+    graphs = tuple(
+        Graph(format=format_, precision=precision or "float32", file="graphs/x")  # type: ignore[arg-type]
+        for format_, _, precision in (name.partition("-") for name in names)
+    )
+    return manifest(graphs=graphs, chosen_graph=names[0])
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes this one of another kind."""
+
+    def be(processor: str = "x86_64", *, bfloat16: bool = True, cuda: bool = False) -> None:
+        monkeypatch.setattr("platform.machine", lambda: processor)
+        monkeypatch.setattr("pixloop.serving.predictor.computes_in_bfloat16", lambda: bfloat16)
+        monkeypatch.setattr("pixloop.serving.predictor.computes_on_cuda", lambda: cuda)
+
+    return be
+
+
+@pytest.mark.parametrize(
+    ("here", "graphs", "expected"),
+    [
+        ({}, ["openvino-int8", "openvino", "onnx"], "openvino-int8"),
+        ({}, ["onnx", "openvino"], "onnx"),
+        ({}, ["openvino-bfloat16", "openvino", "onnx"], "openvino-bfloat16"),
+        ({"bfloat16": False}, ["openvino-bfloat16", "openvino-int8", "openvino"], "openvino"),
+        ({"bfloat16": False}, ["openvino-bfloat16", "onnx"], "onnx"),
+        ({"processor": "aarch64"}, ["openvino", "onnx"], "onnx"),
+        ({"processor": "arm64"}, ["openvino-int8", "openvino", "onnx"], "onnx"),
+        ({"processor": "arm64"}, ["openvino-int8", "openvino"], "openvino-int8"),
+        ({"processor": "AMD64"}, ["openvino", "onnx"], "openvino"),
+        ({"cuda": True}, ["openvino-int8", "openvino", "onnx"], "onnx"),
+        ({"cuda": True}, ["openvino"], "openvino"),
+        ({}, ["torchscript"], "torchscript"),
+        ({}, ["torchscript", "onnx"], "onnx"),
+    ],
+)
+def test_the_graph_that_this_machine_computes_best(
+    machine: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+    here: dict[str, Any],
+    graphs: list[str],
+    expected: str,
+) -> None:
+    machine(**here)
+    assert choose_graph(offer(*graphs)) == expected
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == (expected != graphs[0])
+    for each in told:
+        assert f"serving the {expected} graph instead of {graphs[0]}: " in each
+
+
+def test_why_it_is_another_graph_is_said(
+    machine: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    machine(bfloat16=False)
+    choose_graph(offer("openvino-bfloat16", "openvino"))
+    assert "this CPU does not compute in bfloat16" in caplog.text
+
+
+def test_what_is_wanted_is_served_whatever_the_machine(machine: Callable[..., None]) -> None:
+    machine("aarch64", bfloat16=False)
+    offered = offer("onnx", "openvino-bfloat16", "torchscript")
+    for name in ("onnx", "openvino-bfloat16", "torchscript"):
+        assert choose_graph(offered, name) == name
+    with pytest.raises(BundleError, match="no tflite graph; it has onnx, openvino-bfloat16, torch"):
+        choose_graph(offered, "tflite")
+
+
+def test_a_graph_without_its_runtime_is_passed_over(
+    machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine()
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "openvino" else find(name)
+    )
+    assert choose_graph(offer("openvino", "onnx")) == "onnx"
+    with pytest.raises(BundleError, match="runs here: openvino: the package openvino is not"):
+        choose_graph(offer("openvino"))
