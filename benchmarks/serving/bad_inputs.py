@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "serving"))
 
 import bad_pictures
 from measure import Materials
-from servers import Running, find_server, started
+from running import Running, started
+from servers import find_server
 from subjects import MODELS, SIZE_NAMES
 
 from pixloop.files import write_json

@@ -25,6 +25,7 @@ import httpx
 import psutil
 
 from pixloop.bundle import Bundle
+from pixloop.files import write_json
 from pixloop.progress import track
 from pixloop.serving.predictor import open_predictor
 
@@ -174,10 +175,13 @@ def main() -> None:
     parser.add_argument("pictures", type=Path, nargs="+")
     parser.add_argument("--swaps", type=int, default=100)
     parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--output", type=Path, help="gets the result as JSON")
     options = parser.parse_args()
     pictures = [path.read_bytes() for path in options.pictures]
     result = swap_under_load(options.bundles, pictures, options.swaps, options.clients)
     memory = result.memory_bytes
+    if options.output:
+        write_json(options.output, {**asdict(result), "growth": result.growth()})
     print(f"{result.swaps} swaps, {sum(result.requests.values())} requests: {result.requests}")
     print(f"{len(result.failures)} failed {result.failures[:3]}")
     print(f"memory after 10 swaps {memory[9] / 1e6:.0f} MB, at the end {memory[-1] / 1e6:.0f} MB")

@@ -7,7 +7,8 @@ from typing import Any
 
 from limit_process import Limit
 from load import run_wrk, write_requests
-from servers import Running, Server, Variant, started
+from running import Running, started
+from servers import Server, Variant
 from subjects import SIZE_NAMES
 
 CONNECTIONS = (1, 8, 32)

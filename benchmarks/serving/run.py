@@ -22,7 +22,8 @@ from hardware import describe_hardware, describe_versions
 from limit_process import Limit, open_limit
 from load import run_wrk, usable_cores
 from measure import Materials, measure_server
-from servers import SERVERS, Server, Variant, find_server, started
+from running import started
+from servers import SERVERS, Server, Variant, find_server
 from subjects import MODELS, SIZE_NAMES
 
 from pixloop.bundle import graph_name
@@ -46,10 +47,13 @@ def main() -> int:
         return 0
     if arguments.fresh:
         shutil.rmtree(arguments.work / "results", ignore_errors=True)
-        (arguments.work / "tuning.json").unlink(missing_ok=True)
+        for name in ("tuning", *EXTRAS):
+            (arguments.work / f"{name}.json").unlink(missing_ok=True)
     _make_materials(arguments.work, arguments.data, arguments.model)
     servers = [s for s in SERVERS if not arguments.server or s.name in arguments.server]
     results = _rounds(arguments, servers)
+    if not arguments.server and arguments.model == list(MODELS):
+        _measure_extras(arguments.work)
     content = {
         "hardware": describe_hardware(),
         "versions": describe_versions(arguments.work),
@@ -145,6 +149,25 @@ def _measure(
         result = {"server": server.name, "model": materials.model, "failed": str(e)}
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(result))
+
+
+def _measure_extras(work: Path) -> None:
+    """Bad inputs and hot swaps, where they are not measured yet."""
+    bundles = [str(work / name / "bundle") for name in MODELS]
+    pictures = sorted(map(str, (work / "pictures" / SIZE_NAMES[0]).glob("*.jpg")))[:8]
+    swapped = str(work / "hot_swaps.json")
+    commands = {
+        "bad_inputs": ["bad_inputs.py", "--work", str(work)],
+        "hot_swaps": ["hot_swaps.py", *bundles, *pictures, "--output", swapped],
+    }
+    for name in EXTRAS:
+        if not (work / f"{name}.json").exists():
+            print(f"measuring {name}", file=sys.stderr, flush=True)
+            script, *options = commands[name]
+            # What it finds wrong is told in the report; the rest is not lost for it.
+            subprocess.run(
+                [sys.executable, str(HERE / script), *options], check=False, stdout=sys.stderr
+            )
 
 
 def _tune(server: Server, work: Path) -> Variant:

@@ -105,6 +105,32 @@ class Summary:
             for goal in self._goals(model, size)
         ]
 
+    def extra_goals(self) -> list[Goal]:
+        """What the programs of their own found."""
+        extras = self.content.get("extras", {})
+        goals = []
+        if bad := extras.get("bad_inputs"):
+            grown = bad["memory_after_mb"] / bad["memory_before_mb"] - 1
+            fine = bad["alive"] and not bad["server_errors"] and not bad["unanswered"]
+            told = f"{bad['server_errors']} × 5xx, {bad['unanswered']} unanswered, {grown:+.0%}"
+            goals.append(
+                Goal(
+                    f"{bad['sent']} bad inputs: no 5xx but 503, no crash, memory within 10 %",
+                    told,
+                    fine and grown <= 0.1,
+                )
+            )
+        if swaps := extras.get("hot_swaps"):
+            failed = len(swaps["failures"])
+            goals.append(
+                Goal(
+                    "100 hot swaps under load: no failed request",
+                    f"{swaps['swaps']} swaps, {failed} failed",
+                    swaps["swaps"] >= 100 and not failed,
+                )
+            )
+        return goals
+
     def _limited(self, model: str, size: str) -> list[Measurement]:
         return [m for m in self.of(model, "pixloop") if m["limit"].get(size)]
 
