@@ -124,7 +124,8 @@ def load_upright(image: Image.Image, shrink: int = 1) -> Image.Image:
     Args:
         image: of ``open_image``, not yet decoded where ``shrink`` is not 1.
         shrink: 1, 2, 4 or 8: a JPEG's width and height are divided by it, in the decoder (by
-            smaller inverse cosine transforms), and rounded. All other formats take 1 only.
+            smaller inverse cosine transforms), and rounded. Both must be at least two pixels then.
+            All other formats take 1 only.
 
     Raises:
         ImageError: the pixels are truncated or corrupt.
@@ -171,9 +172,10 @@ def _decode_jpeg(data: bytes, image: Image.Image, shrink: int) -> RgbArray | Non
     height, width = -(-image.height // shrink), -(-image.width // shrink)
     # Our own buffer: a header that says one size to Pillow and another to libjpeg gets no more.
     pixels = np.empty((height, width, 3), np.uint8)
-    least = {"min_height": height, "min_width": width} if shrink > 1 else {}
     try:
-        decoded = simplejpeg.decode_jpeg(data, "rgb", buffer=pixels, **least)
+        decoded = simplejpeg.decode_jpeg(
+            data, "rgb", min_height=height, min_width=width, buffer=pixels
+        )
     except ValueError:
         return None
     if decoded.shape != pixels.shape:

@@ -35,8 +35,6 @@ Resize = Literal["crop", "squash", "letterbox"]
 
 #: A JPEG decoded smaller keeps at least so many pixels for each of the input's, along each side.
 _PIXELS_KEPT = 2
-#: Below it, libjpeg's scales (eighths) do not all give different sizes.
-_LEAST_SHRUNK_PX = 8
 
 
 class Preprocessing(BaseModel):
@@ -84,7 +82,7 @@ def read_input(
     whole = (0.0, 0.0, float(size.width), float(size.height)) if part is None else part(size)
     box, target = _framing(whole, preprocessing)
     shrinks = preprocessing.scaled_decoding and is_jpeg(image)
-    shrink = _suitable_shrink(size, box, target) if shrinks else 1
+    shrink = _suitable_shrink(box, target) if shrinks else 1
     picture: Image.Image | RgbArray
     if preprocessing.interpolation == "area":
         picture = decode_array(data, image, shrink)
@@ -95,11 +93,9 @@ def read_input(
     return _fill(out, picture, _scale_box(box, size, shrunk), target, preprocessing), size
 
 
-def _suitable_shrink(size: Size, box: Box, target: Size) -> int:
+def _suitable_shrink(box: Box, target: Size) -> int:
     """8, 4 or 2, the first that leaves a box enough pixels for its target, or else 1."""
     width, height = (box[2] - box[0]) / _PIXELS_KEPT, (box[3] - box[1]) / _PIXELS_KEPT
-    if min(size) < _LEAST_SHRUNK_PX:
-        return 1
     enough = (s for s in (8, 4, 2) if width >= s * target.width and height >= s * target.height)
     return next(enough, 1)
 
