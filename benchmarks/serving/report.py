@@ -19,6 +19,7 @@ from summary import BUSY, Summary
 
 from pixloop.files import write_json, write_text
 
+REASONS = Path(__file__).with_name("REASONS.md")
 ABOUT = {server.name: server.about for server in SERVERS}
 
 
@@ -67,6 +68,9 @@ def _goals(summary: Summary) -> Iterator[str]:
         met = {True: "yes", False: "**no**", None: "–"}[goal.met]
         rows.append((model, size, goal.text, goal.measured, met))
     yield from _table(("model", "pictures", "goal", "measured", "met"), rows)
+    # Written by people: why what falls short does.
+    if REASONS.exists():
+        yield REASONS.read_text(encoding="utf-8")
 
 
 def _limits(summary: Summary) -> Iterator[str]:
