@@ -187,3 +187,12 @@ def test_servers_in_one_process_do_not_mix() -> None:
     first, second = Metrics("pets"), Metrics("pets")
     first(exchange())
     assert value(second, "pixloop_requests_total", model="pets", status="200") == 0
+
+
+def test_captures_are_counters_that_are_read() -> None:
+    numbers = {"captured": 3, "dropped": 1}
+    metrics = Metrics("m")
+    metrics.watch_captures(captured=lambda: numbers["captured"], dropped=lambda: numbers["dropped"])
+    assert metrics.registry.get_sample_value("pixloop_captured_requests_total") == 3
+    numbers["dropped"] = 5
+    assert metrics.registry.get_sample_value("pixloop_dropped_captures_total") == 5

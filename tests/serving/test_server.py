@@ -23,12 +23,14 @@ from pixloop.serving.client import Client
 from pixloop.serving.server import _listen, serve
 
 Make = Callable[..., bytes]
+#: With these a server has nothing to measure when it starts.
+MEASURED = ("--streams", "2", "--max-batch", "4")
 
 
 @contextmanager
 def running(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The address of a server, and its process."""
-    command = [sys.executable, "-m", "pixloop.serving", "--port", "0", *arguments]
+    command = [sys.executable, "-m", "pixloop.serving", "--port", "0", *MEASURED, *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -144,7 +146,7 @@ def ask(url):
     print(json.dumps([first["label"], sorted(sys.modules)]))
     os.kill(os.getpid(), signal.SIGTERM)
 
-serve(Path(sys.argv[1]), None, ServingConfig(port=0),
+serve(Path(sys.argv[1]), None, ServingConfig(port=0, streams=1, max_batch=4),
       ready=lambda url: threading.Thread(target=ask, args=[url]).start())
 """
     arguments = [sys.executable, "-c", script, str(bundle.path), str(tmp_path / "picture.png")]

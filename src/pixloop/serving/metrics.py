@@ -7,7 +7,7 @@ names are labels only where there are at most ``MAX_CLASSES`` of them.
 ``_created`` series are turned off in the whole process: they would double what is read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,7 +18,9 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -169,6 +171,15 @@ class Metrics:
         ):
             Gauge(name, text, registry=self.registry).set_function(read)
 
+    def watch_captures(self, *, captured: Callable[[], int], dropped: Callable[[], int]) -> None:
+        """Ask these at every reading as well; both only grow.
+
+        Args:
+            captured: exchanges that were kept.
+            dropped: that were chosen, and could not be kept.
+        """
+        self.registry.register(_Captures(captured, dropped))
+
     def routes(self) -> list[Route]:
         """``GET /metrics``: Prometheus' text format, or OpenMetrics where Accept asks for it."""
         return [Route("/metrics", self._answer)]
@@ -188,6 +199,21 @@ class Metrics:
             work=self._work.labels(model),
             batch=self._batch.labels(model),
         )
+
+
+class _Captures(Collector):
+    """What a ``capture.Capture`` counts itself."""
+
+    def __init__(self, captured: Callable[[], int], dropped: Callable[[], int]) -> None:
+        self._captured, self._dropped = captured, dropped
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Both numbers, as they are now."""
+        for name, text, read in (
+            ("pixloop_captured_requests", "Requests kept with their answers.", self._captured),
+            ("pixloop_dropped_captures", "Requests chosen, and not kept.", self._dropped),
+        ):
+            yield CounterMetricFamily(name, text, value=read())
 
 
 class _Series:

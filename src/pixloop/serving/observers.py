@@ -84,4 +84,7 @@ def observing(name: str, settings: ServingConfig, captures: Path) -> Iterator[Ob
             )
             stack.callback(capture.close)
             each.append(capture)
+            metrics.watch_captures(
+                captured=lambda: capture.captured, dropped=lambda: capture.dropped
+            )
         yield Observers(metrics, tuple(each))

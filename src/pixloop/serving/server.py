@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pixloop.serving.multi_model import MultiModelApp
 
 #: How long requests may take to finish once the server was told to stop.
-DRAIN_S = 25
+DRAIN_S = 24
 
 
 def serve(

@@ -109,6 +109,7 @@ def server(bundle: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "pixloop.serving", str(bundle), "--name", "colours:1"]
+    command += ["--streams", "2", "--max-batch", "4"]  # else it would measure them
     process = subprocess.Popen([*command, "--port", str(port)], stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     for _ in range(600):
