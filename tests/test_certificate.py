@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.certified_bundles import archive, colours, write_classifier
+from tests.certified_bundles import archive, colours, write_boxes, write_classifier
 
-from pixloop.bundle import CERTIFICATE, MANIFEST, BoxScores, Bundle
+from pixloop.bundle import CERTIFICATE, MANIFEST, BoxScores, Bundle, Precision, write_bundle
 from pixloop.certificate import calibrate, read_certificate, softmax
 from pixloop.errors import BundleError
 from pixloop.serving.classifier import softmax as numpy_softmax
@@ -96,8 +96,51 @@ def test_a_picture_that_is_not_carried_is_left_out(tmp_path: Path) -> None:
     stored = json.loads((bundle.path / CERTIFICATE).read_text())
     stored["pictures"][1]["file"] = None
     assert len(whole.pictures) == len(colours())
-    from pixloop.bundle import write_bundle
-
     (bundle.path / CERTIFICATE).write_text(json.dumps(stored))
     write_bundle(bundle.path, bundle.manifest)
     assert len(read_certificate(bundle.path).pictures) == len(colours()) - 1
+
+
+@pytest.mark.parametrize(
+    ("precision", "difference", "iou"), [("float32", 0.001, 0.99), ("int8-bfloat16", 0.1, 0.9)]
+)
+def test_what_may_differ_follows_from_the_precision_that_is_served(
+    precision: Precision, difference: float, iou: float, tmp_path: Path
+) -> None:
+    bundle = choose_precision(write_boxes(tmp_path), precision)
+    certificate = read_certificate(bundle.path)
+    assert certificate.max_difference == difference
+    assert certificate.min_box_iou == iou
+    assert certificate.latency_ms == (2.0 if precision == "float32" else 1.0)
+    box = certificate.pictures[0].boxes[0]  # type: ignore[index]
+    scores = bundle.manifest.box_scores
+    assert scores is not None
+    raw = json.loads((bundle.path / CERTIFICATE).read_text())["pictures"][0]["boxes"][0]["score"]
+    least = calibrate(raw - difference, scores.slope, scores.offset)
+    assert box.least == pytest.approx(least, abs=1e-12)
+
+
+@pytest.mark.parametrize(("temperature", "allowed"), [(0.5, 0.2), (1.0, 0.1), (2.0, 0.1)])
+def test_a_low_temperature_moves_probabilities_further(
+    temperature: float, allowed: float, tmp_path: Path
+) -> None:
+    bundle = choose_precision(write_classifier(tmp_path, temperature=temperature), "bfloat16")
+    assert read_certificate(bundle.path).max_difference == pytest.approx(allowed)
+
+
+def choose_precision(bundle: Bundle, precision: Precision) -> Bundle:
+    """The bundle, as if its graph of another precision had been chosen too."""
+    stored = json.loads((bundle.path / CERTIFICATE).read_text())
+    reduced = {**stored["graphs"][0], "precision": "int8-bfloat16", "latency_ms": 1.0}
+    stored["graphs"].append(
+        reduced if precision == "float32" else {**reduced, "precision": precision}
+    )
+    stored |= {"max_reduced_difference": 0.1, "min_reduced_box_iou": 0.9}
+    (bundle.path / CERTIFICATE).write_text(json.dumps(stored))
+    graph = bundle.manifest.graphs[0].model_copy(update={"precision": precision})
+    return write_bundle(
+        bundle.path,
+        bundle.manifest.model_copy(
+            update={"graphs": (*bundle.manifest.graphs, graph), "chosen_graph": graph.name}
+        ),
+    )

@@ -8,7 +8,7 @@
       certificate.json     the parity certificate: how each graph compares with the trained model
       graphs/model.pt      TorchScript
       graphs/model.onnx    ONNX
-      graphs/model.xml     OpenVINO, with model.bin
+      graphs/model.xml     OpenVINO, with model.bin; model-int8.xml and .bin, where they agree
 
 ``write_bundle`` finishes a folder by writing ``bundle.json``; a folder without one is no bundle,
 so a kill in the middle never leaves something that looks like one.
@@ -32,8 +32,9 @@ FORMAT_VERSION = 1
 
 Task = Literal["classification", "detection"]
 GraphFormat = Literal["torchscript", "onnx", "openvino"]
-#: What a graph is computed in. bfloat16 takes the files of float32; int8 has its own.
-Precision = Literal["float32", "bfloat16", "int8"]
+#: What a graph is computed in. bfloat16 takes the files of float32. int8 has its own; what is not
+#: quantised in them is computed in float32, or in bfloat16 where the precision says so.
+Precision = Literal["float32", "bfloat16", "int8", "int8-bfloat16"]
 
 #: What every graph calls its input and, task by task, its outputs.
 INPUT = "images"
@@ -41,6 +42,15 @@ OUTPUTS: Mapping[Task, tuple[str, ...]] = {
     "classification": ("logits",),
     "detection": ("boxes", "scores", "labels"),
 }
+
+
+def graph_name(format_: GraphFormat, precision: Precision) -> str:
+    """What a graph is called: its format, and its precision where that is reduced.
+
+    >>> graph_name("openvino", "int8-bfloat16")
+    'openvino-int8-bfloat16'
+    """
+    return format_ if precision == "float32" else f"{format_}-{precision}"
 
 
 class _Part(BaseModel):
@@ -67,7 +77,7 @@ class Graph(_Part):
         >>> Graph(format="openvino", file="graphs/model.xml", precision="bfloat16").name
         'openvino-bfloat16'
         """
-        return self.format if self.precision == "float32" else f"{self.format}-{self.precision}"
+        return graph_name(self.format, self.precision)
 
 
 class Threshold(_Part):

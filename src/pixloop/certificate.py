@@ -63,7 +63,9 @@ class Certificate:
     Attributes:
         name: the bundle's own.
         threshold: the score from which an answer is accepted; None where none is.
-        max_difference: of a probability, or of a detector's score before calibration.
+        max_difference: of a probability, or of a detector's score before calibration: what was
+            allowed to the precision of the chosen graph. Where that is a reduced one, a machine
+            without it serves one nearer to the model.
         min_box_iou: of two boxes that are the same.
         minimum: boxes of a lower calibrated score are not answered.
         latency_ms: of a lone picture on the machine that exported, where it was measured.
@@ -164,7 +166,12 @@ def _certificate(files: _Files) -> Certificate:
             f"the certificate of {manifest['name']!r} carries no picture, so no deployment can be "
             "held against it. The test pictures are too large to be stored: a new run stores some."
         )
-    tolerance = float(stored["max_probability_difference"])
+    chosen = _chosen(manifest)
+    tolerance, min_box_iou = float(stored["max_probability_difference"]), stored.get("min_box_iou")
+    if chosen[1] != "float32":
+        tolerance = float(stored["max_reduced_difference"])
+        min_box_iou = stored.get("min_reduced_box_iou")
+    temperature = float(manifest["temperature"])
     box_scores = manifest.get("box_scores") or {}
     pictures = []
     for number, entry in enumerate(entries, start=1):
@@ -176,19 +183,37 @@ def _certificate(files: _Files) -> Certificate:
             boxes = (_box(box, box_scores, tolerance) for box in entry["boxes"])
             answer = {"boxes": tuple(boxes)}
         else:
-            shares = softmax(entry["logits"], float(manifest["temperature"]))
+            shares = softmax(entry["logits"], temperature)
             answer = {"probabilities": dict(zip(manifest["classes"], shares, strict=True))}
         pictures.append(CertifiedPicture(number, entry["path"], content, **answer))
-    latencies = {graph["format"]: graph.get("latency_ms") for graph in stored["graphs"]}
+    latencies = {_kind(graph): graph.get("latency_ms") for graph in stored["graphs"]}
+    # Graphs were compared at temperature 1. A lower one moves probabilities apart by as much.
+    max_difference = tolerance / min(1.0, temperature)
     return Certificate(
         name=manifest["name"],
         threshold=manifest["threshold"]["score"],
-        max_difference=tolerance,
-        min_box_iou=stored.get("min_box_iou") or 0.0,
+        max_difference=max_difference,
+        min_box_iou=min_box_iou or 0.0,
         minimum=box_scores.get("minimum", 0.0),
-        latency_ms=latencies.get(manifest["chosen_graph"]),
+        latency_ms=latencies.get(chosen),
         pictures=tuple(pictures),
     )
+
+
+def _chosen(manifest: Mapping[str, Any]) -> tuple[str, str]:
+    """Format and precision of the graph that is served."""
+    kinds = {_name(*_kind(graph)): _kind(graph) for graph in manifest["graphs"]}
+    return kinds[manifest["chosen_graph"]]
+
+
+def _kind(graph: Mapping[str, Any]) -> tuple[str, str]:
+    """Format and precision of a graph; older bundles know one precision."""
+    return graph["format"], graph.get("precision", "float32")
+
+
+def _name(format_: str, precision: str) -> str:
+    """As ``bundle.graph_name``."""
+    return format_ if precision == "float32" else f"{format_}-{precision}"
 
 
 def _box(box: Mapping[str, Any], scores: Mapping[str, float], tolerance: float) -> CertifiedBox:

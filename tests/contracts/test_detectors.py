@@ -29,6 +29,7 @@ from pixloop.export.box_matching import Tally
 from pixloop.export.box_parity import BoxReference, seen_boxes
 from pixloop.export.detector_graph import DetectorGraph
 from pixloop.export.export import WRITERS, Draft, open_graph, seal, write_graphs
+from pixloop.export.limits import limits_of
 from pixloop.imaging import Preprocessing, resize_image
 from pixloop.records import Decision
 from pixloop.serving.detector import Detector
@@ -46,7 +47,7 @@ QUICK = (
 CLASSES = ("circle", "square", "star")
 SIZE = 96
 REGIONS = 150
-STRICT = ExportConfig(max_probability_difference=1e-5, min_box_iou=0.999)
+STRICT = limits_of(ExportConfig(max_probability_difference=1e-5, min_box_iou=0.999))
 THRESHOLD = Threshold(
     score=0.6, max_error=0.1, confidence=0.95, accepted_share=0.7, error=0.01, pictures=300
 )
@@ -174,7 +175,14 @@ def draft(case: Case, pictures: list[bytes], tmp_path_factory: pytest.TempPathFa
     writer.finish()
     trained = TrainedModel(case.network, case.name, CLASSES, case.preprocessing, {}, "detection")
     save_model(folder / "model", trained)
-    config = parse_config({"task": "detection", "data": "pictures", "name": "shapes"})
+    config = parse_config(
+        {
+            "task": "detection",
+            "data": "pictures",
+            "name": "shapes",
+            "export": {"precisions": ["float32"]},
+        }
+    )
     return write_graphs(config, folder / "model", folder / "dataset", folder / "bundle")
 
 

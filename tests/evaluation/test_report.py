@@ -60,7 +60,12 @@ CERTIFICATE = {
             "largest_probability_difference": 2e-6,
             "latency_ms": 3.25,
         },
-        {"format": "openvino", "verdict": "refused", "reason": "it <changed> answers"},
+        {
+            "format": "openvino",
+            "precision": "int8",
+            "verdict": "refused",
+            "reason": "it <changed> answers",
+        },
     ],
 }
 
@@ -100,7 +105,7 @@ def test_text_from_outside_stays_text(render: Callable[..., str]) -> None:
     assert "&lt;script&gt;" in text
     assert "{{ 7 * 7 }} &amp; &lt;/style&gt;" in text
     assert "&lt;b&gt;none&lt;/b&gt;" in text
-    assert "it &lt;changed&gt; answers" in text
+    assert "<b>openvino-int8</b> was refused: it &lt;changed&gt; answers" in text
     assert "&lt;i&gt;.jpg" in text
 
 

@@ -1,6 +1,6 @@
 """A tiny trained model and a tiny data set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -67,12 +67,17 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, network: nn.Module) -
 
 @pytest.fixture(scope="session")
 def write_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    def write(pictures: list[bytes], classes: tuple[str, ...] = CLASSES) -> Path:
+    def write(
+        pictures: list[bytes],
+        classes: tuple[str, ...] = CLASSES,
+        calibration: Sequence[bytes] = (),
+    ) -> Path:
         folder = tmp_path_factory.mktemp("dataset")
         writer = DatasetWriter(folder, classes)
-        for i, picture in enumerate(pictures):
-            row = Row(picture, f"test/{i}.png", i % len(classes), 40, 40, f"{i:064x}")
-            writer.add("test", row)
+        for split, content in (("test", pictures), ("calibration", calibration)):
+            for i, picture in enumerate(content):
+                row = Row(picture, f"{split}/{i}.png", i % len(classes), 40, 40, f"{i:064x}")
+                writer.add(split, row)
         writer.finish()
         return folder
 
@@ -86,4 +91,11 @@ def dataset_folder(write_dataset: Callable[..., Path], pictures: list[bytes]) ->
 
 @pytest.fixture(scope="session")
 def config() -> Config:
-    return parse_config({"task": "classification", "data": "pictures", "name": "animals"})
+    return parse_config(
+        {
+            "task": "classification",
+            "data": "pictures",
+            "name": "animals",
+            "export": {"precisions": ["float32"]},
+        }
+    )

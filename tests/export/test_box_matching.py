@@ -13,8 +13,9 @@ from pixloop.export.box_matching import (
     intersection_over_union,
     match_boxes,
 )
+from pixloop.export.limits import limits_of
 
-LIMITS = ExportConfig()
+LIMITS = limits_of(ExportConfig())
 
 
 def boxes(*found: tuple[float, int, float], cut_off: float = 0.05) -> Boxes:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from pixloop.bundle import Graph, Precision
 from pixloop.config import ExportConfig
 from pixloop.errors import ExportError, ServingError
 from pixloop.export.box_conditions import BOX_BATCH_SIZES, Batch, box_batches
@@ -55,8 +56,14 @@ def batches() -> list[Batch]:
     return list(box_batches(read, range(20), PREPROCESSING))
 
 
-def certify(engine: Engine, batches: list[Batch], limits: ExportConfig = LIMITS) -> GraphParity:
-    (result,) = compare_boxes(REFERENCE, {"onnx": engine}, batches, limits)
+def certify(
+    engine: Engine,
+    batches: list[Batch],
+    limits: ExportConfig = LIMITS,
+    precision: Precision = "float32",
+) -> GraphParity:
+    graph = Graph(format="openvino", file="model.xml", precision=precision)
+    (result,) = compare_boxes(REFERENCE, {graph: engine}, batches, limits)
     return result
 
 
@@ -123,6 +130,28 @@ def test_wrong_boxes_are_refused(wrong: Callable[[Outputs], Outputs], batches: l
     assert result.verdict == "refused"
     assert result.latency_ms is None
     assert "export.max_accuracy_loss allows 0.20%" in result.reason
+
+
+def shake(outputs: Outputs, shift: float = 0.2, fall: float = 0.05) -> Outputs:
+    """Boxes shifted by a part of a pixel, scores a little lower."""
+    boxes, scores, labels = outputs
+    there = scores > 0
+    moved = np.where(there[..., None], boxes + np.float32(shift), boxes)
+    return moved, np.where(there, scores - np.float32(fall), scores), labels
+
+
+def test_reduced_precision_may_shake_boxes_and_float32_may_not(batches: list[Batch]) -> None:
+    shaken = change(shake)
+    assert certify(shaken, batches).verdict == "refused"
+    result = certify(shaken, batches, precision="int8")
+    assert (result.verdict, result.name) == ("agrees", "openvino-int8"), result.reason
+    assert result.largest_score_difference == pytest.approx(0.05, abs=1e-6)
+    for further in ({"shift": 2.0}, {"fall": 0.12}):
+        limits = ExportConfig(max_reduced_difference=0.1, min_reduced_box_iou=0.9)
+        engine = change(lambda outputs, further=further: shake(outputs, **further))
+        result = certify(engine, batches, limits, precision="int8-bfloat16")
+        assert result.verdict == "refused"
+        assert "overlap under 0.9, score off by over 0.1" in result.reason
 
 
 def test_what_is_wrong_in_batches_only_is_named(batches: list[Batch]) -> None:

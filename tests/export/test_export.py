@@ -57,8 +57,10 @@ def test_every_format_is_written_and_agrees(draft: Draft) -> None:
 
 def test_the_fastest_graph_that_is_served_is_chosen(draft: Draft) -> None:
     served = [g for g in draft.certificate.graphs if g.format != "torchscript"]
-    fastest = min(served, key=lambda g: g.latency_ms or 0)
-    assert draft.manifest.chosen_graph == draft.certificate.chosen_graph == fastest.format
+    most = max(g.pictures_per_s or 0 for g in served)
+    fastest = [g.name for g in served if (g.pictures_per_s or 0) >= 0.97 * most]
+    assert draft.manifest.chosen_graph == draft.certificate.chosen_graph
+    assert draft.manifest.chosen_graph in fastest
 
 
 def test_a_draft_predicts_but_is_no_bundle(

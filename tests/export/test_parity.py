@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
+from pixloop.bundle import Graph, Precision
 from pixloop.config import ExportConfig
 from pixloop.errors import ExportError, ServingError
 from pixloop.export.certificate import GraphParity, choose
@@ -30,10 +31,15 @@ def batches() -> list[PixelBatch]:
     return [rng.integers(0, 256, (n, 4, 4, 3), np.uint8) for n in (17, 3, 1)]
 
 
-def certify(engine: Callable[[PixelBatch], Logits], limits: ExportConfig = LIMITS) -> GraphParity:
+def certify(
+    engine: Callable[[PixelBatch], Logits],
+    limits: ExportConfig = LIMITS,
+    precision: Precision = "float32",
+) -> GraphParity:
+    graph = Graph(format="openvino", file="model.xml", precision=precision)
     (result,) = compare(
         lambda pixels: (reference(pixels),),
-        {"onnx": lambda pixels: (engine(pixels),)},
+        {graph: lambda pixels: (engine(pixels),)},
         batches(),
         limits,
     )
@@ -99,19 +105,63 @@ def test_an_engine_that_takes_one_batch_size_is_refused() -> None:
     assert certify(fixed).reason == "expected 17 pictures"
 
 
-def parity(format_: str, latency_ms: float | None, verdict: str = "agrees") -> GraphParity:
+REDUCED = ExportConfig(max_accuracy_loss=0.1, max_reduced_difference=0.05)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8", "int8-bfloat16"])
+def test_reduced_precision_has_a_limit_of_its_own(precision: Precision) -> None:
+    def off(by: float) -> Callable[[PixelBatch], Logits]:
+        return lambda pixels: reference(pixels) + np.float32([by, 0, 0])
+
+    assert certify(off(0.1), REDUCED).verdict == "refused"
+    result = certify(off(0.1), REDUCED, precision)
+    assert (result.verdict, result.name) == ("agrees", f"openvino-{precision}"), result.reason
+    result = certify(off(0.5), REDUCED, precision)
+    assert result.verdict == "refused"
+    assert "export.max_reduced_difference allows 0.05" in result.reason
+
+
+def test_reduced_precision_may_change_no_more_top_classes_than_any() -> None:
+    limits = ExportConfig(max_reduced_difference=1)
+    result = certify(lambda pixels: reference(pixels)[:, [1, 0, 2]], limits, "int8")
+    assert result.verdict == "refused"
+    assert "export.max_accuracy_loss allows 0.20%" in result.reason
+    assert "difference" not in result.reason
+
+
+def parity(
+    name: str, pictures_per_s: float | None, latency_ms: float = 1.0, verdict: str = "agrees"
+) -> GraphParity:
+    format_, _, precision = name.partition("-")
     return GraphParity.model_validate(
-        {"format": format_, "verdict": verdict, "reason": "so", "latency_ms": latency_ms}
+        {
+            "format": format_,
+            "precision": precision or "float32",
+            "verdict": verdict,
+            "reason": "so",
+            "latency_ms": latency_ms,
+            "pictures_per_s": pictures_per_s,
+        }
     )
 
 
+def refused(name: str) -> GraphParity:
+    return parity(name, None, verdict="refused")
+
+
 def test_the_fastest_that_agrees_is_chosen() -> None:
-    assert choose([parity("onnx", 3.0), parity("openvino", 2.0)]) == "openvino"
-    assert choose([parity("onnx", 3.0), parity("openvino", None, "refused")]) == "onnx"
-    assert choose([parity("torchscript", 1.0), parity("onnx", 3.0)]) == "onnx"
-    assert choose([parity("torchscript", 1.0), parity("onnx", None, "refused")]) == "torchscript"
-    with pytest.raises(ExportError, match="onnx: so; openvino: so"):
-        choose([parity("onnx", None, "refused"), parity("openvino", None, "refused")])
+    assert choose([parity("onnx", 300), parity("openvino", 400, 9.0)]) == "openvino"
+    assert choose([parity("onnx", 300), refused("openvino")]) == "onnx"
+    assert choose([parity("openvino", 300), parity("openvino-int8", 900)]) == "openvino-int8"
+    assert choose([parity("torchscript", 900), parity("onnx", 300)]) == "onnx"
+    assert choose([parity("torchscript", 900), refused("onnx")]) == "torchscript"
+    with pytest.raises(ExportError, match="onnx: so; openvino-int8: so"):
+        choose([refused("onnx"), refused("openvino-int8")])
+
+
+def test_of_equally_fast_graphs_the_one_that_answers_a_lone_picture_sooner_is_chosen() -> None:
+    assert choose([parity("onnx", 400, 3.0), parity("openvino", 395, 2.0)]) == "openvino"
+    assert choose([parity("onnx", 400, 3.0), parity("openvino", 380, 2.0)]) == "onnx"
 
 
 def test_a_model_that_answers_nan_is_named() -> None:

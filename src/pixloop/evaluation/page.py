@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pixloop import __version__
-from pixloop.bundle import Manifest
+from pixloop.bundle import Manifest, graph_name
 from pixloop.data.dataset import Dataset
 from pixloop.data.findings import KINDS
 from pixloop.evaluation.metrics import Counts
@@ -75,7 +75,7 @@ def render_page(
             manifest=evidence.manifest,
             metric=_METRIC_NAMES[summary["gate"]["metric"]],
             table_rows=_WORST_CLASSES if len(summary["classes"]) > MAX_CLASSES else MAX_CLASSES,
-            graphs=(evidence.certificate or {}).get("graphs", []),
+            graphs=_named_graphs(evidence.certificate or {}),
             certificate=evidence.certificate or {},
             training=_training(evidence.training, *learned),
             pictures=info.pictures or {k: sum(n.values()) for k, n in info.counts.items()},
@@ -85,6 +85,14 @@ def render_page(
             **more,
         )
     )
+
+
+def _named_graphs(certificate: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The results of every graph, with its name; older certificates know one precision."""
+    return [
+        {**graph, "name": graph_name(graph["format"], graph.get("precision", "float32"))}
+        for graph in certificate.get("graphs", [])
+    ]
 
 
 def _environment() -> Environment:

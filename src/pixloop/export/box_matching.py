@@ -1,8 +1,8 @@
 """Matching what a graph finds with what the trained model finds, picture by picture.
 
 A picture's boxes of both sides are matched one to one, the model's surest first: labels are equal,
-intersection over union is at least ``export.min_box_iou``, scores differ by no more than
-``export.max_probability_difference``; of several such boxes the one that overlaps most is taken.
+intersection over union is at least ``Limits.box_iou``, scores differ by no more than
+``Limits.difference``; of several such boxes the one that overlaps most is taken.
 What is left over on either side is unmatched, with one exception: where the other side leaves out
 boxes from some score on, be it the model's score threshold or the last of its places, a box whose
 score lies above that by no more than the allowed difference is a cut-off tie, as rounding decides
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pixloop.config import ExportConfig
+from pixloop.export.limits import Limits
 
 
 class Boxes(NamedTuple):
@@ -42,10 +42,10 @@ class Tally:
     smallest_iou: float = 1.0
     largest_difference: float = 0.0
 
-    def add(self, expected: Boxes, answered: Boxes, limits: ExportConfig) -> None:
+    def add(self, expected: Boxes, answered: Boxes, limits: Limits) -> None:
         """Match one picture's boxes."""
         here, there, overlaps = match_boxes(expected, answered, limits)
-        margin = limits.max_probability_difference
+        margin = limits.difference
         ties = int((np.delete(expected.scores, here) <= answered.cut_off + margin).sum())
         extra = int((np.delete(answered.scores, there) <= expected.cut_off + margin).sum())
         self.pictures += 1
@@ -74,7 +74,7 @@ class Tally:
 
 
 def match_boxes(
-    expected: Boxes, answered: Boxes, limits: ExportConfig
+    expected: Boxes, answered: Boxes, limits: Limits
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
     """Match the boxes of one picture, as described above.
 
@@ -85,8 +85,8 @@ def match_boxes(
     difference = np.abs(expected.scores[:, None] - answered.scores[None])
     possible = (
         (expected.labels[:, None] == answered.labels[None])
-        & (overlaps >= limits.min_box_iou)
-        & (difference <= limits.max_probability_difference)
+        & (overlaps >= limits.box_iou)
+        & (difference <= limits.difference)
     )
     free = np.where(possible, overlaps, -1.0)
     here, there = [], []

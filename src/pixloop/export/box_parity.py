@@ -21,12 +21,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from pixloop.bundle import GraphFormat
+from pixloop.bundle import Graph
 from pixloop.config import ExportConfig
 from pixloop.errors import ExportError, ServingError
 from pixloop.export.box_conditions import Batch
 from pixloop.export.box_matching import Boxes, Tally, add_up
 from pixloop.export.certificate import BoxParity, GraphParity, refuse, time_graphs
+from pixloop.export.limits import Limits, limits_of
 from pixloop.export.parity import one_torch_thread
 from pixloop.imaging import Preprocessing
 from pixloop.progress import progress
@@ -77,15 +78,16 @@ class BoxReference:
 class _Comparison:
     """What a graph's answers have shown so far, condition by condition."""
 
+    limits: Limits
     tallies: dict[str, Tally] = field(default_factory=dict)
     failure: str | None = None
 
 
 def compare_boxes(
     reference: BoxReference,
-    engines: Mapping[GraphFormat, Engine],
+    engines: Mapping[Graph, Engine],
     batches: Iterable[Batch],
-    limits: ExportConfig,
+    config: ExportConfig,
 ) -> list[GraphParity]:
     """Hold every engine against the reference, and measure how fast those are that agree.
 
@@ -93,20 +95,18 @@ def compare_boxes(
         reference: the trained network.
         engines: what is to be certified.
         batches: at least one; see ``box_conditions.box_batches``.
-        limits: how closely an engine must agree.
+        config: how closely an engine must agree; see ``limits.limits_of``.
     """
-    comparisons = {format_: _Comparison() for format_ in engines}
+    comparisons = {graph: _Comparison(limits_of(config, graph.precision)) for graph in engines}
     size = 0
     with one_torch_thread(), progress("comparing graphs") as advance:
         for batch in batches:
             size, expected = batch.pixels.shape[1], reference(batch.pixels)
-            for format_, engine in engines.items():
-                if comparisons[format_].failure is None:
-                    _ask(
-                        engine, batch, expected, reference.least_score, limits, comparisons[format_]
-                    )
+            for graph, engine in engines.items():
+                if comparisons[graph].failure is None:
+                    _ask(engine, batch, expected, reference.least_score, comparisons[graph])
             advance(len(batch.pixels))
-    results = [_judge(format_, each, limits) for format_, each in comparisons.items()]
+    results = [_judge(graph, each) for graph, each in comparisons.items()]
     return time_graphs(results, engines, size)
 
 
@@ -115,7 +115,6 @@ def _ask(
     batch: Batch,
     expected: Outputs,
     least_score: float,
-    limits: ExportConfig,
     comparison: _Comparison,
 ) -> None:
     try:
@@ -130,7 +129,7 @@ def _ask(
     tally = comparison.tallies.setdefault(batch.condition, Tally())
     for i, fitted in enumerate(batch.fitted):
         there = seen_boxes(answered, i, fitted, least_score)
-        tally.add(seen_boxes(expected, i, fitted, least_score), there, limits)
+        tally.add(seen_boxes(expected, i, fitted, least_score), there, comparison.limits)
 
 
 def _fault(outputs: Outputs, count: int) -> str | None:
@@ -156,27 +155,29 @@ def seen_boxes(
     return Boxes(boxes[there], scores[there], labels[there], cut_off)
 
 
-def _judge(format_: GraphFormat, comparison: _Comparison, limits: ExportConfig) -> GraphParity:
-    tallies = comparison.tallies
+def _judge(graph: Graph, comparison: _Comparison) -> GraphParity:
+    tallies, limits = comparison.tallies, comparison.limits
     if comparison.failure is not None or not tallies:
-        return refuse(format_, comparison.failure or "it was compared on no picture")
+        reason = comparison.failure or "it was compared on no picture"
+        return refuse(graph.format, graph.precision, reason)
     everything = add_up(tallies.values())
     reasons = [
         f"{condition}: {1 - tally.matched_share:.2%} of the boxes differ"
         for condition, tally in tallies.items()
-        if 1 - tally.matched_share > _FEW_BOXES * limits.max_accuracy_loss
+        if 1 - tally.matched_share > _FEW_BOXES * limits.accuracy_loss
     ]
     if everything.ghosts:
         reasons.append(f"{everything.ghosts} boxes on pictures in which the model finds nothing")
-    if 1 - everything.matched_share > limits.max_accuracy_loss:
+    if 1 - everything.matched_share > limits.accuracy_loss:
         reasons.append(
             f"in all {1 - everything.matched_share:.2%} of the boxes differ (overlap under "
-            f"{limits.min_box_iou}, score off by over {limits.max_probability_difference}, or "
-            f"another label); export.max_accuracy_loss allows {limits.max_accuracy_loss:.2%}"
+            f"{limits.box_iou}, score off by over {limits.difference}, or "
+            f"another label); export.max_accuracy_loss allows {limits.accuracy_loss:.2%}"
         )
     whole = _describe("all", everything)
     return GraphParity(
-        format=format_,
+        format=graph.format,
+        precision=graph.precision,
         verdict="refused" if reasons else "agrees",
         reason="; ".join(reasons) or "within the limits under every condition",
         pictures=whole.pictures,

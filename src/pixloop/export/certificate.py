@@ -1,15 +1,18 @@
 """The parity certificate: whether each graph answers as the trained model does, and how fast."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pixloop.bundle import GraphFormat
+from pixloop.bundle import Graph, GraphFormat, Precision, graph_name
 from pixloop.errors import ExportError
 from pixloop.export.latency import Machine, measure
 from pixloop.records import Xyxy
 from pixloop.serving.engines import Engine
+
+_TIE = 0.03  # throughputs that differ by less are the same
 
 
 class _Part(BaseModel):
@@ -34,11 +37,12 @@ class GraphParity(_Part):
     """How one graph compares. What could not be measured, or is of the other task, is None."""
 
     format: GraphFormat
+    precision: Precision = "float32"
     verdict: Literal["agrees", "refused"]
     reason: str  #: in words
     pictures: int = 0  #: how many were compared
     latency_ms: float | None = None  #: median of a lone picture, without decoding
-    pictures_per_s: float | None = None  #: in batches of 8, without decoding
+    pictures_per_s: float | None = None  #: in batches on all cores, without decoding
 
     # Classification
     top1_agreement: float | None = None  #: share of pictures with the trained model's top class
@@ -51,6 +55,11 @@ class GraphParity(_Part):
     smallest_iou: float | None = None
     largest_score_difference: float | None = None
     conditions: tuple[BoxParity, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """The graph's, as ``bundle.Graph.name``."""
+        return graph_name(self.format, self.precision)
 
 
 class StoredBox(_Part):
@@ -79,48 +88,49 @@ class Certificate(_Part):
     max_accuracy_loss: float
     max_probability_difference: float
     min_box_iou: float | None = None  #: in detection
+    max_reduced_difference: float | None = None  #: older certificates know no reduced precision
+    min_reduced_box_iou: float | None = None  #: in detection
     graphs: tuple[GraphParity, ...]
-    chosen_graph: GraphFormat
+    chosen_graph: str  #: its name
     machine: Machine
     versions: dict[str, str]
     pictures: tuple[StoredPicture, ...]
 
 
-def refuse(format_: GraphFormat, reason: str) -> GraphParity:
+def refuse(format_: GraphFormat, precision: Precision, reason: str) -> GraphParity:
     """The entry of a graph that could not even be compared."""
-    return GraphParity(format=format_, verdict="refused", reason=reason)
+    return GraphParity(format=format_, precision=precision, verdict="refused", reason=reason)
 
 
 def time_graphs(
-    results: Sequence[GraphParity], engines: Mapping[GraphFormat, Engine], image_size: int
+    results: Sequence[GraphParity], engines: Mapping[Graph, Engine], image_size: int
 ) -> list[GraphParity]:
     """The same results, with the speed of those graphs that agree, measured side by side."""
-    agreeing = {r.format: engines[r.format] for r in results if r.verdict == "agrees"}
+    of_name = {graph.name: engine for graph, engine in engines.items()}
+    agreeing = {r.name: of_name[r.name] for r in results if r.verdict == "agrees"}
     speeds = measure(agreeing, image_size)
     return [
-        result.model_copy(
-            update={
-                "latency_ms": speeds[result.format].latency_ms,
-                "pictures_per_s": speeds[result.format].pictures_per_s,
-            }
-        )
-        if result.format in speeds
-        else result
+        result.model_copy(update=asdict(speeds[result.name])) if result.name in speeds else result
         for result in results
     ]
 
 
-def choose(results: Sequence[GraphParity]) -> GraphFormat:
-    """The graph with the lowest latency among those that agree.
+def choose(results: Sequence[GraphParity]) -> str:
+    """The name of the fastest graph among those that agree.
 
-    TorchScript is chosen only where nothing else agrees: the server has no torch to run it.
+    Fastest is what computes the most pictures a second on all cores, as a busy server does; among
+    those that differ by no more than measuring does, the one with the lowest latency.
+
+    TorchScript is chosen only where nothing else agrees: few servers have torch to run it.
 
     Raises:
         ExportError: no graph agrees; the message says why for each.
     """
     agreeing = [result for result in results if result.verdict == "agrees"]
     if not agreeing:
-        reasons = "; ".join(f"{result.format}: {result.reason}" for result in results)
+        reasons = "; ".join(f"{result.name}: {result.reason}" for result in results)
         raise ExportError(f"no exported graph agrees with the trained model. {reasons}.")
-    served = [result for result in agreeing if result.format != "torchscript"]
-    return min(served or agreeing, key=lambda result: result.latency_ms or float("inf")).format
+    candidates = [r for r in agreeing if r.format != "torchscript"] or agreeing
+    most = max(result.pictures_per_s or 0.0 for result in candidates)
+    fastest = [r for r in candidates if (r.pictures_per_s or 0.0) >= (1 - _TIE) * most]
+    return min(fastest, key=lambda result: result.latency_ms or float("inf")).name

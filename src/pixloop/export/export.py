@@ -9,6 +9,7 @@ import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from pixloop.bundle import (
     Graph,
     GraphFormat,
     Manifest,
+    Precision,
     Task,
     Threshold,
     now,
@@ -31,19 +33,19 @@ from pixloop.bundle import (
 from pixloop.config import Config
 from pixloop.data.dataset import Dataset, Split
 from pixloop.errors import BundleError, ExportError
-from pixloop.export import onnx, openvino, torchscript
+from pixloop.export import onnx, openvino, quantisation, torchscript
 from pixloop.export.box_conditions import BOX_BATCH_SIZES, box_batches
 from pixloop.export.box_parity import BoxReference, compare_boxes
 from pixloop.export.certificate import Certificate, GraphParity, choose, refuse
 from pixloop.export.detector_graph import DetectorGraph
 from pixloop.export.latency import describe_machine
 from pixloop.export.parity import BATCH_SIZES, Reference, compare, input_batches
-from pixloop.export.stored_pictures import spread_evenly, store_pictures
+from pixloop.export.stored_pictures import spread_evenly, store_pictures, stored_indices
 from pixloop.files import pack, write_text
-from pixloop.imaging import Preprocessing
+from pixloop.imaging import Preprocessing, read_input
 from pixloop.serving.classifier import Classifier
 from pixloop.serving.detector import Detector
-from pixloop.serving.engines import Engine, open_engine
+from pixloop.serving.engines import Engine, computes_in_bfloat16, open_engine
 from pixloop.serving.predictor import make_predictor
 from pixloop.training.models import TrainedModel, load_model
 
@@ -57,7 +59,9 @@ WRITERS: Mapping[GraphFormat, Writer] = {
 }
 #: Test pictures; more would not change a verdict, only take time.
 _COMPARED: Mapping[Task, int] = {"classification": 500, "detection": 200}
-_LIBRARIES = ("pixloop", "torch", "timm", "onnx", "onnxruntime", "openvino", "numpy", "pillow")
+_LIBRARIES = (
+    "pixloop", "torch", "timm", "onnx", "onnxruntime", "openvino", "nncf", "numpy", "pillow",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -86,12 +90,13 @@ class Draft:
 
 
 def write_graphs(config: Config, model: Path, dataset: Path, output: Path) -> Draft:
-    """Write every graph of ``config.export.formats``, certify them and choose one.
+    """Write every graph of ``config.export.formats``, in every precision; certify and choose one.
 
     Args:
         config: ``export`` and ``name`` are read.
         model: the folder that ``save_model`` wrote.
-        dataset: the data set's folder; its test pictures are compared.
+        dataset: the data set's folder; its test pictures are compared, and by its calibration
+            pictures graphs are quantised.
         output: the bundle's folder; an older bundle there is replaced.
 
     Raises:
@@ -109,7 +114,7 @@ def write_graphs(config: Config, model: Path, dataset: Path, output: Path) -> Dr
         raise ExportError(f"{dataset} has no test pictures to certify graphs with.")
     _clear(output)
     trained.network.cpu().float().eval()
-    results, graphs = _certify(config, trained, test, output)
+    results, graphs = _certify(config, trained, data, output)
     detects = trained.task == "detection"
     certificate = Certificate(
         reference=f"{trained.name} in torch, float32",
@@ -117,6 +122,8 @@ def write_graphs(config: Config, model: Path, dataset: Path, output: Path) -> Dr
         max_accuracy_loss=config.export.max_accuracy_loss,
         max_probability_difference=config.export.max_probability_difference,
         min_box_iou=config.export.min_box_iou if detects else None,
+        max_reduced_difference=config.export.max_reduced_difference,
+        min_reduced_box_iou=config.export.min_reduced_box_iou if detects else None,
         graphs=tuple(results),
         chosen_graph=choose(results),
         machine=describe_machine(),
@@ -162,26 +169,62 @@ def open_graph(folder: Path, graph: Graph, task: Task, preprocessing: Preprocess
 
 
 def _certify(
-    config: Config, trained: TrainedModel, test: Split, output: Path
+    config: Config, trained: TrainedModel, data: Dataset, output: Path
 ) -> tuple[list[GraphParity], list[Graph]]:
-    """Every format's result, and the graphs that agree; the files of the others are removed."""
-    graphs: list[Graph] = []
-    engines: dict[GraphFormat, Engine] = {}
+    """Every graph's result, and the graphs that agree; the files of the others are removed."""
+    engines, refused = _write_all(config, trained, data.split("calibration"), output)
+    results = _compare(config, trained, engines, data.split("test")) + refused
+    agreeing = {result.name for result in results if result.verdict == "agrees"}
+    kept = [graph for graph in engines if graph.name in agreeing]
+    for file in {graph.file for graph in engines} - {graph.file for graph in kept}:
+        _remove(output, file)
+    return results, kept
+
+
+def _write_all(
+    config: Config, trained: TrainedModel, calibration: Split, output: Path
+) -> tuple[dict[Graph, Engine], list[GraphParity]]:
+    """The engine of every graph that could be written, and why the others could not."""
+    engines: dict[Graph, Engine] = {}
     refused: list[GraphParity] = []
-    network = graph_network(trained)
-    for format_ in (f for f in WRITERS if f in config.export.formats):
+    network, preprocessing = graph_network(trained), trained.preprocessing
+
+    def attempt(format_: GraphFormat, precision: Precision, write: Callable[[], Graph]) -> None:
         try:
-            graph = WRITERS[format_](network, trained.preprocessing, output, trained.task)
-            engines[format_] = open_graph(output, graph, trained.task, trained.preprocessing)
-            graphs.append(graph)
+            graph = write()
+            engines[graph] = open_graph(output, graph, trained.task, preprocessing)
         except (ExportError, BundleError) as e:
-            refused.append(refuse(format_, str(e)))
-    results = _compare(config, trained, engines, test) + refused
-    agreeing = {result.format for result in results if result.verdict == "agrees"}
-    for graph in graphs:
-        if graph.format not in agreeing:
-            _remove(output, graph)
-    return results, [graph for graph in graphs if graph.format in agreeing]
+            refused.append(refuse(format_, precision, str(e)))
+
+    for format_ in (f for f in WRITERS if f in config.export.formats):
+        write = partial(WRITERS[format_], network, preprocessing, output, trained.task)
+        attempt(format_, "float32", write)
+    if any(graph.format == "openvino" for graph in engines):
+        for precision in _reduced_precisions(config):
+            attempt(
+                "openvino", precision, partial(_reduce, trained, calibration, output, precision)
+            )
+    return engines, refused
+
+
+def _reduced_precisions(config: Config) -> list[Precision]:
+    """What OpenVINO is to compute in besides float32, as far as this CPU does."""
+    bfloat16 = "bfloat16" in config.export.precisions and computes_in_bfloat16()
+    precisions: list[Precision] = ["bfloat16"] if bfloat16 else []
+    if "int8" in config.export.precisions:
+        precisions += ["int8", "int8-bfloat16"] if bfloat16 else ["int8"]
+    return precisions
+
+
+def _reduce(trained: TrainedModel, calibration: Split, output: Path, precision: Precision) -> Graph:
+    """OpenVINO's graph in a reduced precision; its files are written where they are not yet."""
+    if precision == "bfloat16":
+        return Graph(format="openvino", file=openvino.FILE, precision=precision)
+    if not (output / quantisation.FILE).is_file():
+        pictures = spread_evenly(quantisation.MOST_PICTURES, len(calibration))
+        pixels = (read_input(calibration.read(i).image, trained.preprocessing)[0] for i in pictures)
+        quantisation.write(pixels, trained.preprocessing, output, trained.task)
+    return Graph(format="openvino", file=quantisation.FILE, precision=precision)
 
 
 def graph_network(trained: TrainedModel) -> nn.Module:
@@ -192,9 +235,11 @@ def graph_network(trained: TrainedModel) -> nn.Module:
 
 
 def _compare(
-    config: Config, trained: TrainedModel, engines: Mapping[GraphFormat, Engine], test: Split
+    config: Config, trained: TrainedModel, engines: Mapping[Graph, Engine], test: Split
 ) -> list[GraphParity]:
-    pictures = spread_evenly(_COMPARED[trained.task], len(test))
+    pictures = sorted(
+        {*spread_evenly(_COMPARED[trained.task], len(test)), *stored_indices(len(test))}
+    )
 
     def read(index: int) -> bytes:
         return test.read(index).image
@@ -248,10 +293,9 @@ def _clear(output: Path) -> None:
         shutil.rmtree(output / name, ignore_errors=True)
 
 
-def _remove(output: Path, graph: Graph) -> None:
-    (output / graph.file).unlink()
-    if graph.format == "openvino":
-        (output / graph.file).with_suffix(".bin").unlink()
+def _remove(output: Path, file: str) -> None:
+    (output / file).unlink()
+    (output / file).with_suffix(".bin").unlink(missing_ok=True)  # OpenVINO's
 
 
 def _versions() -> dict[str, str]:

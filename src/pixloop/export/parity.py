@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pixloop.bundle import GraphFormat
+from pixloop.bundle import Graph
 from pixloop.config import ExportConfig
-from pixloop.decoding import decode_image
 from pixloop.errors import ExportError, ServingError
 from pixloop.export.certificate import GraphParity, refuse, time_graphs
-from pixloop.imaging import Preprocessing, resize_image
+from pixloop.export.limits import limits_of
+from pixloop.imaging import Preprocessing, read_input
 from pixloop.progress import progress
 from pixloop.serving.classifier import softmax
 from pixloop.serving.engines import Engine, Logits, Outputs, PixelBatch, normalise_batch
@@ -76,9 +76,9 @@ class Reference:
 
 def compare(
     reference: Engine,
-    engines: Mapping[GraphFormat, Engine],
+    engines: Mapping[Graph, Engine],
     batches: Iterable[PixelBatch],
-    limits: ExportConfig,
+    config: ExportConfig,
 ) -> list[GraphParity]:
     """Hold every engine against the reference, and measure how fast those are that agree.
 
@@ -86,18 +86,18 @@ def compare(
         reference: the trained network.
         engines: what is to be certified.
         batches: uint8 (N, size, size, 3) each, at least one; see ``input_batches``.
-        limits: how closely an engine must agree.
+        config: how closely an engine must agree; see ``limits.limits_of``.
     """
-    tallies = {format_: _Tally() for format_ in engines}
+    tallies = {graph: _Tally() for graph in engines}
     size = 0
     with one_torch_thread(), progress("comparing graphs") as advance:
         for pixels in batches:
             size, (expected,) = pixels.shape[1], reference(pixels)
-            for format_, engine in engines.items():
-                if tallies[format_].failure is None:
-                    _ask(engine, pixels, expected, tallies[format_])
+            for graph, engine in engines.items():
+                if tallies[graph].failure is None:
+                    _ask(engine, pixels, expected, tallies[graph])
             advance(len(pixels))
-    results = [_judge(format_, tally, limits) for format_, tally in tallies.items()]
+    results = [_judge(graph, tally, config) for graph, tally in tallies.items()]
     return time_graphs(results, engines, size)
 
 
@@ -124,23 +124,26 @@ def _ask(engine: Engine, pixels: PixelBatch, expected: Logits, tally: _Tally) ->
         tally.failure = str(e)
 
 
-def _judge(format_: GraphFormat, tally: _Tally, limits: ExportConfig) -> GraphParity:
+def _judge(graph: Graph, tally: _Tally, config: ExportConfig) -> GraphParity:
     if tally.failure is not None or not tally.pictures:
-        return refuse(format_, tally.failure or "it was compared on no picture")
+        reason = tally.failure or "it was compared on no picture"
+        return refuse(graph.format, graph.precision, reason)
+    limits = limits_of(config, graph.precision)
     agreement = tally.same_top / tally.pictures
     reasons = []
-    if agreement < 1 - limits.max_accuracy_loss:
+    if agreement < 1 - limits.accuracy_loss:
         reasons.append(
             f"it changes the top class of {1 - agreement:.2%} of the pictures; "
-            f"export.max_accuracy_loss allows {limits.max_accuracy_loss:.2%}"
+            f"export.max_accuracy_loss allows {limits.accuracy_loss:.2%}"
         )
-    if tally.largest > limits.max_probability_difference:
+    if tally.largest > limits.difference:
         reasons.append(
             f"it moves a probability by {tally.largest:.2g}; "
-            f"export.max_probability_difference allows {limits.max_probability_difference:.2g}"
+            f"{limits.difference_key} allows {limits.difference:.2g}"
         )
     return GraphParity(
-        format=format_,
+        format=graph.format,
+        precision=graph.precision,
         verdict="refused" if reasons else "agrees",
         reason=" and ".join(reasons) or "within both limits",
         pictures=tally.pictures,
@@ -166,5 +169,5 @@ def input_batches(
     while start < len(pictures) or turn < len(BATCH_SIZES):
         size = BATCH_SIZES[turn % len(BATCH_SIZES)]
         chosen = [pictures[i % len(pictures)] for i in range(start, start + size)]
-        yield np.stack([resize_image(decode_image(read(i)), preprocessing) for i in chosen])
+        yield np.stack([read_input(read(i), preprocessing)[0] for i in chosen])
         start, turn = start + size, turn + 1

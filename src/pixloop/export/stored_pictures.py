@@ -10,27 +10,29 @@ import numpy as np
 from PIL import Image
 
 from pixloop.data.dataset import Split
-from pixloop.decoding import RgbArray, decode_image, open_image
+from pixloop.decoding import Size, decode_image, open_image
 from pixloop.export.box_parity import BoxReference
 from pixloop.export.certificate import StoredBox, StoredPicture
 from pixloop.export.parity import Reference, one_torch_thread
 from pixloop.files import atomic_path
-from pixloop.imaging import resize_image, unfit_boxes
+from pixloop.imaging import read_input, unfit_boxes
+from pixloop.serving.engines import PixelBatch
 from pixloop.training.models import TrainedModel
 
 _STORED, _STORED_BYTES = 8, 200_000
 #: A larger picture is carried along scaled down: the longest side in pixels, tried in turn.
 _SMALLER_PX = (1024, 768, 512, 384, 256, 128)
 
-#: From a picture to the fields of its ``StoredPicture`` that hold the answer.
-_Ask = Callable[[RgbArray], dict[str, Any]]
+#: From a network's pixels and the picture's size to those fields of its ``StoredPicture`` that hold
+#: the answer.
+_Ask = Callable[[PixelBatch, Size], dict[str, Any]]
 
 
 def store_pictures(test: Split, trained: TrainedModel, output: Path) -> list[StoredPicture]:
     """Write the pictures into the bundle, large ones scaled down, and ask the trained model."""
     ask = _ask_classifier(trained) if trained.task == "classification" else _ask_detector(trained)
     stored = []
-    for index in spread_evenly(_STORED, len(test)):
+    for index in stored_indices(len(test)):
         row = test.read(index)
         image = scale_down(row.image)
         sha256 = hashlib.sha256(image).hexdigest()
@@ -39,7 +41,8 @@ def store_pictures(test: Split, trained: TrainedModel, output: Path) -> list[Sto
         with atomic_path(output / file) as temporary:
             temporary.write_bytes(image)
         with one_torch_thread():
-            answer = ask(decode_image(image))
+            pixels, size = read_input(image, trained.preprocessing)
+            answer = ask(pixels[None], size)
         stored.append(StoredPicture(sha256=sha256, path=row.path, file=file, **answer))
     return stored
 
@@ -63,6 +66,11 @@ def scale_down(image: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def stored_indices(total: int) -> list[int]:
+    """Which of ``total`` test pictures are stored."""
+    return spread_evenly(_STORED, total)
+
+
 def spread_evenly(count: int, total: int) -> list[int]:
     """At most ``count`` of ``total`` indices, evenly spread, so that every class has its part."""
     return [int(i) for i in np.linspace(0, total - 1, min(count, total)).round()]
@@ -71,24 +79,19 @@ def spread_evenly(count: int, total: int) -> list[int]:
 def _ask_classifier(trained: TrainedModel) -> _Ask:
     reference = Reference(trained.network, trained.preprocessing)
 
-    def ask(rgb: RgbArray) -> dict[str, Any]:
-        (logits,) = reference(resize_image(rgb, trained.preprocessing)[None])
+    def ask(pixels: PixelBatch, size: Size) -> dict[str, Any]:
+        (logits,) = reference(pixels)
         return {"logits": tuple(logits[0].tolist())}
 
     return ask
 
 
 def _ask_detector(trained: TrainedModel) -> _Ask:
-    reference, preprocessing = (
-        BoxReference(trained.network, trained.preprocessing),
-        trained.preprocessing,
-    )
+    reference = BoxReference(trained.network, trained.preprocessing)
 
-    def ask(rgb: RgbArray) -> dict[str, Any]:
-        boxes, scores, labels = (
-            each[0] for each in reference(resize_image(rgb, preprocessing)[None])
-        )
-        boxes = unfit_boxes(boxes, rgb.shape[1], rgb.shape[0], preprocessing)
+    def ask(pixels: PixelBatch, size: Size) -> dict[str, Any]:
+        boxes, scores, labels = (each[0] for each in reference(pixels))
+        boxes = unfit_boxes(boxes, size.width, size.height, trained.preprocessing)
         there = (scores > 0) & (boxes[:, :2] < boxes[:, 2:]).all(1)  # none in the input's margin
         found = zip(labels[there], scores[there], boxes[there].tolist(), strict=True)
         return {

@@ -81,7 +81,7 @@ class _CompiledModel:
             "CPU",
             {
                 # Integers are in the graph; what is not quantised stays as it was certified.
-                "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+                "INFERENCE_PRECISION_HINT": "bf16" if precision.endswith("bfloat16") else "f32",
                 "NUM_STREAMS": streams,
                 "INFERENCE_NUM_THREADS": threads,
                 # Decoding needs the cores as well; the system knows better who is to wait.

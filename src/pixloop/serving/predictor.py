@@ -104,7 +104,8 @@ def choose_graph(manifest: Manifest, wanted: str | None = None) -> str:
 
 def _by_preference(chosen: str) -> list[str]:
     """Names of graphs, the best for this machine first; those of the bundle are among them."""
-    names = [chosen, "openvino", "onnx", "torchscript"]
+    # Without bfloat16, the same files in float32.
+    names = [chosen, chosen.removesuffix("-bfloat16"), "openvino", "onnx", "torchscript"]
     if computes_on_cuda() or platform.machine() not in _X86:
         names.insert(0, "onnx")
     return sorted(names, key="torchscript".__eq__)
@@ -115,6 +116,6 @@ def _why_not(graph: Graph) -> str | None:
     package = RUNTIMES[graph.format]
     if importlib.util.find_spec(package) is None:
         return f"the package {package} is not installed"
-    if graph.precision == "bfloat16" and not computes_in_bfloat16():
+    if graph.precision.endswith("bfloat16") and not computes_in_bfloat16():
         return "this CPU does not compute in bfloat16"
     return None

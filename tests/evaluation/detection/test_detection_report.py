@@ -50,7 +50,12 @@ CERTIFICATE = {
                 }
             ],
         },
-        {"format": "openvino", "verdict": "refused", "reason": "it <moved> boxes"},
+        {
+            "format": "openvino",
+            "precision": "int8",
+            "verdict": "refused",
+            "reason": "it <moved> boxes",
+        },
     ],
 }
 HISTORY = {
