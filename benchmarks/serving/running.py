@@ -113,7 +113,7 @@ def started(
     with log.open("w") as output:
         begun = time.monotonic()
         process = subprocess.Popen(
-            _command(server, model, work, port),
+            _command(server, variant, model, work, port),
             cwd=HERE,
             env=_environment(server, variant, model, work, port),
             stdout=output,
@@ -142,11 +142,11 @@ def top_label(answer: object) -> str:
     return max(answer, key=lambda name: answer[name])
 
 
-def _command(server: Server, model: Path, work: Path, port: int) -> list[str]:
+def _command(server: Server, variant: Variant, model: Path, work: Path, port: int) -> list[str]:
     python = sys.executable
     if server.environment:
         python = str(work / server.environment / "bin" / "python")
-    values = {"model": model, "port": port, "peers": HERE / "peers"}
+    values = {"model": model, "port": port, "workers": variant.workers, "peers": HERE / "peers"}
     return [python, *(part.format(**values) for part in server.arguments)]
 
 

@@ -43,6 +43,13 @@ class Server:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
+def _uvicorn(module: str) -> tuple[str, ...]:
+    return (
+        "-m", "uvicorn", f"{module}:app", "--port", "{port}", "--workers", "{workers}",
+        "--log-level", "warning", "--no-access-log",
+    )  # fmt: skip
+
+
 SERVERS = (
     Server(
         "pixloop", "pixloop", "pixloop", None,
@@ -71,7 +78,7 @@ SERVERS = (
         variants=(Variant(2, 4), Variant(2, 0), Variant(1, 4)),
     ),
     Server(
-        "fastapi", "FastAPI, torch", "documented", "env-peers", ("peers/fastapi_torch.py",),
+        "fastapi", "FastAPI, torch", "documented", "env-peers", _uvicorn("fastapi_torch"),
         body=form("file"), content_type=FORM_TYPE, variants=(Variant(2, 0), Variant(1, 0)),
     ),
     Server(
@@ -81,11 +88,11 @@ SERVERS = (
     ),
     Server(
         "fastapi_openvino", "FastAPI, pixloop's graph", "tuned", "env-peers",
-        ("peers/fastapi_openvino.py",), variants=(Variant(2, 0), Variant(1, 0)),
+        _uvicorn("fastapi_openvino"), variants=(Variant(2, 0), Variant(1, 0)),
     ),
     Server(
         "fastapi_fastest", "FastAPI, pixloop's graph, other preprocessing", "tuned", "env-peers",
-        ("peers/fastapi_openvino.py",), variants=(Variant(2, 0), Variant(1, 0)),
+        _uvicorn("fastapi_openvino"), variants=(Variant(2, 0), Variant(1, 0)),
         variables={"BENCH_READING": "fastest"},
     ),
 )  # fmt: skip

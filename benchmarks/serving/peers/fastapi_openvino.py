@@ -2,9 +2,8 @@
 
 import os
 
-import uvicorn
 from fastapi import FastAPI, Request
-from settings import MODEL, PORT, THREADS, WORKERS
+from settings import MODEL, THREADS, WORKERS
 
 from pipeline import FastestReading, Pipeline
 
@@ -30,15 +29,3 @@ else:
             lambda: pipeline.labels([body], alone=False), limiter=threads
         )
         return {"label": labels[0]}
-
-
-if __name__ == "__main__":
-    uvicorn.run(
-        "fastapi_openvino:app",
-        port=PORT,
-        workers=WORKERS,
-        log_level="warning",
-        access_log=False,
-        loop="uvloop",
-        http="httptools",
-    )

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from settings import BATCH, MODEL, PORT, WORKERS
@@ -16,13 +15,16 @@ metrics_address=http://127.0.0.1:{metrics}
 enable_metrics_api=false
 disable_token_authorization=true
 number_of_netty_threads=2
+load_models=all
 models={models}
 """
 
 
 def main() -> None:
     """Archive the model and become the server."""
-    folder = Path(tempfile.mkdtemp(prefix="torchserve-", dir=MODEL))
+    folder = MODEL / "torchserve"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     classes = json.loads((MODEL / "model" / "model.json").read_text())["classes"]
     names = folder / "index_to_name.json"
     names.write_text(json.dumps({str(i): name for i, name in enumerate(classes)}))
