@@ -78,11 +78,11 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[obje
     """Every measurement that was made, none of which took long."""
     made: list[tuple[object, ...]] = []
 
-    def record(open_: object, threads: int, streams: object, batches: object) -> Tuning:
+    def record(of: Bundle, graph: str, threads: int, streams: object, batches: object) -> Tuning:
         made.append((threads, streams, batches))
         return Tuning(2, threads, 4, 123.4)
 
-    monkeypatch.setattr(tuning, "measure", record)
+    monkeypatch.setattr(tuning, "_measure_apart", record)
     monkeypatch.setattr(tuning, "usable_cores", lambda: 6)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return made
@@ -174,7 +174,7 @@ def test_where_nothing_can_be_kept_it_is_measured_each_time(
 def test_what_a_busy_machine_gave_is_not_kept(
     bundle: Bundle, measured: Measured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(tuning, "measure", lambda *_: Tuning(6, 6, 4, None))
+    monkeypatch.setattr(tuning, "_measure_apart", lambda *_: Tuning(6, 6, 4, None))
     assert tune(bundle, bundle.manifest.chosen_graph, ServingConfig()) == Tuning(6, 6, 4)
     assert not list(tmp_path.rglob("*.json"))
 
@@ -187,3 +187,22 @@ def test_the_home_folder_has_the_cache_where_nothing_else_is_said(
     monkeypatch.setenv("HOME", str(tmp_path))
     tune(bundle, bundle.manifest.chosen_graph, ServingConfig())
     assert len(list((tmp_path / ".cache/pixloop/tuning").glob("*.json"))) == 1
+
+
+def test_what_cannot_be_measured_is_served_as_most_are(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.executable", "false")
+    threads = tuning.usable_cores()
+    assert tune(bundle, bundle.manifest.chosen_graph, ServingConfig()) == Tuning(
+        threads, threads, 4
+    )
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.integration
+def test_a_process_of_its_own_measures(bundle: Bundle) -> None:
+    found = tuning._measure_apart(bundle, bundle.manifest.chosen_graph, 1, [1], [1, 4])
+    assert (found.streams, found.threads) == (1, 1)
+    assert found.max_batch in (1, 4)

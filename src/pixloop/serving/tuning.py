@@ -10,6 +10,8 @@ import io
 import json
 import logging
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +39,7 @@ from pixloop.serving.engines import (
 from pixloop.serving.model import Model
 
 _BATCHES = (1, 4, 8, 16)
+_USUAL_BATCH = 4
 #: A slower batch is no candidate: what comes after it would wait too long.
 _LONGEST_BATCH_S = 0.1
 _BUDGET_S = 1.5
@@ -85,9 +88,6 @@ def tune(bundle: Bundle, graph: str, settings: ServingConfig) -> Tuning:
         bundle: the bundle.
         graph: the name of one of its graphs.
         settings: ``streams``, ``threads`` and ``max_batch`` are read.
-
-    Raises:
-        BundleError: the graph cannot be loaded.
     """
     threads = settings.threads or usable_cores()
     if settings.streams and settings.max_batch:
@@ -97,14 +97,27 @@ def tune(bundle: Bundle, graph: str, settings: ServingConfig) -> Tuning:
     file = _cached(bundle, graph, threads, streams, batches)
     known = _read(file)
     if known is None:
-        # Only who measures needs it here; the server opens its model itself.
-        from pixloop.serving.predictor import open_predictor
-
         log.info("measuring how %s is served fastest here", graph)
-        known = measure(lambda how: open_predictor(bundle, graph, how), threads, streams, batches)
+        known = _measure_apart(bundle, graph, threads, streams, batches)
         if known.pictures_per_s is not None:
             _write(file, known)
     return known
+
+
+def _measure_apart(
+    bundle: Bundle, graph: str, threads: int, streams: Sequence[int], batches: Sequence[int]
+) -> Tuning:
+    """``measure`` in a process of its own: the server would keep the memory that it takes."""
+    request = json.dumps([str(bundle.path), graph, threads, streams, batches])
+    command = [sys.executable, "-m", "pixloop.serving.tuning", request]
+    done = subprocess.run(command, capture_output=True, check=False)
+    found = _parse(done.stdout)
+    if found is None:
+        log.warning("it could not be measured: %s", done.stderr.decode(errors="replace")[-500:])
+        return Tuning(
+            max(streams), threads, _USUAL_BATCH if _USUAL_BATCH in batches else batches[0]
+        )
+    return found
 
 
 def measure(open_: Open, threads: int, streams: Sequence[int], batches: Sequence[int]) -> Tuning:
@@ -276,15 +289,18 @@ def _cached(
 
 def _read(file: Path | None) -> Tuning | None:
     try:
-        tuning = Tuning(**json.loads(file.read_bytes())) if file else None
-    except (OSError, ValueError, TypeError):  # not there, not to be read, not ours
+        return _parse(file.read_bytes()) if file else None
+    except OSError:  # not there, or not for us to read
         return None
-    if tuning is None or not all(
-        type(each) is int and each > 0
-        for each in (tuning.streams, tuning.threads, tuning.max_batch)
-    ):
+
+
+def _parse(text: bytes) -> Tuning | None:
+    try:
+        tuning = Tuning(**json.loads(text))
+    except (ValueError, TypeError):
         return None
-    return tuning
+    counts = (tuning.streams, tuning.threads, tuning.max_batch)
+    return tuning if all(type(each) is int and each > 0 for each in counts) else None
 
 
 def _write(file: Path | None, tuning: Tuning) -> None:
@@ -292,3 +308,17 @@ def _write(file: Path | None, tuning: Tuning) -> None:
     with contextlib.suppress(OSError):
         if file is not None:
             write_json(file, asdict(tuning))
+
+
+def _main(request: str) -> None:
+    path, graph, threads, streams, batches = json.loads(request)
+    # Only who measures needs it; the server has its own.
+    from pixloop.serving.predictor import open_predictor
+
+    bundle = Bundle.open(Path(path))
+    tuning = measure(lambda how: open_predictor(bundle, graph, how), threads, streams, batches)
+    print(json.dumps(asdict(tuning)))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])
