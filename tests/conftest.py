@@ -39,6 +39,7 @@ QUICK = {
         "augmentations": [],
         "workers": 0,
     },
+    "export": {"precisions": ["float32"]},
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from pixloop.bundle import Graph, Threshold
+from pixloop.bundle import Graph, Precision, Threshold
 from pixloop.config import Config
 from pixloop.decoding import RgbArray
 from pixloop.errors import ExportError
@@ -17,6 +17,7 @@ from pixloop.export import export as export_module
 from pixloop.export import openvino, quantisation
 from pixloop.export.export import open_graph, seal, write_graphs
 from pixloop.imaging import Preprocessing, read_input
+from pixloop.serving.engines import computes_in_bfloat16
 
 PREPROCESSING = Preprocessing(image_size=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 PENDING = Threshold(
@@ -54,6 +55,22 @@ def test_it_answers_nearly_as_the_network(folder: Path, pixels: list[RgbArray]) 
         for each in (graph, whole)
     )
     assert 1e-3 < np.abs(quantised - expected).mean() < 0.3 * np.abs(expected).mean()
+
+
+@pytest.mark.skipif(not computes_in_bfloat16(), reason="this CPU has no bfloat16")
+@pytest.mark.parametrize(
+    ("file", "precisions"),
+    [(openvino.FILE, ("float32", "bfloat16")), (quantisation.FILE, ("int8", "int8-bfloat16"))],
+)
+def test_the_rest_is_computed_in_what_the_precision_says(
+    file: str, precisions: tuple[Precision, ...], folder: Path, pixels: list[RgbArray]
+) -> None:
+    graphs = [Graph(format="openvino", file=file, precision=each) for each in precisions]
+    first, second = (
+        open_graph(folder, graph, "classification", PREPROCESSING)(np.stack(pixels))[0]
+        for graph in graphs
+    )
+    assert np.abs(first - second).max() > 1e-3
 
 
 def test_the_same_pictures_give_the_same_files(

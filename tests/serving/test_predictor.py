@@ -179,6 +179,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         ({}, ["openvino-bfloat16", "openvino", "onnx"], "openvino-bfloat16"),
         ({"bfloat16": False}, ["openvino-bfloat16", "openvino-int8", "openvino"], "openvino"),
         ({"bfloat16": False}, ["openvino-bfloat16", "onnx"], "onnx"),
+        ({"bfloat16": False}, ["openvino-int8-bfloat16", "openvino-int8", "onnx"], "openvino-int8"),
+        ({"bfloat16": False}, ["openvino-int8-bfloat16", "openvino", "onnx"], "openvino"),
         ({"processor": "aarch64"}, ["openvino", "onnx"], "onnx"),
         ({"processor": "arm64"}, ["openvino-int8", "openvino", "onnx"], "onnx"),
         ({"processor": "arm64"}, ["openvino-int8", "openvino"], "openvino-int8"),
