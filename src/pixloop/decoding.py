@@ -5,6 +5,7 @@ Arrays of pictures are ``uint8`` in height × width × channel order, channels r
 
 import io
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from pixloop.errors import ImageError, ImageTooLarge
+from pixloop.file_structure import check_structure
 
 RgbArray = NDArray[np.uint8]
 
@@ -22,6 +24,7 @@ MAX_PIXELS = 50_000_000
 READ_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 _JPEGS = ("JPEG", "MPO")
 
+_BAND_PIXELS = 1_000_000
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -48,10 +51,11 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
     Raises:
         ImageTooLarge: it has more than ``max_pixels`` pixels.
-        ImageError: it is empty, or no picture that pixloop reads.
+        ImageError: it is empty, no picture that pixloop reads, or made of absurdly many parts.
     """
     if not data:
         raise ImageError("the file is empty")
+    check_structure(data)
     try:
         with warnings.catch_warnings():
             # Pillow warns between one and two times its own limit (ours is checked below), and of
@@ -200,14 +204,30 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I"):  # I;16 and relatives, and I, which holds 16-bit samples
-        samples = np.asarray(image).astype(np.float64)
-        return Image.fromarray((samples / 257.0).round().clip(0, 255).astype(np.uint8)).convert(
-            "RGB"
-        )
+        return _to_rgb(image, _scale_samples)
     if image.mode == "F":
         raise ImageError("floating-point pictures have no fixed range; save it with 8 or 16 bits")
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
+        return _to_rgb(image, _lay_over_white)
     return image.convert("RGB")
+
+
+def _to_rgb(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Convert a band of rows after another: what is between takes many times a picture's memory."""
+    rgb = Image.new("RGB", image.size)
+    rows = max(1, _BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        rgb.paste(convert(band), (0, top))
+    return rgb
+
+
+def _scale_samples(image: Image.Image) -> Image.Image:
+    samples = np.asarray(image).astype(np.float64)
+    return Image.fromarray((samples / 257.0).round().clip(0, 255).astype(np.uint8))
+
+
+def _lay_over_white(image: Image.Image) -> Image.Image:
+    rgba = image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, rgba).convert("RGB")

@@ -153,10 +153,25 @@ def test_what_is_wrong_is_pointed_at(document: object, status: int, pointer: str
 
 @pytest.mark.parametrize(
     "body",
-    [b"{", b"nonsense", b"\xff\xfe\xff", b"[" * 100_000, b'{"image": ' + b"1" * 5000 + b"}"],
+    [b"{", b"nonsense", b"\xff\xfe\xff", b"[" * 9000, b'{"image": ' + b"1" * 5000 + b"}"],
 )
 def test_what_is_no_json_is_400(body: bytes) -> None:
     assert refuse(body).status == 400
+
+
+@pytest.mark.parametrize("part", [b"[],", b'{"":{}},', b"0,", b"[", b"\n"])
+def test_json_of_very_many_values_is_413(part: bytes) -> None:
+    # Read, it would be 40 times as large.
+    assert refuse(b'{"a":[' + part * 20_000 + b"0]}").status == 413
+    assert refuse(part * 20_000 + b"x", "application/jsonlines").status == 413
+
+
+def test_a_request_may_hold_as_many_pictures_as_are_allowed() -> None:
+    instance = {"b64": B64, "name": "one", "tags": ["a", "b"]}
+    body = json.dumps({"instances": [instance] * MAX_INSTANCES}, indent=None).encode()
+    assert len(decode_request(body, "application/json").pictures) == MAX_INSTANCES
+    lines = (json.dumps(instance).encode() + b"\n\n") * MAX_INSTANCES
+    assert len(decode_request(lines, "application/jsonlines").pictures) == MAX_INSTANCES
 
 
 def test_a_bad_line_is_named() -> None:
