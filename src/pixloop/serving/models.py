@@ -173,7 +173,7 @@ class Served:
             proven = self._release() or before
             self._current, self._previous, self._answered = version, proven, 0
             self._await_proof(version)
-        log.warning("%s took over from %s", version.name, before.name)
+        log.info("%s took over from %s", version.name, before.name)
         self._tell(Swap(version.name, "taken"))
 
     def _await_proof(self, version: Version) -> None:
