@@ -24,7 +24,7 @@ from pixloop.serving.problems import PROBLEM_MEDIA_TYPE, RequestProblem, encode_
 #: than a second, and who would wait longer is better told so.
 _PLACES_EACH = 32
 #: Pictures in a batch, where nothing was measured.
-_MAX_BATCH = 8
+_MAX_BATCH = 4
 
 
 class App:
