@@ -28,7 +28,8 @@ from pixloop.imaging import Preprocessing
 MANIFEST = "bundle.json"
 CERTIFICATE = "certificate.json"
 ARCHIVE = "model.tar.gz"
-FORMAT_VERSION = 1
+#: 2: graphs of reduced precision, and pictures scaled as only later versions can.
+FORMAT_VERSION = 2
 
 Task = Literal["classification", "detection"]
 GraphFormat = Literal["torchscript", "onnx", "openvino"]

@@ -7,10 +7,12 @@ for.
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from itertools import islice
 from typing import Generic, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from pixloop.bundle import Manifest, Threshold
 from pixloop.decoding import RgbArray, Size
@@ -83,11 +85,13 @@ class Model(ABC, Generic[Reading, Answer]):
         return self._decide(self._read(engine(pixels), sizes))
 
     def warm_up(self) -> None:
-        """Compute a blank picture both ways, so that the first request finds everything ready."""
+        """Answer a blank picture both ways, so that the first request finds everything loaded."""
         side = self.manifest.preprocessing.image_size
-        blank = np.zeros((1, side, side, 3), np.uint8)
+        pixels = np.empty((1, side, side, 3), np.uint8)
+        size = self.prepare(_blank_jpeg(), pixels[0])
+        assert isinstance(size, Size)  # noqa: S101  (it is a good picture)
         for alone in (True, False):
-            self.answer(blank, [Size(side, side)], alone=alone)
+            self.answer(pixels, [size], alone=alone)
 
     @abstractmethod
     def _read(self, outputs: Outputs, sizes: Sequence[Size]) -> Collection[Reading]:
@@ -124,6 +128,12 @@ class Model(ABC, Generic[Reading, Answer]):
                 readings = iter(self._read(outputs, [sizes[i] for i in readable]))  # type: ignore[misc]
             for size in sizes:
                 yield size if isinstance(size, ImageError) else next(readings)
+
+
+def _blank_jpeg() -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (64, 64)).save(file, "JPEG")
+    return file.getvalue()
 
 
 def decide(score: float, threshold: Threshold) -> Decision:
