@@ -141,9 +141,10 @@ async def _answer_problem(request: Request, error: Exception) -> Response:
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
     error = cast(HTTPException, error)
+    path = request.scope["path"]  # not request.url, which fails on a Host that is none
     known = {
-        404: f"There is nothing at {request.url.path}. POST pictures to /invocations; see /docs.",
-        405: f"{request.method} is not what {request.url.path} takes. See /docs.",
+        404: f"There is nothing at {path}. POST pictures to /invocations; see /docs.",
+        405: f"{request.method} is not what {path} takes. See /docs.",
     }
     problem = RequestProblem(error.status_code, known.get(error.status_code, error.detail))
     return Response(

@@ -81,7 +81,7 @@ class Job:
     Attributes:
         slot: where its model is.
         request: what it asks.
-        deadline: of ``time.perf_counter``; it is not begun later.
+        deadline: of ``time.perf_counter``; nothing of it is begun later.
         future: of ``loop``; done, with None, once ``body`` or ``error`` is there.
         version: what answers it, from its first batch on.
         answers: of its pictures, as far as there are any.
@@ -238,7 +238,7 @@ class Batcher:
         while self._jobs and room:
             job = self._jobs[0]
             left = len(job.request.pictures) - job._next
-            if not job.taken and now > job.deadline:
+            if now > job.deadline:
                 job.error, job.finished = Expired("it waited longer than it may"), now
                 late.append(self._jobs.popleft())
                 self._pictures -= left

@@ -31,8 +31,8 @@ from pixloop.serving.problems import (
     encode_problem,
 )
 
-#: A client that sends slower than this is let go.
-BODY_TIMEOUT_S = 30.0
+#: A client that sends slower than this is let go; sooner than a server that stops lets go of all.
+BODY_TIMEOUT_S = 20.0
 #: What a refused client is told to wait. Who asks again sooner, on the same connection, is
 #: refused again only when that time is over: clients that try at once would otherwise take the
 #: cores from those who are being answered.
@@ -93,6 +93,12 @@ class Invocations:
             exchange.answer_type = PROBLEM_MEDIA_TYPE
         except _Gone:
             exchange.status = _GONE
+        except (
+            asyncio.CancelledError
+        ):  # by the server, whose time to stop is over; nobody else asks
+            problem = RequestProblem(503, "The server is stopping. Try again in a moment.")
+            exchange.status, exchange.answer = 503, encode_problem(problem)
+            exchange.answer_type = PROBLEM_MEDIA_TYPE
         except Exception:
             log.exception("the request failed", extra={"request_id": exchange.request_id})
             problem = RequestProblem(500, "The server failed on this request; its log says how.")
@@ -118,7 +124,10 @@ class Invocations:
         headers: MutableMapping[bytes, bytes],
     ) -> None:
         if self._batcher.full:
-            await self._refuse(scope, receive, "Too many requests are waiting.")
+            await self._hold(scope)  # before its body is read: who is held takes no memory
+            if self._batcher.full:
+                await _drain(receive)
+                self._refuse(scope, "Too many requests are waiting.")
         coding = headers.get(b"content-encoding", b"identity").decode("latin-1")
         if coding.lower() != "identity":
             detail = f"Content-Encoding {coding!r} is not read here; send it plain."
@@ -131,7 +140,7 @@ class Invocations:
         try:
             self._batcher.submit(job)
         except Full:
-            await self._refuse(scope, None, "Too many requests are waiting.")
+            self._refuse(scope, "Too many requests are waiting.")
         await self._wait(job, receive)
         exchange.batch = job.batch
         exchange.queue_s = job.taken - job.submitted if job.taken else 0.0
@@ -154,16 +163,18 @@ class Invocations:
         if size > self._settings.max_body_bytes:
             limit = f"{self._settings.max_body_bytes:,} bytes"
             raise RequestProblem(413, f"The body is larger than {limit}. Send less at once.")
-        if self._held_bytes + size > self._settings.max_waiting_bytes:
-            await self._refuse(scope, None, "The requests that wait are too large together.")
+        if body is None:
+            await self._hold(scope)
+            self._refuse(scope, "The requests that wait are too large together.")
         self._held_bytes += size
         return body
 
-    async def _collect(self, receive: Receive) -> tuple[bytes, int]:
-        """A body and its size; of one that is larger than allowed nothing is kept."""
+    async def _collect(self, receive: Receive) -> tuple[bytes | None, int]:
+        """A body, None where there is no room for it, and its size."""
         chunks: list[bytes] = []
-        size = 0
-        most = self._settings.max_body_bytes
+        size = held = 0
+        fits = True
+        most, together = self._settings.max_body_bytes, self._settings.max_waiting_bytes
         try:
             while True:
                 message = await receive()
@@ -171,16 +182,21 @@ class Invocations:
                     raise _Gone
                 chunk = message.get("body", b"")
                 size += len(chunk)
-                self._held_bytes += len(chunk)
-                if size <= most and self._held_bytes <= self._settings.max_waiting_bytes:
+                # Of what once was too much nothing is kept, whatever room there is later.
+                fits = fits and size <= most and self._held_bytes + len(chunk) <= together
+                if fits:
                     chunks.append(chunk)
+                    held += len(chunk)
+                    self._held_bytes += len(chunk)
                 else:
                     chunks.clear()
+                    self._held_bytes -= held
+                    held = 0
                 if not message.get("more_body") or size > most + _DRAINED_BYTES:
                     break
         finally:
-            self._held_bytes -= size
-        return b"".join(chunks), size
+            self._held_bytes -= held
+        return (b"".join(chunks) if fits else None), size
 
     async def _parse(self, exchange: Exchange) -> Request:
         media_type = exchange.content_type.partition(";")[0].strip().lower()
@@ -206,19 +222,20 @@ class Invocations:
             for task in watches:
                 task.cancel()
 
-    async def _refuse(self, scope: Scope, receive: Receive | None, why: str) -> Never:
-        """Say 503: at once, or, who was just told to wait and did not, when that time is over.
+    async def _hold(self, scope: Scope) -> None:
+        """Let who was just told to wait, and did not, wait until that time is over."""
+        refused = self._refused.get(scope.get("client"))
+        if refused is not None:
+            await asyncio.sleep(refused + RETRY_AFTER_S - time.monotonic())
+
+    def _refuse(self, scope: Scope, why: str) -> Never:
+        """Say 503.
 
         Raises:
             RequestProblem: always.
         """
-        client, now = scope.get("client"), time.monotonic()
-        wait = self._refused.get(client, 0.0) + RETRY_AFTER_S - now
-        if receive is not None:
-            await _drain(receive)
+        client = scope.get("client")
         if client is not None:
-            if wait > 0:
-                await asyncio.sleep(wait)
             if len(self._refused) >= _REMEMBERED:
                 self._refused.clear()
             self._refused[client] = time.monotonic()

@@ -23,6 +23,7 @@ from pixloop.serving.following import Find, Follower
 from pixloop.serving.models import Outcome, Served
 from pixloop.serving.observers import Observers, observing
 from pixloop.serving.predictor import Predictor, choose_graph, open_predictor
+from pixloop.serving.protocol import BoundedProtocol
 from pixloop.serving.tuning import tune
 
 if TYPE_CHECKING:
@@ -162,7 +163,8 @@ def _run(
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=BoundedProtocol,
+        ws="none",
         loop="asyncio",
         lifespan="off",
         log_config=None,
@@ -171,10 +173,11 @@ def _run(
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
     )
-    _stay_quiet_on_signals()
+    server = _Server(config, lambda: announce(address))
+    _stay_quiet_on_signals(server)
     # After a Ctrl-C, uvicorn stops in order and then raises it once more.
     with suppress(KeyboardInterrupt):
-        _Server(config, lambda: announce(address)).run(sockets=[listener])
+        server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
@@ -209,10 +212,10 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from e
 
 
-def _stay_quiet_on_signals() -> None:
-    """Let a drained server end with exit code 0.
+def _stay_quiet_on_signals(server: uvicorn.Server) -> None:
+    """Let a drained server end with exit code 0, and hear a signal that comes before it listens.
 
     uvicorn stops in order on a signal, then raises it again for whoever handled it before.
     """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
