@@ -75,6 +75,12 @@ def test_serving_is_told_by_the_environment() -> None:
     assert program[program.index("--name") + 1] == "vehicles:3"
 
 
+def test_several_models_are_served_where_sagemaker_says_so() -> None:
+    program = find_program(["serve"], {"SAGEMAKER_MULTI_MODEL": "true"})
+    assert program is not None
+    assert program[:3] == ["pixloop.serving", "--models", "/opt/ml/models"]
+
+
 @pytest.mark.parametrize(("told", "mebibytes"), [("6", 25), ("50", 50), ("0", 100)])
 def test_a_transform_job_may_send_what_it_says(told: str, mebibytes: int) -> None:
     program = find_program(["serve"], {"SAGEMAKER_MAX_PAYLOAD_IN_MB": told})

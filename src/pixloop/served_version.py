@@ -179,7 +179,7 @@ def _write_note() -> None:
     from pixloop.registry import Registry
 
     asked = json.load(sys.stdin)
-    os.nice(10)  # requests come first
+    os.nice(5)  # requests come first
     artifacts = Path(asked["artifacts"]) if asked["artifacts"] else None
     find_bundle(
         lambda: Registry(asked["url"], asked["model"], artifacts),

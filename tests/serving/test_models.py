@@ -18,6 +18,7 @@ from pixloop.errors import BundleError, ServingError
 from pixloop.serving.acceptance import Unfit
 from pixloop.serving.batching import Batcher, Job, Version
 from pixloop.serving.codec import Place, Request
+from pixloop.serving.following import Follower
 from pixloop.serving.models import Served, Superseded, SwapRefused, Trial
 from pixloop.serving.predictor import Predictor, open_predictor
 
@@ -321,3 +322,29 @@ def with_openvino(bundle: Bundle, chosen: str) -> Bundle:
     graphs = (*bundle.manifest.graphs, Graph(format="openvino", file="graphs/model.xml"))
     changes = {"graphs": graphs, "chosen_graph": chosen}
     return write_bundle(bundle.path, bundle.manifest.model_copy(update=changes))
+
+
+# ---- Following
+
+
+def test_what_was_refused_is_not_offered_again_and_a_silent_registry_changes_nothing(
+    serve: Callable[..., Served], classifier_bundle: Bundle, told: list[tuple[str, str]]
+) -> None:
+    good, bad = classifier_bundle.path, classifier_bundle.path / "nowhere"
+    offers: list[Any] = [None, ("v2", bad), ("v2", bad), OSError("no network"), ("v2", bad)]
+    offers += [OSError("no network"), ("v3", good), ("v3", good), ("v1", good)]
+    over = threading.Event()
+
+    def find() -> tuple[str, Path] | None:
+        if not offers:
+            over.set()
+            return None
+        offer = offers.pop(0)
+        if isinstance(offer, Exception):
+            raise offer
+        found: tuple[str, Path] | None = offer
+        return found
+
+    with Follower(serve(), find, every_s=0.001):
+        over.wait()
+    assert told == [("v2", "refused"), ("v3", "taken"), ("v1", "taken")]
