@@ -107,11 +107,11 @@ def test_a_model_for_which_memory_does_not_suffice(
 ) -> None:
     model = client.app.models  # type: ignore[attr-defined]
     size = (folder / "a1/model/graphs/model.onnx").stat().st_size
-    monkeypatch.setattr(model, "_room", lambda: 3 * size - 1)
+    monkeypatch.setattr(model, "_room", lambda: 5 * size - 1)
     problem = check_problem(load(client, "a1", folder / "a1/model"), 507)
     assert "Unload another first" in str(problem["detail"])
     assert client.get("/models").json() == {"models": []}
-    monkeypatch.setattr(model, "_room", lambda: 3 * size)
+    monkeypatch.setattr(model, "_room", lambda: 5 * size)
     assert load(client, "a1", folder / "a1/model").status_code == 200
 
 

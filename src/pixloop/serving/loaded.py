@@ -17,7 +17,7 @@ from pixloop.serving.models import OnSwap, Served
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 #: A graph's files are this much larger in memory: read, and compiled both for a lone request and
 #: for many at once.
-_GROWTH = 3
+_GROWTH = 5
 
 
 class NotLoaded(ServingError):
