@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 # Demo and tests start dozens of processes; each would compile torch's and other sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slow test-all rehearse templates lint lock install clean
+.PHONY: demo test test-slow test-all rehearse templates bench-serving lint lock install clean
 
 demo: $(INSTALLED)
 	$(BIN)/pixloop demo
@@ -31,9 +31,13 @@ rehearse: $(INSTALLED)
 templates: $(INSTALLED)
 	bash tests/tools/check_templates.sh
 
+# The server against its peers and against what the machine can do; takes about an hour.
+bench-serving: $(INSTALLED)
+	bash benchmarks/serving/bench.sh $(ARGS)
+
 lint: $(INSTALLED)
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -65,4 +69,4 @@ lock:
 		--no-header - --output-file requirements-uv.lock
 
 clean:
-	rm -rf $(VENV) pixloop-demo pixloop-shapes pixloop-rehearsal dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) pixloop-demo pixloop-shapes pixloop-rehearsal dist benchmarks/serving/.work .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -201,8 +201,9 @@ class ServingConfig(Section):
     """A request that has waited longer is answered 503 and not computed. A client may shorten it
     with the header X-Timeout-Ms."""
     graph: str | None = None
-    """The bundle's graph to serve, by its name: openvino, openvino-bfloat16, openvino-int8, onnx,
-    torchscript. Without one: the one that the export chose, where this machine can run it."""
+    """The bundle's graph to serve, by its name: openvino, openvino-bfloat16, openvino-int8,
+    openvino-int8-bfloat16, onnx, torchscript. Without one: the one that the export chose, where
+    this machine can run it."""
     streams: int | None = Field(default=None, ge=1)
     """Batches computed at once. Without a number: what is fastest here, measured once."""
     threads: int | None = Field(default=None, ge=1)

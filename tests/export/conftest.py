@@ -70,11 +70,11 @@ def write_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
     def write(
         pictures: list[bytes],
         classes: tuple[str, ...] = CLASSES,
-        calibration: Sequence[bytes] = (),
+        validation: Sequence[bytes] = (),
     ) -> Path:
         folder = tmp_path_factory.mktemp("dataset")
         writer = DatasetWriter(folder, classes)
-        for split, content in (("test", pictures), ("calibration", calibration)):
+        for split, content in (("test", pictures), ("validation", validation)):
             for i, picture in enumerate(content):
                 row = Row(picture, f"{split}/{i}.png", i % len(classes), 40, 40, f"{i:064x}")
                 writer.add(split, row)

@@ -95,7 +95,7 @@ def test_it_says_nothing(
 
 
 def test_without_pictures_there_is_nothing_to_quantise_by(folder: Path) -> None:
-    with pytest.raises(ExportError, match="no calibration picture"):
+    with pytest.raises(ExportError, match="no validation picture"):
         quantisation.write([], PREPROCESSING, folder, "classification")
 
 
@@ -147,7 +147,7 @@ def test_nobody_is_told(folder: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def dataset(write_dataset: Callable[..., Path], pictures: list[bytes]) -> Path:
-    return write_dataset(pictures, calibration=pictures[:10])
+    return write_dataset(pictures, validation=pictures[:10])
 
 
 def reduced(config: Config, *precisions: str, **limits: float) -> Config:

@@ -95,7 +95,7 @@ def write_graphs(config: Config, model: Path, dataset: Path, output: Path) -> Dr
     Args:
         config: ``export`` and ``name`` are read.
         model: the folder that ``save_model`` wrote.
-        dataset: the data set's folder; its test pictures are compared, and by its calibration
+        dataset: the data set's folder; its test pictures are compared, and by its validation
             pictures graphs are quantised.
         output: the bundle's folder; an older bundle there is replaced.
 
@@ -172,7 +172,7 @@ def _certify(
     config: Config, trained: TrainedModel, data: Dataset, output: Path
 ) -> tuple[list[GraphParity], list[Graph]]:
     """Every graph's result, and the graphs that agree; the files of the others are removed."""
-    engines, refused = _write_all(config, trained, data.split("calibration"), output)
+    engines, refused = _write_all(config, trained, data.split("validation"), output)
     results = _compare(config, trained, engines, data.split("test")) + refused
     agreeing = {result.name for result in results if result.verdict == "agrees"}
     kept = [graph for graph in engines if graph.name in agreeing]
@@ -182,7 +182,7 @@ def _certify(
 
 
 def _write_all(
-    config: Config, trained: TrainedModel, calibration: Split, output: Path
+    config: Config, trained: TrainedModel, validation: Split, output: Path
 ) -> tuple[dict[Graph, Engine], list[GraphParity]]:
     """The engine of every graph that could be written, and why the others could not."""
     engines: dict[Graph, Engine] = {}
@@ -201,9 +201,7 @@ def _write_all(
         attempt(format_, "float32", write)
     if any(graph.format == "openvino" for graph in engines):
         for precision in _reduced_precisions(config):
-            attempt(
-                "openvino", precision, partial(_reduce, trained, calibration, output, precision)
-            )
+            attempt("openvino", precision, partial(_reduce, trained, validation, output, precision))
     return engines, refused
 
 
@@ -216,13 +214,13 @@ def _reduced_precisions(config: Config) -> list[Precision]:
     return precisions
 
 
-def _reduce(trained: TrainedModel, calibration: Split, output: Path, precision: Precision) -> Graph:
+def _reduce(trained: TrainedModel, validation: Split, output: Path, precision: Precision) -> Graph:
     """OpenVINO's graph in a reduced precision; its files are written where they are not yet."""
     if precision == "bfloat16":
         return Graph(format="openvino", file=openvino.FILE, precision=precision)
     if not (output / quantisation.FILE).is_file():
-        pictures = spread_evenly(quantisation.MOST_PICTURES, len(calibration))
-        pixels = (read_input(calibration.read(i).image, trained.preprocessing)[0] for i in pictures)
+        pictures = spread_evenly(quantisation.MOST_PICTURES, len(validation))
+        pixels = (read_input(validation.read(i).image, trained.preprocessing)[0] for i in pictures)
         quantisation.write(pixels, trained.preprocessing, output, trained.task)
     return Graph(format="openvino", file=quantisation.FILE, precision=precision)
 

@@ -1,9 +1,9 @@
 """The OpenVINO graph in 8-bit integers, by NNCF's post-training quantisation.
 
 Weights and activations become integers by the ranges that activations take on pictures of the
-calibration split. Their labels are not used, and nothing is trained. What is not quantised stays
-floating point: ``int8`` computes it in float32, ``int8-bfloat16`` in bfloat16; both have the same
-files.
+validation split: what the calibration pictures promise may not rest on a model that has seen them.
+Labels are not used, and nothing is trained. What is not quantised stays floating point: ``int8``
+computes it in float32, ``int8-bfloat16`` in bfloat16; both have the same files.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ def write(
     target = folder / FILE
     pictures = list(islice(pixels, MOST_PICTURES))
     if not pictures:
-        raise ExportError("there is no calibration picture to quantise by")
+        raise ExportError("there is no validation picture to quantise by")
     try:
         model = openvino_core().read_model(str(folder / openvino.FILE))
         quantised = _quantise(model, pictures, preprocessing, task)
@@ -107,7 +107,7 @@ def import_nncf() -> Any:
     sys.modules[_TELEMETRY] = cast(Any, None)
     try:
         # Imported here because it takes seconds and only this needs it.
-        import nncf  # type: ignore[import-untyped]
+        import nncf
     finally:
         if client is None:
             del sys.modules[_TELEMETRY]
