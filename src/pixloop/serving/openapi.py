@@ -37,8 +37,31 @@ _PROBLEMS = {
     "415": "The content type or encoding is not read here.",
     "422": "The JSON has another form, or a picture cannot be read.",
     "500": "The server failed; its log says how.",
-    "503": "Too many requests are waiting; `Retry-After` says when to come back.",
+    "503": "Too many requests are waiting, or this one waited too long; `Retry-After` says when to "
+    "come back.",
 }
+_REQUEST_ID: Document = {
+    "description": "Names the request in the server's log; made by the server where none is given.",
+    "schema": {"type": "string"},
+}
+_RETRY_AFTER: Document = {
+    "description": "Seconds to wait. Who asks sooner on the same connection is made to wait.",
+    "schema": {"type": "integer", "minimum": 0},
+}
+_PARAMETERS: list[Document] = [
+    {
+        "name": "X-Timeout-Ms",
+        "in": "header",
+        "description": "How long the client waits; what waited longer is not computed.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 999_999_999},
+    },
+    {
+        "name": "X-Request-Id",
+        "in": "header",
+        "description": "Names the request; 1 to 128 of A-Z a-z 0-9 _ . : = / + -.",
+        "schema": {"type": "string"},
+    },
+]
 
 
 def openapi_document(
@@ -61,7 +84,19 @@ def openapi_document(
                 "get": {
                     "operationId": "ping",
                     "summary": "Is the server ready?",
-                    "responses": {"200": {"description": "It is."}},
+                    "responses": {
+                        "200": {
+                            "description": "It is.",
+                            "content": {
+                                JSON: {
+                                    "schema": _object(
+                                        status={"type": "string", "enum": ["ready"]},
+                                        model={"type": "string"},
+                                    )
+                                }
+                            },
+                        }
+                    },
                 }
             },
         },
@@ -75,6 +110,7 @@ def _invocations(summary: str) -> Document:
     return {
         "operationId": "predict",
         "summary": summary,
+        "parameters": _PARAMETERS,
         "requestBody": {
             "required": True,
             "content": {
@@ -91,17 +127,27 @@ def _invocations(summary: str) -> Document:
         "responses": {
             "200": {
                 "description": "A prediction for each picture, in the order of the request.",
+                "headers": {"X-Request-Id": _REQUEST_ID},
                 "content": {
                     JSON: {"schema": _reference("Answer")},
                     JSON_LINES: {"schema": {"type": "string"}},
                 },
             },
             **{
-                status: {"description": description, "content": problem}
+                status: {
+                    "description": description,
+                    "headers": _problem_headers(status),
+                    "content": problem,
+                }
                 for status, description in _PROBLEMS.items()
             },
         },
     }
+
+
+def _problem_headers(status: str) -> Document:
+    headers = {"X-Request-Id": _REQUEST_ID}
+    return {**headers, "Retry-After": _RETRY_AFTER} if status == "503" else headers
 
 
 def _schemas(task: Task, classes: list[str]) -> Document:
