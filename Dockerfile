@@ -78,5 +78,7 @@ LABEL org.opencontainers.image.title="pixloop" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${COMMIT}" \
+      com.amazonaws.sagemaker.capabilities.accept-bind-to-port="true" \
+      com.amazonaws.sagemaker.capabilities.multi-models="true" \
       pixloop.accelerator="${ACCELERATOR}"
 ENTRYPOINT ["python", "-m", "pixloop.entrypoint"]

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from functools import partial
@@ -18,8 +19,9 @@ from pixloop.errors import ServingError
 from pixloop.serving import logs
 from pixloop.serving.app import App
 from pixloop.serving.batching import Version
-from pixloop.serving.engines import EngineSettings
+from pixloop.serving.engines import EngineSettings, usable_cores
 from pixloop.serving.following import Find, Follower
+from pixloop.serving.memory import give_back_large_blocks
 from pixloop.serving.models import Outcome, Served
 from pixloop.serving.observers import Observers, observing
 from pixloop.serving.predictor import Predictor, choose_graph, open_predictor
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 #: How long requests may take to finish once the server was told to stop.
 DRAIN_S = 24
+#: Versions whose numbers are at ``/metrics``: the one that serves, and the one that did before.
+_COUNTED_VERSIONS = 2
 
 
 def serve(
@@ -57,6 +61,7 @@ def serve(
         ServingError: the address or the port cannot be had, or what the settings ask for is not
             installed.
     """
+    give_back_large_blocks(usable_cores())
     with logs.configured(settings.log_format), _listen(settings.host, settings.port) as listener:
         bundle = Bundle.open(bundle_path)
         name = model_name or bundle.manifest.name
@@ -102,6 +107,7 @@ def serve_models(
         if outcome == "unloaded":
             observers.metrics.forget(version)
 
+    give_back_large_blocks(usable_cores())
     with (
         logs.configured(settings.log_format),
         _listen(settings.host, settings.port) as listener,
@@ -134,6 +140,7 @@ def _open(
     """The model, ready to answer, and the settings with what was measured about it."""
     tuning = tune(bundle, choose_graph(bundle.manifest, settings.graph), settings)
     engine = EngineSettings(tuning.threads, tuning.streams)
+    introduced: deque[str] = deque()
 
     def open_model(bundle: Bundle) -> Predictor:
         return open_predictor(bundle, settings.graph, engine)
@@ -146,6 +153,9 @@ def _open(
     def introduce(version: Version) -> None:
         manifest = version.predictor.manifest
         observers.introduce(version, choose_graph(manifest, settings.graph))
+        introduced.append(version.name)
+        if len(introduced) > _COUNTED_VERSIONS:
+            observers.metrics.forget(introduced.popleft())
 
     predictor = open_model(bundle)
     predictor.warm_up()
