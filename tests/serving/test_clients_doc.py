@@ -17,7 +17,7 @@ from pixloop.project import Project
 from pixloop.serving.app import build_app
 from pixloop.serving.predictor import Predictor
 
-DOC = Path(__file__).parents[2] / "docs/serving/clients.part.md"
+DOC = Path(__file__).parents[2] / "docs/serving/clients.md"
 
 pytestmark = pytest.mark.integration
 
