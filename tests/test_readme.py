@@ -40,7 +40,7 @@ def write_pictures(folder: Path) -> None:
 @pytest.mark.slow
 def test_the_readme_works_as_written(tmp_path):
     write_pictures(tmp_path / "pictures")
-    own, serve = blocks("sh")
+    own, serve, table = blocks("sh")
     own = own.replace("\ncd vehicles\n", f"\ncd vehicles\ncat > pixloop.yaml <<'END'{QUICK}END\n")
     # The server needs a moment that a person at a keyboard gives it anyway.
     serve = serve.replace(
@@ -51,7 +51,7 @@ def test_the_readme_works_as_written(tmp_path):
     binaries = Path(sys.executable).parent
 
     ended = subprocess.Popen(
-        ["bash", "-euxc", f"{own}\n{serve}\nkill $!"],
+        ["bash", "-euxc", f"{own}\n{serve}\n{table}\nkill $!"],
         cwd=tmp_path,
         env={**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}"},
         stdout=subprocess.PIPE,
@@ -67,3 +67,5 @@ def test_the_readme_works_as_written(tmp_path):
 
     assert ended.returncode == 0, err[-3000:]
     assert out.replace(" ", "").count('"label":"bicycle"') == 2  # the picture as it is, and as JSON
+    written = (tmp_path / "vehicles" / "predictions.csv").read_text("utf-8").splitlines()
+    assert len(written) == 1 + 120
