@@ -13,17 +13,10 @@ from tests.small_bundles import manifest
 from pixloop.decoding import Size
 from pixloop.errors import ImageError, ServingError
 from pixloop.records import Decision, Prediction
-from pixloop.serving.batching import (
-    BadPicture,
-    Batcher,
-    Expired,
-    FixedSlot,
-    Full,
-    Job,
-    Version,
-)
+from pixloop.serving.batching import Batcher, Full
 from pixloop.serving.codec import Place, Request
 from pixloop.serving.engines import Outputs, PixelBatch
+from pixloop.serving.jobs import BadPicture, Expired, FixedSlot, Job, Version
 from pixloop.serving.model import Model
 
 

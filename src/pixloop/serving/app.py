@@ -11,9 +11,10 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from pixloop.config import ServingConfig
-from pixloop.serving.batching import Batcher, FixedSlot, Slot, Version
+from pixloop.serving.batching import Batcher
 from pixloop.serving.engines import usable_cores
 from pixloop.serving.invocations import Invocations
+from pixloop.serving.jobs import FixedSlot, Slot, Version
 from pixloop.serving.observation import Observer
 from pixloop.serving.openapi import openapi_document
 from pixloop.serving.page import PAGE_HEADERS, render_page

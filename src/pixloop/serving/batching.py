@@ -5,128 +5,23 @@ wait, each worker takes its share of them and computes it on one core. A worker 
 computes, so that a batch stays on one core from the encoded bytes to the answer.
 """
 
-import asyncio
 import contextlib
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
-from typing import Any, Protocol
 
 import numpy as np
 
 from pixloop.decoding import Size
 from pixloop.errors import ImageError, ServingError
-from pixloop.serving.codec import Answer, Request, encode_answer
+from pixloop.serving.codec import Answer
 from pixloop.serving.engines import PixelBatch
-from pixloop.serving.model import Model
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Version:
-    """A model that answers, and what its answers call it."""
-
-    name: str
-    predictor: Model[Any, Any]
-
-
-class Slot(Protocol):
-    """Where requests find their model; ``models.Served`` can change it while it serves."""
-
-    @property
-    def current(self) -> Version:
-        """What answers now."""
-
-    def answered(self, version: Version, pictures: int) -> None:
-        """Be told that a version has answered so many more."""
-
-    def stand_in(self, failed: Version) -> Version | None:
-        """What may answer instead of a version that failed; None if nothing can."""
-
-    def fall_back(self, failed: Version, error: Exception) -> None:
-        """Be told that the stand-in has answered what a version failed on."""
-
-
-@dataclass(frozen=True, slots=True)
-class FixedSlot:
-    """A model that is never changed."""
-
-    current: Version
-
-    def answered(self, version: Version, pictures: int) -> None:
-        """Nothing is counted."""
-
-    def stand_in(self, failed: Version) -> Version | None:
-        """Nothing."""
-        return None
-
-    def fall_back(self, failed: Version, error: Exception) -> None:
-        """There is nothing to go back to."""
-
-
-class Expired(ServingError):
-    """A request waited longer than it may."""
+from pixloop.serving.jobs import BadPicture, Expired, Job, Version, encode, hand_over
 
 
 class Full(ServingError):
     """As many requests wait as may."""
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """A request on its way through the workers.
-
-    Attributes:
-        slot: where its model is.
-        request: what it asks.
-        deadline: of ``time.perf_counter``; nothing of it is begun later.
-        future: of ``loop``; done, with None, once ``body`` or ``error`` is there.
-        version: what answers it, from its first batch on.
-        answers: of its pictures, as far as there are any.
-        body: the answer.
-        media_type: of the answer.
-        error: why there is no answer: ``BadPicture``, ``Expired``, or what the model raised.
-        batch: pictures in the largest batch that it was in.
-        submitted: when it began to wait, of ``time.perf_counter``.
-        taken: when its first picture was taken.
-        finished: when ``body`` or ``error`` was there.
-    """
-
-    slot: Slot
-    request: Request
-    deadline: float
-    loop: asyncio.AbstractEventLoop
-    future: "asyncio.Future[None]"
-    version: Version | None = None
-    answers: list[Answer | None] = field(default_factory=list)
-    body: bytes = b""
-    media_type: str = ""
-    error: Exception | None = None
-    batch: int = 0
-    submitted: float = 0.0
-    taken: float = 0.0
-    finished: float = 0.0
-    _next: int = 0  #: the first picture that no worker has
-    _missing: int = 0  #: answers that are still to come
-
-    def __post_init__(self) -> None:
-        self._missing = len(self.request.pictures)
-        self.answers = [None] * self._missing
-
-
-class BadPicture(ServingError):
-    """A picture of a request cannot be read.
-
-    Attributes:
-        index: which of the request's.
-        reason: why.
-    """
-
-    def __init__(self, index: int, reason: ImageError) -> None:
-        super().__init__(str(reason))
-        self.index, self.reason = index, reason
 
 
 #: A picture of a job, by its index.
@@ -224,7 +119,7 @@ class Batcher:
                 finished += self._answer(items, buffers, alone)
             with self._changed:  # before those who wait hear of it, and ask again
                 self._busy -= 1
-            _hand_over(finished)
+            hand_over(finished)
             del finished, items  # an idle worker holds no body, and no model that was replaced
 
     def _take(self) -> tuple[list[Job], list[_Item]]:
@@ -284,7 +179,7 @@ class Batcher:
                 if job in kept and self._record(job, index, result):
                     finished.append(job)
         for job in finished:
-            _encode(job)
+            encode(job)
         return finished
 
     def _keep_one_version(
@@ -354,28 +249,3 @@ def _compute(
             results.append(None)
     answers = iter(predictor.answer(pixels[: len(sizes)], sizes, alone=alone) if sizes else ())
     return [next(answers) if result is None else result for result in results]
-
-
-def _encode(job: Job) -> None:
-    if job.error is None:
-        try:
-            name = job.version.name if job.version else ""
-            job.body, job.media_type = encode_answer(job.request, job.answers, name)  # type: ignore[arg-type]
-        except Exception as e:  # such as a probability that is no number
-            job.error = e
-    job.finished = time.perf_counter()
-
-
-def _hand_over(jobs: Sequence[Job]) -> None:
-    """Wake those who wait, with one call an event loop."""
-    for loop, group in groupby(jobs, key=lambda job: job.loop):
-        try:
-            loop.call_soon_threadsafe(_resolve, list(group))
-        except RuntimeError:  # the loop is closed, so nobody waits
-            continue
-
-
-def _resolve(jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        if not job.future.done():
-            job.future.set_result(None)

@@ -19,9 +19,10 @@ from starlette.types import Receive, Scope, Send
 
 from pixloop.config import ServingConfig
 from pixloop.errors import ImageTooLarge
-from pixloop.serving.batching import BadPicture, Batcher, Expired, Full, Job, Slot
+from pixloop.serving.batching import Batcher, Full
 from pixloop.serving.codec import PICTURE_TYPES, Request, decode_request
 from pixloop.serving.engines import usable_cores
+from pixloop.serving.jobs import BadPicture, Expired, Job, Slot
 from pixloop.serving.observation import Exchange, Observer
 from pixloop.serving.problems import (
     PICTURE_TOO_LARGE,

@@ -9,7 +9,7 @@ from pathlib import Path
 from pixloop.bundle import Bundle
 from pixloop.errors import ServingError
 from pixloop.serving.acceptance import OpenModel
-from pixloop.serving.batching import Version
+from pixloop.serving.jobs import Version
 from pixloop.serving.memory import room_bytes
 from pixloop.serving.models import OnSwap, Served
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pixloop.config import ServingConfig
-from pixloop.serving.batching import Version
+from pixloop.serving.jobs import Version
 from pixloop.serving.logs import RequestLog
 from pixloop.serving.metrics import Metrics
 from pixloop.serving.models import Outcome

@@ -18,9 +18,9 @@ from pixloop.config import ServingConfig
 from pixloop.errors import ServingError
 from pixloop.serving import logs
 from pixloop.serving.app import App
-from pixloop.serving.batching import Version
 from pixloop.serving.engines import EngineSettings, usable_cores
 from pixloop.serving.following import Find, Follower
+from pixloop.serving.jobs import Version
 from pixloop.serving.memory import give_back_large_blocks
 from pixloop.serving.models import Outcome, Served
 from pixloop.serving.observers import Observers, observing
