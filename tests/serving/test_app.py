@@ -24,7 +24,7 @@ from pixloop.serving import invocations
 from pixloop.serving.app import build_app
 from pixloop.serving.detector import Detector
 from pixloop.serving.engines import usable_cores
-from pixloop.serving.observation import Exchange
+from pixloop.serving.observing.observation import Exchange
 from pixloop.serving.predictor import Predictor, make_predictor
 
 Make = Callable[..., bytes]

@@ -17,7 +17,7 @@ from tests.serving.in_thread import serving
 from pixloop.config import ServingConfig
 from pixloop.serving import invocations
 from pixloop.serving.app import App, build_app
-from pixloop.serving.observation import Exchange
+from pixloop.serving.observing.observation import Exchange
 from pixloop.serving.predictor import Predictor, make_predictor
 
 pytestmark = pytest.mark.integration

@@ -15,7 +15,7 @@ from pixloop.serving.batching import Batcher
 from pixloop.serving.engines import usable_cores
 from pixloop.serving.invocations import Invocations
 from pixloop.serving.jobs import FixedSlot, Slot, Version
-from pixloop.serving.observation import Observer
+from pixloop.serving.observing.observation import Observer
 from pixloop.serving.openapi import openapi_document
 from pixloop.serving.page import PAGE_HEADERS, render_page
 from pixloop.serving.predictor import Predictor

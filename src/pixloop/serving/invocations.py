@@ -23,7 +23,7 @@ from pixloop.serving.batching import Batcher, Full
 from pixloop.serving.codec import PICTURE_TYPES, Request, decode_request
 from pixloop.serving.engines import usable_cores
 from pixloop.serving.jobs import BadPicture, Expired, Job, Slot
-from pixloop.serving.observation import Exchange, Observer
+from pixloop.serving.observing.observation import Exchange, Observer
 from pixloop.serving.problems import (
     PICTURE_TOO_LARGE,
     PROBLEM_MEDIA_TYPE,

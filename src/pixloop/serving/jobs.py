@@ -21,7 +21,7 @@ class Version:
 
 
 class Slot(Protocol):
-    """Where requests find their model; ``models.Served`` can change it while it serves."""
+    """Where requests find their model; ``models.served.Served`` can change it while it serves."""
 
     @property
     def current(self) -> Version:

@@ -16,20 +16,20 @@ import uvicorn
 from pixloop.bundle import Bundle
 from pixloop.config import ServingConfig
 from pixloop.errors import ServingError
-from pixloop.serving import logs
 from pixloop.serving.app import App
 from pixloop.serving.engines import EngineSettings, usable_cores
-from pixloop.serving.following import Find, Follower
 from pixloop.serving.jobs import Version
 from pixloop.serving.memory import give_back_large_blocks
-from pixloop.serving.models import Outcome, Served
-from pixloop.serving.observers import Observers, observing
+from pixloop.serving.models.following import Find, Follower
+from pixloop.serving.models.served import Outcome, Served
+from pixloop.serving.observing import logs
+from pixloop.serving.observing.observers import Observers, observing
 from pixloop.serving.predictor import Predictor, choose_graph, open_predictor
 from pixloop.serving.protocol import BoundedProtocol
 from pixloop.serving.tuning import tune
 
 if TYPE_CHECKING:
-    from pixloop.serving.multi_model import MultiModelApp
+    from pixloop.serving.models.multi_model import MultiModelApp
 
 #: How long requests may take to finish once the server was told to stop.
 DRAIN_S = 24
@@ -96,7 +96,7 @@ def serve_models(
             installed.
     """
     # Few servers are asked for it.
-    from pixloop.serving.multi_model import MultiModelApp
+    from pixloop.serving.models.multi_model import MultiModelApp
 
     def tell(version: str, outcome: Outcome) -> None:
         observers.tell_swap(version, outcome)

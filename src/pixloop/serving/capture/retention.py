@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from pixloop.serving.capture_files import parts, published
+from pixloop.serving.capture.files import parts, published
 
 #: After writing this share of what is allowed, it is looked what other servers wrote meanwhile.
 _LOOK_AFTER = 1 / 20

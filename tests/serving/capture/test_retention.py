@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pixloop.serving.capture_retention import Retention
+from pixloop.serving.capture.retention import Retention
 
 HOUR = "AllTraffic/2026/05/04/03"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pixloop import __version__
 from pixloop.errors import ServingError
-from pixloop.serving.observation import Exchange
+from pixloop.serving.observing.observation import Exchange
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource

@@ -28,7 +28,7 @@ from pybase64 import b64decode, b64encode
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from pixloop.errors import DataError
-from pixloop.serving.observation import Exchange
+from pixloop.serving.observing.observation import Exchange
 
 #: What is kept as the text that it is; everything else as base64, as SageMaker does.
 _TEXT_ENCODINGS = {"application/json": b"JSON", "text/csv": b"CSV"}

@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pixloop.errors import ServingError
-from pixloop.serving.capture_upload import Upload
-from pixloop.serving.capture_writer import CaptureWriter
-from pixloop.serving.observation import Exchange
+from pixloop.serving.capture.upload import Upload
+from pixloop.serving.capture.writer import CaptureWriter
+from pixloop.serving.observing.observation import Exchange
 
 #: What may wait to be written: as many exchanges, and as many bytes of requests and answers.
 _MAX_WAITING, _MAX_WAITING_BYTES = 1000, 50_000_000

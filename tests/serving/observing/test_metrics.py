@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from starlette.applications import Starlette
 
 from pixloop.records import Decision, DetectedBox, Detection, Prediction
-from pixloop.serving.metrics import MAX_CLASSES, Metrics
-from pixloop.serving.observation import Exchange
+from pixloop.serving.observing.metrics import MAX_CLASSES, Metrics
+from pixloop.serving.observing.observation import Exchange
 
 
 def prediction(label: str = "cat", decision: Decision = Decision.ACCEPT) -> Prediction:

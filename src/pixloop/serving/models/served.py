@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from pixloop.errors import PixloopError, ServingError
-from pixloop.serving.acceptance import OpenModel, open_successor
 from pixloop.serving.jobs import Version
+from pixloop.serving.models.acceptance import OpenModel, open_successor
 from pixloop.serving.predictor import open_predictor
 
 #: What becomes of a version that is offered, or was loaded.

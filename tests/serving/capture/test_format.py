@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixloop.errors import DataError
-from pixloop.serving.capture_format import CapturedExchange, encode_capture, read_captures
-from pixloop.serving.observation import Exchange
+from pixloop.serving.capture.format import CapturedExchange, encode_capture, read_captures
+from pixloop.serving.observing.observation import Exchange
 
 ANSWER = b'{"model": "flowers", "predictions": [{"label": "tulip \\u00e9"}]}'
 

@@ -15,12 +15,12 @@ from tests.small_bundles import write_colours
 
 from pixloop.bundle import Bundle, write_bundle
 from pixloop.errors import BundleError, ServingError
-from pixloop.serving.acceptance import Unfit
 from pixloop.serving.batching import Batcher
 from pixloop.serving.codec import Place, Request
-from pixloop.serving.following import Follower
 from pixloop.serving.jobs import Job, Version
-from pixloop.serving.models import Served, Superseded, SwapRefused, Trial
+from pixloop.serving.models.acceptance import Unfit
+from pixloop.serving.models.following import Follower
+from pixloop.serving.models.served import Served, Superseded, SwapRefused, Trial
 from pixloop.serving.predictor import Predictor, open_predictor
 
 

@@ -26,7 +26,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pixloop.records import Decision, Detection
-from pixloop.serving.observation import Exchange
+from pixloop.serving.observing.observation import Exchange
 
 #: A model of more classes has its predictions counted without their labels.
 MAX_CLASSES = 100

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.serving.test_capture import files, ids, open_capture, send
-from tests.serving.test_capture_format import exchange
+from tests.serving.capture.test_capture import files, ids, open_capture, send
+from tests.serving.capture.test_format import exchange
 
-from pixloop.serving.capture_files import CaptureFile, recover
-from pixloop.serving.capture_format import encode_capture, read_captures
+from pixloop.serving.capture.files import CaptureFile, recover
+from pixloop.serving.capture.format import encode_capture, read_captures
 
 PART = "AllTraffic/2026/05/04/03/.02-01-000-0a1b2c3d-0000-4000-8000-000000000000.jsonl.part"
 
@@ -21,8 +21,8 @@ PART = "AllTraffic/2026/05/04/03/.02-01-000-0a1b2c3d-0000-4000-8000-000000000000
 SERVER = """
 import itertools, os, random, sys, time
 from pathlib import Path
-from pixloop.serving.capture import Capture
-from pixloop.serving.observation import Exchange
+from pixloop.serving.capture.capture import Capture
+from pixloop.serving.observing.observation import Exchange
 
 draws = random.Random(int(sys.argv[2]))
 capture = Capture(None, Path(sys.argv[1]), 1.0, 1_000_000_000, "flowers", file_s=0.05)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pixloop.config import ServingConfig
 from pixloop.serving.jobs import Version
-from pixloop.serving.logs import RequestLog
-from pixloop.serving.metrics import Metrics
-from pixloop.serving.models import Outcome
-from pixloop.serving.observation import Observer
+from pixloop.serving.models.served import Outcome
+from pixloop.serving.observing.logs import RequestLog
+from pixloop.serving.observing.metrics import Metrics
+from pixloop.serving.observing.observation import Observer
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +61,19 @@ def observing(name: str, settings: ServingConfig, captures: Path) -> Iterator[Ob
         each: list[Observer] = [metrics, requests]
         if settings.embedded_metrics:
             # Each of these is for those who ask for it, and none is needed to start.
-            from pixloop.serving.emf import EmbeddedMetrics
+            from pixloop.serving.observing.emf import EmbeddedMetrics
 
             embedded = EmbeddedMetrics(metrics.registry)
             stack.callback(embedded.close)
             embedded.start()
         if settings.tracing:
-            from pixloop.serving.tracing import Tracer
+            from pixloop.serving.observing.tracing import Tracer
 
             tracer = Tracer()
             stack.callback(tracer.close)
             each.append(tracer)
         if settings.capture_share > 0:
-            from pixloop.serving.capture import Capture
+            from pixloop.serving.capture.capture import Capture
 
             capture = Capture(
                 settings.capture_to,

@@ -13,9 +13,9 @@ from tests.certified_bundles import colours, spoil, write_boxes, write_classifie
 from tests.serving.test_app import check_problem
 
 from pixloop.config import ServingConfig
-from pixloop.serving import loaded
-from pixloop.serving.multi_model import MultiModelApp
-from pixloop.serving.observation import Exchange
+from pixloop.serving.models import loaded
+from pixloop.serving.models.multi_model import MultiModelApp
+from pixloop.serving.observing.observation import Exchange
 from pixloop.serving.predictor import open_predictor
 
 JSON = {"Content-Type": "application/json"}
@@ -118,7 +118,7 @@ def test_a_model_for_which_memory_does_not_suffice(
 def test_many_models_are_listed_in_pages(
     client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pixloop.serving.multi_model._PAGE", 2)
+    monkeypatch.setattr("pixloop.serving.models.multi_model._PAGE", 2)
     names = ["a", "b", "c", "d", "e"]
     for name in names:
         load(client, name, "a1/model")

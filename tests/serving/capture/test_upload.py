@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.serving.test_capture import eventually, files, ids, open_capture, send, used
+from tests.serving.capture.test_capture import eventually, files, ids, open_capture, send, used
 
 from pixloop.errors import ServingError
-from pixloop.serving import capture_upload
+from pixloop.serving.capture import upload
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def s3(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         "AWS_DEFAULT_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(capture_upload, "_FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(upload, "_FIRST_PAUSE_S", 0.05)
     yield boto3.client("s3", endpoint_url=moto_server)
     httpx.post(f"{moto_server}/moto-api/reset").raise_for_status()
 

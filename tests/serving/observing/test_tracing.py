@@ -7,11 +7,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from tests.serving.test_metrics import exchange, prediction
+from tests.serving.observing.test_metrics import exchange, prediction
 
-from pixloop.serving import tracing
-from pixloop.serving.observation import Exchange
-from pixloop.serving.tracing import Tracer
+from pixloop.serving.observing import tracing
+from pixloop.serving.observing.observation import Exchange
+from pixloop.serving.observing.tracing import Tracer
 
 pytest.importorskip("opentelemetry.sdk")
 
@@ -196,7 +196,7 @@ def test_without_the_extra_it_says_what_to_install() -> None:
         "import sys\n"
         "sys.modules['opentelemetry.exporter'] = None\n"
         "from pixloop.errors import ServingError\n"
-        "from pixloop.serving.tracing import Tracer\n"
+        "from pixloop.serving.observing.tracing import Tracer\n"
         "assert 'opentelemetry' not in sys.modules\n"
         "try:\n    Tracer()\nexcept ServingError as e:\n    print(e)\n"
     )

@@ -37,10 +37,10 @@ from starlette.types import Receive, Scope, Send
 
 from pixloop.config import ServingConfig
 from pixloop.errors import BundleError, PixloopError, ServingError
-from pixloop.serving.acceptance import OpenModel, Unfit
 from pixloop.serving.app import EXCEPTION_HANDLERS, make_batcher, page_routes
 from pixloop.serving.invocations import Invocations
-from pixloop.serving.loaded import (
+from pixloop.serving.models.acceptance import OpenModel, Unfit
+from pixloop.serving.models.loaded import (
     AlreadyLoaded,
     LoadedModel,
     LoadedModels,
@@ -48,8 +48,8 @@ from pixloop.serving.loaded import (
     NotLoaded,
     Outside,
 )
-from pixloop.serving.models import OnSwap, Superseded, SwapRefused
-from pixloop.serving.observation import Observer
+from pixloop.serving.models.served import OnSwap, Superseded, SwapRefused
+from pixloop.serving.observing.observation import Observer
 from pixloop.serving.page import PAGE_HEADERS
 from pixloop.serving.problems import RequestProblem
 

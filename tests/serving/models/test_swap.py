@@ -16,7 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.certified_bundles import colours, write_classifier
-from tests.serving.test_models import with_openvino
+from tests.serving.models.test_served import with_openvino
 
 from pixloop.bundle import Bundle, write_bundle
 from pixloop.project import Project
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(scope="module")
 def hot_swaps() -> ModuleType:
     """The program that the benchmark runs."""
-    file = Path(__file__).parents[2] / "benchmarks/serving/hot_swaps.py"
+    file = Path(__file__).parents[3] / "benchmarks/serving/hot_swaps.py"
     spec = importlib.util.spec_from_file_location("hot_swaps", file)
     assert spec is not None
     assert spec.loader is not None

@@ -15,11 +15,11 @@ import pytest
 import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.serving.test_metrics import exchange, prediction
+from tests.serving.observing.test_metrics import exchange, prediction
 
-from pixloop.serving import logs
-from pixloop.serving.logs import RequestLog, configured
-from pixloop.serving.observation import Exchange
+from pixloop.serving.observing import logs
+from pixloop.serving.observing.logs import RequestLog, configured
+from pixloop.serving.observing.observation import Exchange
 from pixloop.serving.problems import RequestProblem, encode_problem
 
 log = logging.getLogger("pixloop.serving.here")
@@ -204,7 +204,7 @@ def test_a_stream_that_takes_nothing_holds_up_nobody(monkeypatch: pytest.MonkeyP
 
 def test_what_was_logged_last_is_written_before_the_process_ends() -> None:
     code = (
-        "import logging\nfrom pixloop.serving.logs import configured\n"
+        "import logging\nfrom pixloop.serving.observing.logs import configured\n"
         "with configured('json'):\n"
         "    [logging.getLogger('x').warning('line %d', i) for i in range(500)]\n"
     )

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.serving.test_capture_format import exchange
+from tests.serving.capture.test_format import exchange
 
 from pixloop.errors import ServingError
-from pixloop.serving import capture_writer
-from pixloop.serving.capture import Capture
-from pixloop.serving.capture_format import read_captures
+from pixloop.serving.capture import writer
+from pixloop.serving.capture.capture import Capture
+from pixloop.serving.capture.format import read_captures
 
 NAME = r"flowers/AllTraffic/\d{4}/\d\d/\d\d/\d\d/\d\d-\d\d-\d{3}-[0-9a-f-]{36}\.jsonl"
 
@@ -220,7 +220,7 @@ def test_after_a_full_disk_captures_go_on(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "write", write_or_fail)
-    monkeypatch.setattr(capture_writer, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(writer, "_PAUSE_S", 0.0)
     capture = open_capture(tmp_path)
     send(capture, "a")
     eventually(lambda: capture.captured == 1)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from pixloop.errors import PixloopError
-from pixloop.serving.models import Served, SwapRefused
+from pixloop.serving.models.served import Served, SwapRefused
 
 #: Gives the version to serve, as answers are to name it, and its bundle; None for no change. It is
 #: called often, from a thread, so it is cheap where nothing has changed.

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.serving.test_metrics import exchange, prediction
+from tests.serving.observing.test_metrics import exchange, prediction
 
 from pixloop.records import Decision
-from pixloop.serving.emf import EmbeddedMetrics
-from pixloop.serving.metrics import Metrics
+from pixloop.serving.observing.emf import EmbeddedMetrics
+from pixloop.serving.observing.metrics import Metrics
 
 UNITS = {"Count", "Milliseconds", "Seconds", "Bytes"}
 

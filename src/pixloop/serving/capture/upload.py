@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from pixloop.serving.capture_files import published, remove_empty_folders
+from pixloop.serving.capture.files import published, remove_empty_folders
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
-from pixloop.serving.observation import Exchange
+from pixloop.serving.observing.observation import Exchange
 
 #: Lines that may wait to be written. Beyond it they are lost: losing lines is better than
 #: keeping answers waiting for whoever does not read them.

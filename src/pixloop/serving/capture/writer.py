@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pixloop.serving.capture_files import CaptureFile, recover, remove_empty_folders
-from pixloop.serving.capture_format import encode_capture
-from pixloop.serving.capture_retention import Retention
-from pixloop.serving.observation import Exchange
+from pixloop.serving.capture.files import CaptureFile, recover, remove_empty_folders
+from pixloop.serving.capture.format import encode_capture
+from pixloop.serving.capture.retention import Retention
+from pixloop.serving.observing.observation import Exchange
 
 _log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pixloop.bundle import Bundle
 from pixloop.errors import ServingError
-from pixloop.serving.acceptance import OpenModel
 from pixloop.serving.jobs import Version
 from pixloop.serving.memory import room_bytes
-from pixloop.serving.models import OnSwap, Served
+from pixloop.serving.models.acceptance import OpenModel
+from pixloop.serving.models.served import OnSwap, Served
 
 #: SageMaker's names are hashes; people's are words.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
