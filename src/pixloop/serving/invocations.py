@@ -42,7 +42,7 @@ RETRY_AFTER_S = 1
 #: sees a broken connection instead of the reason.
 _DRAINED_BYTES = 100_000_000
 #: Most requests are answered sooner, and need nobody to watch whether their client goes.
-_WATCH_AFTER_S = 0.05
+_WATCH_AFTER_S = 0.25
 #: Connections whose last refusal is remembered.
 _REMEMBERED = 10_000
 _REQUEST_ID = re.compile(r"[\w.:=/+-]{1,128}", re.ASCII)

@@ -11,6 +11,7 @@ _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 _SHARE = 0.85
 #: glibc's parameters of ``mallopt``, and what they are set to: see ``give_back_large_blocks``.
 _M_MMAP_THRESHOLD, _LARGE_BYTES = -3, 4 * 2**20
+_M_TRIM_THRESHOLD, _KEPT_BYTES = -1, 16 * 2**20
 _M_ARENA_MAX = -8
 
 
@@ -28,6 +29,8 @@ def give_back_large_blocks(threads: int) -> None:
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        # Setting one ends glibc's adjusting of the other, which would give back every picture.
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
         mallopt(_M_ARENA_MAX, threads + 1)  # the event loop's thread has one as well
 
 
