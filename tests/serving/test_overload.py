@@ -121,7 +121,7 @@ def test_beyond_the_queue_is_503_and_the_others_are_answered(
         assert server.post(make_picture()).status_code == 200
 
 
-def test_who_does_not_wait_is_held_and_answered_when_there_is_room(
+def test_who_does_not_wait_is_held_then_refused_and_accepted_the_next_time(
     predictor: Predictor, make_picture: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held, go_on = asyncio.Event(), asyncio.Event()
@@ -146,7 +146,9 @@ def test_who_does_not_wait_is_held_and_answered_when_there_is_room(
             assert [status_of(each) for each in accepted] == [200] * 3
             server.wait_for(lambda: not server.app.batcher.full)
             go_on._loop.call_soon_threadsafe(go_on.set)  # type: ignore[attr-defined]
-            assert again.result(60).json()["predictions"][0]["label"] == "blue"
+            assert again.result(60).status_code == 503
+            answer = client.post("invocations", content=make_picture("blue"))
+            assert answer.json()["predictions"][0]["label"] == "blue"
 
 
 def test_what_waited_too_long_is_not_computed(predictor: Predictor, make_picture: Make) -> None:
@@ -199,6 +201,7 @@ def test_who_has_gone_frees_a_place_and_is_not_computed(
         server.engine.go_on.set()
         assert [status_of(each) for each in (first, second)] == [200] * 2
         assert server.engine.calls == 2
+        server.wait_for(lambda: len(server.seen) == 4)  # they are told after the client
         assert sorted(each.status for each in server.seen) == [200, 200, 499, 499]
 
 

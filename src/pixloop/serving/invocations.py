@@ -7,9 +7,9 @@ slowly one may come, how long a request may wait, and how often who was refused 
 
 import asyncio
 import logging
+import random
 import re
 import time
-import uuid
 from collections.abc import MutableMapping, Sequence
 from functools import partial
 from typing import Any, Never
@@ -126,9 +126,10 @@ class Invocations:
     ) -> None:
         if self._batcher.full:
             await self._hold(scope)  # before its body is read: who is held takes no memory
-            if self._batcher.full:
-                await _drain(receive)
-                self._refuse(scope, "Too many requests are waiting.")
+            await _drain(receive)
+            # Whether there is room by now is for its next request: one that is accepted should not
+            # have waited before it was.
+            self._refuse(scope, "Too many requests are waiting.")
         coding = headers.get(b"content-encoding", b"identity").decode("latin-1")
         if coding.lower() != "identity":
             detail = f"Content-Encoding {coding!r} is not read here; send it plain."
@@ -302,7 +303,7 @@ def _request_id(headers: MutableMapping[bytes, bytes]) -> str:
         given = headers.get(name, b"").decode("latin-1")
         if _REQUEST_ID.fullmatch(given):
             return given
-    return uuid.uuid4().hex
+    return f"{random.getrandbits(128):032x}"  # it has to be new, not secret
 
 
 def _patience(headers: MutableMapping[bytes, bytes], most_s: float) -> float:

@@ -6,7 +6,7 @@ whatever it pipelines. Its own answers are plain text; these are problem documen
 
 import asyncio
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -22,6 +22,42 @@ MAX_PIPELINED = 16
 SEND_TIMEOUT_S = 20.0
 
 
+class _JoinedWrites:
+    """A transport that sends what is written together together.
+
+    uvicorn writes an answer's head and its body one after the other. Each would be a call of the
+    system's and a packet of its own, and after each this thread would have to wait for Python's
+    lock, which the workers hold now and then.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._written: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send it with what else is written before the event loop's next turn."""
+        if not self._written:
+            self._loop.call_soon(self._flush)
+        self._written.append(data)
+
+    def close(self) -> None:
+        """Send what was written, then close."""
+        self._flush()
+        self._transport.close()
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that were written and not yet sent."""
+        return self._transport.get_write_buffer_size() + sum(map(len, self._written))
+
+    def _flush(self) -> None:
+        if self._written and not self._transport.is_closing():
+            self._transport.write(b"".join(self._written))
+        self._written.clear()
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """A connection that can be neither kept open nor filled for nothing."""
 
@@ -34,7 +70,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a first request, not for ever."""
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, _JoinedWrites(transport, self.loop)))
         self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
