@@ -133,7 +133,8 @@ def test_a_refused_model_ends_with_exit_code_3(pixloop, project):
     assert "report.html" in err
 
 
-@pytest.mark.parametrize("instances", [1, 2])  # Inspect is then the first step
+# With two, Inspect is the first step.
+@pytest.mark.parametrize("instances", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_misspelt_names_are_found_before_anything_is_prepared(
     pixloop, finished, tmp_path, instances
 ):

@@ -127,6 +127,7 @@ print([name for name in sys.modules if "telemetry" in name and not name.startswi
 """
 
 
+@pytest.mark.slow
 def test_nobody_is_told(folder: Path, tmp_path: Path) -> None:
     """NNCF would tell of its use; not under pytest, so this asks a process of its own."""
     (tmp_path / "graphs").mkdir()

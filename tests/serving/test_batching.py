@@ -369,6 +369,8 @@ def test_a_loop_that_was_closed_stops_no_worker(
 
 
 def test_closing_waits_for_the_batch_at_work(recorder: Recorder) -> None:
+    before = set(threading.enumerate())
+
     async def ask() -> None:
         batcher = Batcher(2, 4, 10)
         done = job(recorder, 1)
@@ -379,4 +381,8 @@ def test_closing_waits_for_the_batch_at_work(recorder: Recorder) -> None:
         assert labels(done) == ["1"]
 
     asyncio.run(ask())
-    assert not [t for t in threading.enumerate() if t.name.startswith("worker-")]
+    assert not [
+        thread
+        for thread in set(threading.enumerate()) - before
+        if thread.name.startswith("worker-")
+    ]

@@ -80,6 +80,7 @@ def test_captures_wait_here_until_s3_takes_them(
     s3: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "pixloop")
+    caplog.set_level(logging.INFO, "werkzeug")  # the stand-in's own log; others silence it
     capture = open_capture(tmp_path / "here", to="s3://captures", file_s=0.0)
     send(capture, "a")
     eventually(lambda: "captures wait until s3://captures/flowers" in caplog.text)
