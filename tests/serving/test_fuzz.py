@@ -48,7 +48,7 @@ def test_damaged_pictures(client: TestClient, data: st.DataObject, name: str) ->
 @pytest.mark.parametrize("name", sorted(WHOLE))
 def test_very_many_damaged_pictures(client: TestClient, name: str) -> None:
     choose = random.Random(1).randrange
-    for _ in range(1500):
+    for _ in range(500):
         check_mutation(client, WHOLE[name], choose)
 
 
@@ -76,8 +76,8 @@ def _conforms(client: TestClient, examples: int) -> None:
 
     load_all_checks()
 
-    # No schema says which bytes are a picture.
-    unjust = CHECKS.get_by_names(["positive_data_acceptance"])
+    # No schema says which bytes are a picture; and 503 is right where X-Timeout-Ms is short.
+    unjust = CHECKS.get_by_names(["positive_data_acceptance", "not_a_server_error"])
     schema = schemathesis.openapi.from_asgi("/openapi.json", client.app)
 
     for operation in (each.ok() for each in schema.get_all_operations()):
@@ -87,7 +87,9 @@ def _conforms(client: TestClient, examples: int) -> None:
         def check(case: schemathesis.Case) -> None:
             response = case.call()
             case.validate_response(response, excluded_checks=unjust)
-            assert response.status_code < 500
+            timeout = str((case.headers or {}).get("X-Timeout-Ms", ""))
+            impatient = timeout.isdigit() and int(timeout) < 10_000
+            assert response.status_code < 500 or (response.status_code == 503 and impatient)
 
         check()
 
@@ -98,4 +100,4 @@ def test_answers_are_as_the_document_says(client: TestClient) -> None:
 
 @pytest.mark.slow
 def test_very_many_answers_are_as_the_document_says(client: TestClient) -> None:
-    _conforms(client, 500)
+    _conforms(client, 200)

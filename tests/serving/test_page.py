@@ -15,9 +15,10 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from pixloop.config import ServingConfig
-from pixloop.serving.app import build_app
+from pixloop.serving.app import App
 from pixloop.serving.classifier import Classifier
 from pixloop.serving.detector import Detector
+from pixloop.serving.jobs import FixedSlot, Version
 from pixloop.serving.openapi import openapi_document
 from pixloop.serving.page import PAGE_HEADERS, render_page
 from pixloop.serving.server import _listen
@@ -56,7 +57,6 @@ def show() -> Callable[[Classifier | Detector, bytes], str]:
     options += ["--enable-logging=stderr", "--dump-dom"]
 
     def show(predictor: Classifier | Detector, picture: bytes) -> str:
-        app = build_app(predictor, "things:1", ServingConfig())
         manifest = predictor.manifest
         document = openapi_document("things:1", manifest.task, manifest.classes, 10_000_000)
         page = render_page(document, manifest.task).replace("</body>", CHOOSE + "</body>")
@@ -78,9 +78,9 @@ def show() -> Callable[[Classifier | Detector, bytes], str]:
             await to_thread.run_sync(answered.wait, 20)
             return Response()
 
-        app.router.routes += [
-            Route(f"/{each.__name__}", each) for each in (chosen, choosing, shown, wait)
-        ]
+        routes = [Route(f"/{each.__name__}", each) for each in (chosen, choosing, shown, wait)]
+        slot = FixedSlot(Version("things:1", predictor))
+        app = App(slot, ServingConfig(), routes=routes)
         with _listen("127.0.0.1", 0) as listener:
             server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="warning"))
             thread = Thread(target=server.run, kwargs={"sockets": [listener]})

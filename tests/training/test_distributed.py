@@ -181,7 +181,7 @@ def test_validation_scores_are_those_of_one_process(
 
 @pytest.mark.slow
 def test_batches_may_have_statistics_of_their_own(configure, lay_out):
-    root = lay_out("several", configure(epochs=6, learning_rate=5e-3, patience=9), start=None)
+    root = lay_out("several", configure(epochs=12, learning_rate=5e-3, patience=12), start=None)
     finish(start(root))
     summary = read_summary(root / "model")
     assert summary.history[-1].train_loss < summary.history[0].train_loss
