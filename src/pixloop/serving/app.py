@@ -21,9 +21,8 @@ from pixloop.serving.page import PAGE_HEADERS, render_page
 from pixloop.serving.predictor import Predictor
 from pixloop.serving.problems import PROBLEM_MEDIA_TYPE, RequestProblem, encode_problem
 
-#: Requests that may wait, for each core: at a core's usual rate they have their answer in less
-#: than a second, and who would wait longer is better told so.
-_PLACES_EACH = 32
+#: Requests that may wait, for each core: more would only wait longer, and are better told so.
+_PLACES_EACH = 24
 #: Pictures in a batch, where nothing was measured.
 _MAX_BATCH = 4
 
