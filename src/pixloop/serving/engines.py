@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,17 +59,6 @@ class EngineSettings:
 
 
 _Maker = Callable[[Path, Sequence[str], Preprocessing, Precision, EngineSettings], Engine]
-
-
-class StreamingEngine(Protocol):
-    """An engine that computes either one batch with all threads, or several side by side."""
-
-    def __call__(self, pixels: PixelBatch, /) -> Outputs:
-        """Compute with all threads: the fastest answer to a lone request."""
-
-    @property
-    def streams(self) -> Engine:
-        """Computes each batch with its share of the threads: the most pictures a second."""
 
 
 def open_engine(
