@@ -44,9 +44,8 @@ class OpenVinoEngine:
         settings: EngineSettings,
     ) -> None:
         model = _fold_normalisation(openvino_core().read_model(str(path)), preprocessing)
-        compile_ = functools.partial(_CompiledModel, model, outputs, preprocessing, precision)
-        self._alone = compile_(settings.threads, streams=1)
-        self._compile: functools.partial[_CompiledModel] | None = compile_
+        self._compile = functools.partial(_CompiledModel, model, outputs, preprocessing, precision)
+        self._alone = self._compile(settings.threads, streams=1)
         self._settings = settings
         self._lock = threading.Lock()
 
@@ -62,16 +61,19 @@ class OpenVinoEngine:
 
     @functools.cached_property
     def _side_by_side(self) -> Engine:
-        streams, threads = self._settings.streams, self._settings.threads
+        engine = self._compile_side_by_side()
         # The graph as it was read is of no more use: it takes as much memory as its weights.
-        compile_, self._compile = self._compile, None
-        assert compile_ is not None  # noqa: S101  (this is asked once)
+        del self._compile
+        return engine
+
+    def _compile_side_by_side(self) -> Engine:
+        streams, threads = self._settings.streams, self._settings.threads
         if streams == 1:
             return self._alone
         if streams > _COPIES:
-            return compile_(threads, streams=streams)
+            return self._compile(threads, streams=streams)
         share = max(1, threads // streams)
-        return _Copies([compile_(share, streams=1) for _ in range(streams)])
+        return _Copies([self._compile(share, streams=1) for _ in range(streams)])
 
 
 class _Copies:
