@@ -101,7 +101,7 @@ def expect(network: nn.Module, pixels: PixelBatch, preprocessing: Preprocessing)
     return logits
 
 
-@pytest.mark.parametrize("count", [1, 3, 17])
+@pytest.mark.parametrize("count", [1, 3, 4, 17])
 def test_answers_as_the_network_does(
     engine: Engine,
     name: str,
