@@ -38,6 +38,11 @@ _TURNS = {
 #: From 5 on, a picture lies on its side.
 _LYING = 5
 
+# Pillow warns between one and two times its own limit of pixels (ours is checked), and of broken
+# metadata, which is no reason to lose the picture. For the whole process, since what is set and
+# restored around a call is the same for all threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 
 class Size(NamedTuple):
     """An upright picture's size in pixels."""
@@ -57,11 +62,7 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise ImageError("the file is empty")
     check_structure(data)
     try:
-        with warnings.catch_warnings():
-            # Pillow warns between one and two times its own limit (ours is checked below), and of
-            # broken metadata, which is no reason to lose the picture.
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=READ_FORMATS)
+        image = Image.open(io.BytesIO(data), formats=READ_FORMATS)
     except Image.DecompressionBombError as e:
         raise ImageTooLarge(f"more than {max_pixels} pixels") from e
     except UnidentifiedImageError as e:

@@ -20,7 +20,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from pixloop.config import ServingConfig
-from pixloop.serving import invocations
+from pixloop.serving import bodies
 from pixloop.serving.app import build_app
 from pixloop.serving.detector import Detector
 from pixloop.serving.engines import usable_cores
@@ -178,13 +178,13 @@ def test_a_stream_of_unknown_length_is_limited_too(client: TestClient) -> None:
 
 
 def test_what_is_endless_is_cut_off(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(invocations, "_DRAINED_BYTES", 1_000_000)
+    monkeypatch.setattr(bodies, "_DRAINED_BYTES", 1_000_000)
     chunks = (b"\0" * 100_000 for _ in range(1000))
     check_problem(client.post("/invocations", content=chunks), 413)
 
 
 def test_a_slow_body_is_408(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(invocations, "BODY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(bodies, "BODY_TIMEOUT_S", 0.01)
     scope = {"type": "http", "method": "POST", "path": "/invocations", "headers": []}
     sent: list[MutableMapping[str, Any]] = []
 

@@ -15,7 +15,7 @@ import pytest
 from tests.serving.in_thread import serving
 
 from pixloop.config import ServingConfig
-from pixloop.serving import invocations
+from pixloop.serving import bodies, invocations
 from pixloop.serving.app import App, build_app
 from pixloop.serving.observing.observation import Exchange
 from pixloop.serving.predictor import Predictor, make_predictor
@@ -219,7 +219,27 @@ def test_bodies_are_bounded_together(predictor: Predictor, make_picture: Make) -
         server.engine.go_on.set()
         assert [status_of(each) for each in (first, small)] == [200] * 2
         assert server.post(picture.ljust(90_000, b"\0")).status_code == 200
-        assert server.app.invocations._held_bytes == 0
+        assert server.app.invocations.held_bytes == 0
+
+
+def test_who_sends_slowly_makes_room_where_memory_is_short(
+    predictor: Predictor, make_picture: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "_GRACE_S", 0.05)
+    monkeypatch.setattr(bodies, "_SLOW_BYTES_PER_S", 10_000_000)
+    picture = make_picture("red", "JPEG").ljust(150_000, b"\0")
+    limits = LIMITS.model_copy(update={"max_waiting_bytes": 200_000})
+    with held_up(predictor, limits) as server:
+        server.engine.go_on.set()
+        slow = server.connect()
+        head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 150000\r\n\r\n"
+        slow.sendall(head + picture[:140_000])
+        server.wait_for(lambda: server.app.invocations.held_bytes == 140_000)
+        threading.Event().wait(0.1)
+        assert server.post(picture).status_code == 200
+        assert server.app.invocations.held_bytes == 0
+        slow.sendall(picture[140_000:])
+        assert status_of(slow) == 503
 
 
 def test_a_body_of_which_a_part_had_no_room_is_not_taken_for_a_whole_one(
@@ -253,4 +273,4 @@ def test_bodies_that_are_refused_take_no_room(predictor: Predictor, make_picture
         assert server.post(make_picture("red", "JPEG").ljust(90_000, b"\0")).status_code == 200
         giant.sendall(bytes(4_000_000))
         assert status_of(giant) == 413
-        assert server.app.invocations._held_bytes == 0
+        assert server.app.invocations.held_bytes == 0

@@ -2,7 +2,11 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from pixloop.config import ServingConfig
 from pixloop.errors import PixloopError
@@ -22,14 +26,22 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         # The limits are checked where pixloop.yaml's are.
         settings = ServingConfig.model_validate(options)
+    except ValidationError as e:
+        parser.error("; ".join(map(_explain, e.errors())))
+    try:
         if models is not None:
             serve_models(models, settings)
         else:
             serve(bundle, name, settings)
-    except (PixloopError, ValueError) as e:
+    except PixloopError as e:
         print(f"error: {e}", file=sys.stderr)
-        return e.exit_code if isinstance(e, PixloopError) else 2
+        return e.exit_code
     return 0
+
+
+def _explain(error: Mapping[str, Any]) -> str:
+    option = "--" + str(error["loc"][0]).replace("_", "-") if error["loc"] else "the options"
+    return f"{option}: {error['msg']}, not {error['input']!r}"
 
 
 def _parser() -> argparse.ArgumentParser:

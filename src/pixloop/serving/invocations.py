@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from pixloop.config import ServingConfig
 from pixloop.errors import ImageTooLarge
 from pixloop.serving.batching import Batcher, Full
+from pixloop.serving.bodies import Bodies, Gone, NoRoom, drain
 from pixloop.serving.codec import PICTURE_TYPES, Request, decode_request
 from pixloop.serving.engines import usable_cores
 from pixloop.serving.jobs import BadPicture, Expired, Job, Slot
@@ -32,15 +33,10 @@ from pixloop.serving.problems import (
     encode_problem,
 )
 
-#: A client that sends slower than this is let go; sooner than a server that stops lets go of all.
-BODY_TIMEOUT_S = 20.0
 #: What a refused client is told to wait. Who asks again sooner, on the same connection, is
 #: refused again only when that time is over: clients that try at once would otherwise take the
 #: cores from those who are being answered.
 RETRY_AFTER_S = 1
-#: Of a body that is refused, this much is still read: a client that is cut off while it sends
-#: sees a broken connection instead of the reason.
-_DRAINED_BYTES = 100_000_000
 #: Most requests are answered sooner, and need nobody to watch whether their client goes.
 _WATCH_AFTER_S = 0.25
 #: Connections whose last refusal is remembered.
@@ -66,7 +62,7 @@ class Invocations:
         """
         self._batcher, self._settings, self._observers = batcher, settings, observers
         self._parsing = CapacityLimiter(usable_cores())
-        self._held_bytes = 0
+        self._bodies = Bodies(settings.max_body_bytes, settings.max_waiting_bytes)
         self._in_flight = 0
         self._refused: dict[Any, float] = {}
 
@@ -74,6 +70,11 @@ class Invocations:
     def in_flight(self) -> int:
         """Requests that are not answered yet."""
         return self._in_flight
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the bodies that are in memory."""
+        return self._bodies.held_bytes
 
     async def answer(self, scope: Scope, receive: Receive, send: Send, slot: Slot) -> None:
         """Answer one request with the model of a slot."""
@@ -92,7 +93,7 @@ class Invocations:
         except RequestProblem as e:
             exchange.status, exchange.answer = e.status, encode_problem(e)
             exchange.answer_type = PROBLEM_MEDIA_TYPE
-        except _Gone:
+        except Gone:
             exchange.status = _GONE
         except (
             asyncio.CancelledError
@@ -107,7 +108,7 @@ class Invocations:
             exchange.answer_type = PROBLEM_MEDIA_TYPE
         finally:
             self._in_flight -= 1
-            self._held_bytes -= len(exchange.body)
+            self._bodies.release(exchange.body)
         try:
             if exchange.status != _GONE:
                 await _send(send, exchange)
@@ -126,7 +127,7 @@ class Invocations:
     ) -> None:
         if self._batcher.full:
             await self._hold(scope)  # before its body is read: who is held takes no memory
-            await _drain(receive)
+            await drain(receive)
             # Whether there is room by now is for its next request: one that is accepted should not
             # have waited before it was.
             self._refuse(scope, "Too many requests are waiting.")
@@ -135,7 +136,11 @@ class Invocations:
             detail = f"Content-Encoding {coding!r} is not read here; send it plain."
             raise RequestProblem(415, detail)
         deadline = time.perf_counter() + _patience(headers, self._settings.deadline_s)
-        exchange.body = await self._read_body(scope, receive)
+        try:
+            exchange.body = await self._bodies.read(receive)
+        except NoRoom:
+            await self._hold(scope)
+            self._refuse(scope, "The requests that wait are too large together.")
         request = await self._parse(exchange)
         loop = asyncio.get_running_loop()
         job = Job(slot, request, deadline, loop, loop.create_future())
@@ -154,52 +159,6 @@ class Invocations:
         exchange.predictions = job.answers  # type: ignore[assignment]
         exchange.status, exchange.answer, exchange.answer_type = 200, job.body, job.media_type
 
-    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
-        """The body; what it holds in memory counts until the request is answered."""
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                body, size = await self._collect(receive)
-        except TimeoutError as e:
-            detail = f"The body did not arrive within {BODY_TIMEOUT_S:.0f} seconds."
-            raise RequestProblem(408, detail) from e
-        if size > self._settings.max_body_bytes:
-            limit = f"{self._settings.max_body_bytes:,} bytes"
-            raise RequestProblem(413, f"The body is larger than {limit}. Send less at once.")
-        if body is None:
-            await self._hold(scope)
-            self._refuse(scope, "The requests that wait are too large together.")
-        self._held_bytes += size
-        return body
-
-    async def _collect(self, receive: Receive) -> tuple[bytes | None, int]:
-        """A body, None where there is no room for it, and its size."""
-        chunks: list[bytes] = []
-        size = held = 0
-        fits = True
-        most, together = self._settings.max_body_bytes, self._settings.max_waiting_bytes
-        try:
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise _Gone
-                chunk = message.get("body", b"")
-                size += len(chunk)
-                # Of what once was too much nothing is kept, whatever room there is later.
-                fits = fits and size <= most and self._held_bytes + len(chunk) <= together
-                if fits:
-                    chunks.append(chunk)
-                    held += len(chunk)
-                    self._held_bytes += len(chunk)
-                else:
-                    chunks.clear()
-                    self._held_bytes -= held
-                    held = 0
-                if not message.get("more_body") or size > most + _DRAINED_BYTES:
-                    break
-        finally:
-            self._held_bytes -= held
-        return (b"".join(chunks) if fits else None), size
-
     async def _parse(self, exchange: Exchange) -> Request:
         media_type = exchange.content_type.partition(";")[0].strip().lower()
         parse = partial(decode_request, exchange.body, exchange.content_type)
@@ -216,7 +175,7 @@ class Invocations:
         )
         try:
             await job.future
-        except _Gone:
+        except Gone:
             self._batcher.abandon(job)
             raise
         finally:
@@ -244,29 +203,12 @@ class Invocations:
         raise RequestProblem(503, f"{why} Try again in a moment.")
 
 
-class _Gone(Exception):
-    """The client has gone."""
-
-
 async def _watch(job: Job, receive: Receive) -> None:
     """Let a job's request know when its client goes."""
     while (await receive())["type"] != "http.disconnect":
         pass
     if not job.future.done():
-        job.future.set_exception(_Gone())
-
-
-async def _drain(receive: Receive) -> None:
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            while size <= _DRAINED_BYTES:
-                message = await receive()
-                size += len(message.get("body", b""))
-                if message["type"] == "http.disconnect" or not message.get("more_body"):
-                    return
-    except TimeoutError:
-        return
+        job.future.set_exception(Gone())
 
 
 async def _send(send: Send, exchange: Exchange) -> None:

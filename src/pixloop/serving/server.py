@@ -213,13 +213,20 @@ def _listen(host: str, port: int) -> socket.socket:
         # protocol, which these do not; without it every answer waits 40 ms for an ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
-    except OSError as e:
-        # The resolver's error numbers are not the system's, and come with words of their own.
-        reason = e.strerror if isinstance(e, socket.gaierror) else os.strerror(e.errno or 0)
+    except (OSError, UnicodeError) as e:  # the latter for what cannot be a name
+        reason = _reason(e)
         raise ServingError(
             f"cannot listen on {host}:{port}: {reason}. "
             "Choose another with --port (0 takes a free one) or --host."
         ) from e
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    if isinstance(error, UnicodeError):
+        return "it is no name of a host"
+    # The resolver's error numbers are not the system's, and come with words of their own.
+    named = isinstance(error, socket.gaierror)
+    return str(error.strerror) if named else os.strerror(error.errno or 0)
 
 
 def _stay_quiet_on_signals(server: uvicorn.Server) -> None:
