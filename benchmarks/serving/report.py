@@ -133,7 +133,7 @@ def _costs(summary: Summary, model: str) -> Iterator[str]:
         rows.append(
             (
                 ABOUT[name],
-                _number(summary.whole(model, name, "startup_s"), "{:.2f}"),
+                _number(summary.startup_s(model, name), "{:.2f}"),
                 _number(summary.whole(model, name, "memory_started_mb"), "{:.0f}"),
                 _number(summary.whole(model, name, "memory_mb"), "{:.0f}"),
                 _number(
@@ -143,7 +143,8 @@ def _costs(summary: Summary, model: str) -> Iterator[str]:
             )
         )
     yield (
-        "From the process's start to the first right answer; memory (PSS) of the whole process "
+        "From the process's start to the first right answer, in rounds after the first, in which "
+        "pixloop also takes 3 s to measure how it serves the model; memory of the whole process "
         "tree; processor time of it for an answer; share of pictures with the trained model's top "
         f"class ({' / '.join(SIZE_NAMES)}).\n"
     )
@@ -224,8 +225,8 @@ def _method() -> Iterator[str]:
         "Every thread sends four of 24 pictures in turn. Load and server share the cores. A server "
         "is started, its answers are compared, it is warmed for a second, loaded with 1, 8, 32 "
         "and, last, 200 connections, and stopped; before each load the harness waits until it is "
-        "idle. Where fewer answers came than there are connections, p99 is that of the few that "
-        "came.\n"
+        "idle. The first second of a load is not counted: wrk starts its threads in it. Where "
+        "fewer answers came than there are connections, p99 is that of the few that came.\n"
     )
     yield (
         "Peers run as their own documentation serves pictures: Pillow, torchvision's transforms "

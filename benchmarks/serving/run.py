@@ -155,15 +155,14 @@ def _measure_extras(work: Path) -> None:
     """Bad inputs and hot swaps, where they are not measured yet."""
     bundles = [str(work / name / "bundle") for name in MODELS]
     pictures = sorted(map(str, (work / "pictures" / SIZE_NAMES[0]).glob("*.jpg")))[:8]
-    swapped = str(work / "hot_swaps.json")
     commands = {
-        "bad_inputs": ["bad_inputs.py", "--work", str(work)],
-        "hot_swaps": ["hot_swaps.py", *bundles, *pictures, "--output", swapped],
+        "bad_inputs": ["bad_inputs.py", bundles[0]],
+        "hot_swaps": ["hot_swaps.py", *bundles, *pictures],
     }
     for name in EXTRAS:
         if not (work / f"{name}.json").exists():
             print(f"measuring {name}", file=sys.stderr, flush=True)
-            script, *options = commands[name]
+            script, *options = (*commands[name], "--output", str(work / f"{name}.json"))
             # What it finds wrong is told in the report; the rest is not lost for it.
             subprocess.run(
                 [sys.executable, str(HERE / script), *options], check=False, stdout=sys.stderr

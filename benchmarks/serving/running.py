@@ -45,12 +45,21 @@ class Running:
         return top_label(json.loads(content))
 
     def memory_mb(self) -> float:
-        """Of the process and its children; what they share is counted once (PSS)."""
-        total = 0
+        """Resident memory of the process and its children.
+
+        Files that several of them map count once, and as a whole: what else on this machine maps
+        the same libraries is none of the server's merit. Of other memory, what processes share is
+        divided among them (PSS).
+        """
+        own, files = 0, dict[str, int]()
         for process in self._tree():
             with contextlib.suppress(psutil.Error):
-                total += process.memory_full_info().pss
-        return total / 1e6
+                for part in process.memory_maps(grouped=True):
+                    if part.path.startswith("["):
+                        own += part.pss
+                    else:
+                        files[part.path] = max(files.get(part.path, 0), part.rss)
+        return (own + sum(files.values())) / 1e6
 
     def cpu_s(self) -> float:
         """Processor time of the process and its living children."""

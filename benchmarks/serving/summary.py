@@ -70,6 +70,15 @@ class Summary:
         """The median of a number of a whole measurement, as ``startup_s``."""
         return _median(m[key] for m in self.of(model, server))
 
+    def startup_s(self, model: str, server: str) -> float | None:
+        """From the start to the first right answer; not of the first round, where there are more.
+
+        In the first round, pixloop measures how it serves the model, and nobody finds files in the
+        system's cache.
+        """
+        seconds = [m["startup_s"] for m in self.of(model, server)]
+        return _median(seconds[1:] or seconds)
+
     def limit(self, model: str, size: str) -> float | None:
         """The in-process limit, pictures a second."""
         return _median(_mean(m["limit"][size]["rates"]) for m in self._limited(model, size))
@@ -177,7 +186,7 @@ class Summary:
             goals.append(
                 at_most(
                     "start to the first right answer ≤ 0.8 s",
-                    self.whole(model, "pixloop", "startup_s"), 0.8, "{:.2f} s",
+                    self.startup_s(model, "pixloop"), 0.8, "{:.2f} s",
                 )
             )  # fmt: skip
             if mobile:

@@ -1,10 +1,12 @@
 -- Sends several pictures in turn and keeps answers with 200 apart from refused ones.
 --
---   wrk -t N -c N -s wrk.lua URL -- REQUESTS RESULT
+--   wrk -t N -c N -s wrk.lua URL -- REQUESTS RESULT WARM_UP
 --
 -- Run it with as many threads as connections: a thread then has one connection, so that the time
 -- between request() and response() is the latency of that answer. REQUESTS is a folder of files
--- that each hold a body, and of a file "type" with the content type. RESULT gets one JSON object.
+-- that each hold a body, and of a file "type" with the content type. RESULT gets one JSON object,
+-- whose latencies are those of answers that came after WARM_UP seconds: in the first moments, wrk
+-- itself takes the cores to start.
 
 local ffi = require("ffi")
 ffi.cdef [[
@@ -38,9 +40,9 @@ local PICTURES_OF_A_THREAD = 4
 
 function init(args)
   local folder = args[1]
-  result = args[2]
+  result, warm_up_us = args[2], tonumber(args[3]) * 1e6
   accepted, statuses = {}, {}
-  count, sent, started = 0, number, 0
+  count, sent, started, first = 0, number, 0, nil
   local headers = { ["Content-Type"] = read(folder .. "/type") }
   local total = tonumber(read(folder .. "/count"))
   requests = {}
@@ -53,15 +55,17 @@ end
 function request()
   sent = sent + 1
   started = now_us()
+  first = first or started
   return requests[sent % PICTURES_OF_A_THREAD + 1]
 end
 
 function response(status)
   local key = tostring(status)
   statuses[key] = (statuses[key] or 0) + 1
-  if status == 200 then
+  local now = now_us()
+  if status == 200 and now - first > warm_up_us then
     count = count + 1
-    accepted[count] = now_us() - started
+    accepted[count] = now - started
   end
 end
 

@@ -1,8 +1,11 @@
 """Detectors' graphs, whose outputs are several. ``tests/contracts`` has what engines do alike."""
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +16,13 @@ from tests.small_bundles import SIDE, letterboxed
 from pixloop.bundle import Bundle
 from pixloop.errors import BundleError, ServingError
 from pixloop.serving import engines
-from pixloop.serving.engines import Engine, PixelBatch, open_engine
+from pixloop.serving.engines import (
+    Engine,
+    EngineSettings,
+    PixelBatch,
+    open_engine,
+    side_by_side,
+)
 
 FORMATS = ["onnx", "openvino"]
 
@@ -53,6 +62,41 @@ def test_threads_share_one_and_answers_stay_as_they_were(engine: Engine) -> None
 def test_a_wrong_shape_is_a_serving_error(engine: Engine) -> None:
     with pytest.raises(ServingError, match=r"\(1, 7, 7, 3\)"):
         engine(np.zeros((1, 7, 7, 3), np.uint8))
+
+
+@pytest.mark.parametrize("streams", [1, 2, 3, 6])
+def test_any_number_of_pictures_is_computed_alike_alone_and_side_by_side(
+    detector_bundle: Bundle, streams: int
+) -> None:
+    path, settings = detector_bundle.graph_path("openvino"), EngineSettings(2, streams)
+    engine = open_engine(path, "openvino", "detection", letterboxed(), settings=settings)
+    batches = [pictures(*range(130, 130 + count)) for count in range(1, 10)]
+    with ThreadPoolExecutor(streams) as pool:
+        beside = list(pool.map(side_by_side(engine), batches))
+    for batch, many in zip(batches, beside, strict=True):
+        one_by_one = [engine(batch[i : i + 1]) for i in range(len(batch))]
+        for found, alone in zip(many, zip(*one_by_one, strict=True), strict=True):
+            np.testing.assert_allclose(found, np.concatenate(alone), rtol=1e-6)
+
+
+def test_an_engine_that_nobody_needs_is_gone_at_once(
+    detector_bundle: Bundle, no_garbage_collector: None
+) -> None:
+    for format_ in FORMATS:
+        engine = open_engine(
+            detector_bundle.graph_path(format_), format_, "detection", letterboxed()
+        )
+        side_by_side(engine)(pictures(*range(140, 145)))
+        gone = weakref.ref(engine)
+        del engine
+        assert gone() is None, format_
+
+
+@pytest.fixture
+def no_garbage_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
 
 
 _WRONG_SHAPE_ON_ONE_CORE = """

@@ -1,9 +1,11 @@
+import mmap
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from pixloop.serving.memory import room_bytes
+from pixloop.serving.memory import forget_pages, give_back_free_memory, room_bytes
 
 _SCRIPT = """
 import platform, sys, threading
@@ -43,3 +45,35 @@ def test_large_blocks_are_given_back() -> None:
 
 def test_there_is_room_in_a_machine() -> None:
     assert room_bytes() > 0
+
+
+def _resident(file: Path) -> int:
+    """Bytes of a mapped file that are in this process's memory."""
+    lines = iter(Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines())
+    return sum(
+        int(next(each for each in lines if each.startswith("Rss:")).split()[1]) * 1024
+        for line in lines
+        if line.endswith(str(file))
+    )
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux' own numbers")
+@pytest.mark.parametrize("access", [mmap.ACCESS_READ, mmap.ACCESS_COPY])
+def test_pages_of_a_file_are_forgotten_and_read_anew(tmp_path: Path, access: int) -> None:
+    path, content = (tmp_path / "weights.bin").resolve(), bytes(range(256)) * 40_000
+    path.write_bytes(content)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=access) as mapped:
+        if access == mmap.ACCESS_COPY:  # what was written to its memory would be lost
+            mapped[:3] = b"new"
+        expected = mapped[:]
+        before = _resident(path)
+        forget_pages(path)
+        after = _resident(path)
+        assert before >= len(content)
+        assert after == (0 if access == mmap.ACCESS_READ else before)
+        assert mapped[:] == expected
+
+
+def test_forgetting_and_giving_back_harm_nothing(tmp_path: Path) -> None:
+    give_back_free_memory()
+    forget_pages(tmp_path / "nothing")

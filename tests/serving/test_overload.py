@@ -242,6 +242,22 @@ def test_who_sends_slowly_makes_room_where_memory_is_short(
         assert status_of(slow) == 503
 
 
+def test_who_has_only_begun_to_send_makes_room_for_nobody(
+    predictor: Predictor, make_picture: Make
+) -> None:
+    picture = make_picture("red", "JPEG").ljust(150_000, b"\0")
+    limits = LIMITS.model_copy(update={"max_waiting_bytes": 200_000})
+    with held_up(predictor, limits) as server:
+        server.engine.go_on.set()
+        first = server.connect()
+        head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 150000\r\n\r\n"
+        first.sendall(head + picture[:140_000])
+        server.wait_for(lambda: server.app.invocations.held_bytes == 140_000)
+        assert server.post(picture).status_code == 503
+        first.sendall(picture[140_000:])
+        assert status_of(first) == 200
+
+
 def test_a_body_of_which_a_part_had_no_room_is_not_taken_for_a_whole_one(
     predictor: Predictor, make_picture: Make
 ) -> None:

@@ -18,6 +18,7 @@ from pixloop.errors import ImageError, ServingError
 from pixloop.serving.codec import Answer
 from pixloop.serving.engines import PixelBatch
 from pixloop.serving.jobs import BadPicture, Expired, Job, Version, encode, hand_over
+from pixloop.serving.memory import Tidying, give_back_free_memory
 
 
 class Full(ServingError):
@@ -46,6 +47,7 @@ class Batcher:
         self._busy = 0  # workers that compute
         self._threads: list[threading.Thread] = []
         self._closed = False
+        self._tidying = Tidying()
 
     @property
     def waiting(self) -> int:
@@ -108,19 +110,26 @@ class Batcher:
         buffers: dict[int, PixelBatch] = {}
         while True:
             with self._changed:
-                while not self._jobs and not self._closed:
-                    self._changed.wait()
+                self._changed.wait_for(self._is_called, self._tidying.due_in())
                 if self._closed:
                     return
+                tidy = self._tidying.take()
                 finished, items = self._take()
                 alone = not self._jobs and not self._busy
                 self._busy += 1
+            if tidy:
+                give_back_free_memory()
             if items:
                 finished += self._answer(items, buffers, alone)
             with self._changed:  # before those who wait hear of it, and ask again
                 self._busy -= 1
+                if items:
+                    self._tidying.worked()
             hand_over(finished)
             del finished, items  # an idle worker holds no body, and no model that was replaced
+
+    def _is_called(self) -> bool:
+        return bool(self._jobs) or self._closed
 
     def _take(self) -> tuple[list[Job], list[_Item]]:
         """Jobs that are too late, and the pictures of the next batch: all of one version."""

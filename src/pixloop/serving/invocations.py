@@ -126,8 +126,8 @@ class Invocations:
         headers: MutableMapping[bytes, bytes],
     ) -> None:
         if self._batcher.full:
-            await self._hold(scope)  # before its body is read: who is held takes no memory
-            await drain(receive)
+            await drain(receive)  # first: what is read here takes no memory
+            await self._hold(scope)
             # Whether there is room by now is for its next request: one that is accepted should not
             # have waited before it was.
             self._refuse(scope, "Too many requests are waiting.")

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import time
 from pathlib import Path
 
 #: Where the kernel says what a container may take: control groups of version 2, then of version 1.
@@ -13,6 +14,10 @@ _SHARE = 0.85
 _M_MMAP_THRESHOLD, _LARGE_BYTES = -3, 4 * 2**20
 _M_TRIM_THRESHOLD, _KEPT_BYTES = -1, 16 * 2**20
 _M_ARENA_MAX = -8
+#: It takes milliseconds, and then the pages of what is used again have to be found.
+_TIDY_S = 5.0
+#: Linux's advice to ``madvise``.
+_DONT_NEED = 4
 
 
 def give_back_large_blocks(threads: int) -> None:
@@ -32,6 +37,57 @@ def give_back_large_blocks(threads: int) -> None:
         # Setting one ends glibc's adjusting of the other, which would give back every picture.
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
         mallopt(_M_ARENA_MAX, threads + 1)  # the event loop's thread has one as well
+
+
+def give_back_free_memory() -> None:
+    """Have the C library return what is free between what is not, as after work that is done once.
+
+    Elsewhere than in glibc nothing is done.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+class Tidying:
+    """When what is free is to be given back: some time after work began, and again as it goes on.
+
+    Else pictures of odd sizes leave gaps, and a server keeps twice the memory that it uses. For
+    one thread at a time.
+    """
+
+    def __init__(self) -> None:
+        """Nothing was done yet."""
+        self._due: float | None = None
+
+    def worked(self) -> None:
+        """Tell that something was done."""
+        if self._due is None:
+            self._due = time.monotonic() + _TIDY_S
+
+    def due_in(self) -> float | None:
+        """Seconds until it is time; None where nothing was done since the last time."""
+        return None if self._due is None else max(0.0, self._due - time.monotonic())
+
+    def take(self) -> bool:
+        """Whether it is time; who is told so is to see to it."""
+        due = self.due_in() == 0
+        if due:
+            self._due = None
+        return due
+
+
+def forget_pages(file: Path) -> None:
+    """Take the pages of a file that is mapped for reading out of this process's memory.
+
+    Who looks at one again reads it anew. Elsewhere than on Linux nothing is done.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError, ValueError):
+        madvise, name = ctypes.CDLL(None).madvise, str(file.resolve())
+        for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+            place, rights, *_, path = line.split(maxsplit=5)
+            if path == name and "w" not in rights:
+                begin, end = (int(edge, 16) for edge in place.split("-"))
+                madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), _DONT_NEED)
 
 
 def room_bytes() -> int:

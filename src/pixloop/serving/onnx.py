@@ -46,7 +46,7 @@ class OnnxEngine:
 
     def __call__(self, pixels: PixelBatch) -> Outputs:
         """The outputs for ``pixels``, computed with all threads."""
-        return self._run(self._session, pixels)
+        return _run(self._session, self._outputs, self._preprocessing, pixels)
 
     @property
     def streams(self) -> Engine:
@@ -59,7 +59,8 @@ class OnnxEngine:
         threads = self._settings.threads // self._settings.streams or 1
         if self._cuda or threads == self._settings.threads:  # a GPU is one for all
             return self
-        return functools.partial(self._run, self._open(threads))
+        # No method, which would hold this engine: both would wait for the garbage collector.
+        return functools.partial(_run, self._open(threads), self._outputs, self._preprocessing)
 
     def _open(self, threads: int) -> Any:
         # Imported here because a server uses one engine, and each costs a good part of its start.
@@ -76,10 +77,13 @@ class OnnxEngine:
             providers.insert(0, ("CUDAExecutionProvider", {"use_tf32": "0"}))
         return onnxruntime.InferenceSession(str(self._path), options, providers=providers)
 
-    def _run(self, session: Any, pixels: PixelBatch) -> Outputs:
-        check_pixels(pixels, self._preprocessing)
-        images = normalise_batch(pixels, self._preprocessing)
-        try:
-            return tuple(session.run(self._outputs, {INPUT: images}))
-        except Exception as e:  # ONNX Runtime's errors share no class but Exception
-            raise ServingError(f"ONNX Runtime failed on input of shape {images.shape}: {e}") from e
+
+def _run(
+    session: Any, outputs: list[str], preprocessing: Preprocessing, pixels: PixelBatch
+) -> Outputs:
+    check_pixels(pixels, preprocessing)
+    images = normalise_batch(pixels, preprocessing)
+    try:
+        return tuple(session.run(outputs, {INPUT: images}))
+    except Exception as e:  # ONNX Runtime's errors share no class but Exception
+        raise ServingError(f"ONNX Runtime failed on input of shape {images.shape}: {e}") from e

@@ -26,6 +26,7 @@ from pixloop.serving.engines import (
     import_openvino,
     openvino_core,
 )
+from pixloop.serving.memory import forget_pages, give_back_free_memory
 
 #: Pictures that a graph computes at once where there are as many: more were no faster on any CPU
 #: tried, and take memory.
@@ -36,6 +37,12 @@ _COPIES = 4
 #: So few streams leave what is no full batch to the graph that uses all threads: as fast on two
 #: cores, and 32 MB less. More have one of as many streams for it.
 _SHARING = 2
+
+
+#: Compiles a graph for a number of pictures, threads and streams.
+_Compile = Callable[[int, int, int], "_CompiledModel"]
+#: Makes one engine of those for one picture and for many.
+_JoinSizes = Callable[[Engine, Engine], Engine]
 
 
 class OpenVinoEngine:
@@ -54,39 +61,56 @@ class OpenVinoEngine:
         precision: Precision,
         settings: EngineSettings,
     ) -> None:
+        # Nothing here holds the engine itself: it would have to wait for the garbage collector, and
+        # a server that changes its model for as long be twice as large.
         model = _fold_normalisation(openvino_core().read_model(str(path)), preprocessing)
-        self._compile = functools.partial(_CompiledModel, model, outputs, preprocessing, precision)
-        self._by_size = functools.partial(_BySize, preprocessing)
+        make = functools.partial(_CompiledModel, model, outputs, preprocessing, precision)
+        compile_ = functools.partial(_compile, path.with_suffix(".bin"), make)
+        by_size = functools.partial(_BySize, preprocessing)
         threads, streams = settings.threads, settings.streams
-        one = self._compile(1, threads, 1)  # a graph that does not fit fails here
-        self._alone = self._by_size(one, self._later(_AT_ONCE, threads, 1))
+        one = compile_(1, threads, 1)  # a graph that does not fit fails here
+        self._alone = by_size(one, _Later(compile_, _AT_ONCE, threads, 1))
         #: The same graph, to compute several batches side by side.
-        self.streams: Engine = self._side_by_side(one, threads, streams)
+        self.streams: Engine = self._alone
+        if streams > 1:
+            self.streams = _side_by_side(compile_, by_size, one, threads, streams)
 
     def __call__(self, pixels: PixelBatch) -> Outputs:
         """The outputs for ``pixels``, computed with all threads."""
         return self._alone(pixels)
 
-    def _side_by_side(self, one: Engine, threads: int, streams: int) -> Engine:
-        if streams == 1:
-            return self._alone
-        if streams > _SHARING:
-            one = self._later(1, threads, streams)
-        if streams > _COPIES:
-            return self._by_size(one, self._later(_AT_ONCE, threads, streams))
-        share = max(1, threads // streams)
-        copies = (self._later(_AT_ONCE, share, 1) for _ in range(streams))
-        return _Copies([self._by_size(one, copy) for copy in copies])
 
-    def _later(self, count: int, threads: int, streams: int) -> "_Later":
-        return _Later(functools.partial(self._compile, count, threads, streams))
+def _side_by_side(
+    compile_: "_Compile", by_size: "_JoinSizes", one: Engine, threads: int, streams: int
+) -> Engine:
+    if streams > _SHARING:
+        one = _Later(compile_, 1, threads, streams)
+    if streams > _COPIES:
+        return by_size(one, _Later(compile_, _AT_ONCE, threads, streams))
+    share = max(1, threads // streams)
+    copies = (_Later(compile_, _AT_ONCE, share, 1) for _ in range(streams))
+    return _Copies([by_size(one, copy) for copy in copies])
+
+
+def _compile(
+    weights: Path,
+    make: "Callable[[int, int, int], _CompiledModel]",
+    count: int,
+    threads: int,
+    streams: int,
+) -> "_CompiledModel":
+    compiled = make(count, threads, streams)
+    # It has weights of its own, in the order in which it computes.
+    forget_pages(weights)
+    give_back_free_memory()
+    return compiled
 
 
 class _Later:
     """A graph that is compiled when it is first needed."""
 
-    def __init__(self, compile_: "Callable[[], _CompiledModel]") -> None:
-        self._compile = compile_
+    def __init__(self, compile_: "_Compile", count: int, threads: int, streams: int) -> None:
+        self._compile = functools.partial(compile_, count, threads, streams)
         self._lock = threading.Lock()
 
     def __call__(self, pixels: PixelBatch) -> Outputs:
