@@ -192,7 +192,7 @@ class ServingConfig(Section):
     port: int = Field(default=8080, ge=0, le=65535)
     """The port to listen on; 0 takes a free one."""
     queue: int | None = Field(default=None, ge=1)
-    """Requests that may wait; beyond it the answer is 503. Without a number: 24 for each core."""
+    """Requests that may wait; beyond it the answer is 503. Without a number: 20 for each core."""
     max_body_bytes: int = Field(default=25_000_000, ge=1024)
     """The largest request body."""
     max_waiting_bytes: int = Field(default=250_000_000, ge=1024)

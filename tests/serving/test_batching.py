@@ -13,6 +13,7 @@ from tests.small_bundles import manifest
 from pixloop.decoding import Size
 from pixloop.errors import ImageError, ServingError
 from pixloop.records import Decision, Prediction
+from pixloop.serving import batching, memory
 from pixloop.serving.batching import Batcher, Full
 from pixloop.serving.codec import Place, Request
 from pixloop.serving.engines import Outputs, PixelBatch
@@ -103,6 +104,30 @@ def test_a_lone_request_is_computed_at_once_and_with_all_cores(
     assert (labels(done), done.media_type, done.batch) == (["7"], "application/json", 1)
     assert b'"label": "7"' in done.body
     assert done.submitted <= done.taken <= done.finished
+
+
+def test_free_memory_is_given_back_a_while_after_work(
+    recorder: Recorder, start: Callable[..., Batcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back = threading.Semaphore(0)
+    batcher = start(workers=2)
+
+    def give_back() -> None:
+        if threading.current_thread() in batcher._threads:  # workers of other tests do it as well
+            given_back.release()
+
+    monkeypatch.setattr(memory, "_TIDY_S", 0.05)
+    monkeypatch.setattr(batching, "give_back_free_memory", give_back)
+
+    async def ask() -> None:
+        only = job(recorder, 7)
+        batcher.submit(only)
+        await only.future
+
+    for _ in range(2):
+        asyncio.run(ask())
+        assert given_back.acquire(timeout=30)
+        assert not given_back.acquire(timeout=0.2)  # once is enough
 
 
 def test_what_waits_is_taken_together(recorder: Recorder, start: Callable[..., Batcher]) -> None:

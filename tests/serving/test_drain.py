@@ -120,6 +120,15 @@ def test_a_signal_before_the_first_request_is_heard(bundle: Bundle) -> None:
         assert ended(process) == (0, "")
 
 
+def test_who_is_impatient_to_the_very_end_changes_nothing(bundle: Bundle) -> None:
+    with running(str(bundle.path)) as (_, process):
+        process.send_signal(signal.SIGTERM)
+        while process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            threading.Event().wait(0.002)
+        assert ended(process) == (0, "")
+
+
 @pytest.mark.slow
 def test_bodies_that_do_not_end_do_not_keep_it(bundle: Bundle) -> None:
     with running(str(bundle.path)) as (url, process):

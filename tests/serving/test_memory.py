@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pixloop.serving.memory import forget_pages, give_back_free_memory, room_bytes
+from pixloop.serving import memory
+from pixloop.serving.memory import Tidying, forget_pages, give_back_free_memory, room_bytes
 
 _SCRIPT = """
 import platform, sys, threading
@@ -77,3 +78,17 @@ def test_pages_of_a_file_are_forgotten_and_read_anew(tmp_path: Path, access: int
 def test_forgetting_and_giving_back_harm_nothing(tmp_path: Path) -> None:
     give_back_free_memory()
     forget_pages(tmp_path / "nothing")
+
+
+def test_it_is_time_to_tidy_a_while_after_work_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(memory.time, "monotonic", lambda: now)
+    tidying = Tidying()
+    assert (tidying.due_in(), tidying.take()) == (None, False)
+    tidying.worked()
+    now += 4
+    tidying.worked()  # which puts nothing off
+    assert (tidying.due_in(), tidying.take()) == (1.0, False)
+    now += 2
+    assert (tidying.due_in(), tidying.take()) == (0.0, True)
+    assert (tidying.due_in(), tidying.take()) == (None, False)

@@ -23,6 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     bundle, name, models = (options.pop(key) for key in ("bundle", "name", "models"))
     if (bundle is None) == (models is None):
         parser.error("give either a bundle or --models")
+    if models not in (None, MODELS_FOLDER) and not models.is_dir():  # SageMaker makes its own
+        parser.error(f"--models: {models} is no folder")
     try:
         # The limits are checked where pixloop.yaml's are.
         settings = ServingConfig.model_validate(options)

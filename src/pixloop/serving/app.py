@@ -22,7 +22,7 @@ from pixloop.serving.predictor import Predictor
 from pixloop.serving.problems import PROBLEM_MEDIA_TYPE, RequestProblem, encode_problem
 
 #: Requests that may wait, for each core: more would only wait longer, and are better told so.
-_PLACES_EACH = 24
+_PLACES_EACH = 20
 #: Pictures in a batch, where nothing was measured.
 _MAX_BATCH = 4
 
@@ -143,7 +143,7 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     error = cast(HTTPException, error)
     path = request.scope["path"]  # not request.url, which fails on a Host that is none
     known = {
-        404: f"There is nothing at {path}. POST pictures to /invocations; see /docs.",
+        404: f"There is nothing at {path}. See /docs.",
         405: f"{request.method} is not what {path} takes. See /docs.",
     }
     problem = RequestProblem(error.status_code, known.get(error.status_code, error.detail))

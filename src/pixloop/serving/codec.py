@@ -181,7 +181,7 @@ def _read_object(text: bytes, line: int | None) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as e:
-        reason = str(e) or "it is nested too deeply"
+        reason = "it is nested too deeply" if isinstance(e, RecursionError) else str(e)
         raise RequestProblem(400, f"The body is not valid JSON: {reason}.", line=line) from e
     if not isinstance(document, dict):
         raise RequestProblem(

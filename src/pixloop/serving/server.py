@@ -178,7 +178,7 @@ def _run(
         loop="asyncio",
         lifespan="off",
         log_config=None,
-        log_level="warning",
+        log_level="error",  # it warns of every client that speaks no HTTP
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
@@ -188,6 +188,9 @@ def _run(
     # After a Ctrl-C, uvicorn stops in order and then raises it once more.
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
+    if threading.current_thread() is threading.main_thread():
+        # Python takes its own handlers away before it has ended; a second SIGTERM would kill it.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class _Server(uvicorn.Server):
