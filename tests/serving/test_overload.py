@@ -227,34 +227,34 @@ def test_who_sends_slowly_makes_room_where_memory_is_short(
 ) -> None:
     monkeypatch.setattr(bodies, "_GRACE_S", 0.05)
     monkeypatch.setattr(bodies, "_SLOW_BYTES_PER_S", 10_000_000)
-    picture = make_picture("red", "JPEG").ljust(150_000, b"\0")
-    limits = LIMITS.model_copy(update={"max_waiting_bytes": 200_000})
+    picture = make_picture("red", "JPEG").ljust(90_000, b"\0")
+    limits = LIMITS.model_copy(update={"max_waiting_bytes": 150_000})
     with held_up(predictor, limits) as server:
         server.engine.go_on.set()
         slow = server.connect()
-        head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 150000\r\n\r\n"
-        slow.sendall(head + picture[:140_000])
-        server.wait_for(lambda: server.app.invocations.held_bytes == 140_000)
+        head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n"
+        slow.sendall(head + picture[:80_000])
+        server.wait_for(lambda: server.app.invocations.held_bytes == 80_000)
         threading.Event().wait(0.1)
         assert server.post(picture).status_code == 200
         assert server.app.invocations.held_bytes == 0
-        slow.sendall(picture[140_000:])
+        slow.sendall(picture[80_000:])
         assert status_of(slow) == 503
 
 
 def test_who_has_only_begun_to_send_makes_room_for_nobody(
     predictor: Predictor, make_picture: Make
 ) -> None:
-    picture = make_picture("red", "JPEG").ljust(150_000, b"\0")
-    limits = LIMITS.model_copy(update={"max_waiting_bytes": 200_000})
+    picture = make_picture("red", "JPEG").ljust(90_000, b"\0")
+    limits = LIMITS.model_copy(update={"max_waiting_bytes": 150_000})
     with held_up(predictor, limits) as server:
         server.engine.go_on.set()
         first = server.connect()
-        head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 150000\r\n\r\n"
-        first.sendall(head + picture[:140_000])
-        server.wait_for(lambda: server.app.invocations.held_bytes == 140_000)
+        head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n"
+        first.sendall(head + picture[:80_000])
+        server.wait_for(lambda: server.app.invocations.held_bytes == 80_000)
         assert server.post(picture).status_code == 503
-        first.sendall(picture[140_000:])
+        first.sendall(picture[80_000:])
         assert status_of(first) == 200
 
 
