@@ -2,6 +2,7 @@ import mmap
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ from pixloop.serving.memory import Tidying, forget_pages, give_back_free_memory,
 _SCRIPT = """
 import platform, sys, threading
 from pathlib import Path
+from types import SimpleNamespace
 import numpy as np
 from pixloop.serving.memory import give_back_large_blocks
 
@@ -82,7 +84,7 @@ def test_forgetting_and_giving_back_harm_nothing(tmp_path: Path) -> None:
 
 def test_it_is_time_to_tidy_a_while_after_work_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(memory.time, "monotonic", lambda: now)
+    monkeypatch.setattr(memory, "time", SimpleNamespace(monotonic=lambda: now))
     tidying = Tidying()
     assert (tidying.due_in(), tidying.take()) == (None, False)
     tidying.worked()

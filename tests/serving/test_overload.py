@@ -71,6 +71,13 @@ class Server:
         connection.sendall(f"{head}{headers}\r\n".encode() + picture)
         return connection
 
+    def begin_with(self, body: bytes, sent: int) -> socket.socket:
+        """Send a request's head and so many bytes of its body."""
+        connection = self.connect()
+        head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body[:sent])
+        return connection
+
     def wait_for(self, condition: Callable[[], bool]) -> None:
         pause = threading.Event()
         for _ in range(3000):
@@ -231,9 +238,7 @@ def test_who_sends_slowly_makes_room_where_memory_is_short(
     limits = LIMITS.model_copy(update={"max_waiting_bytes": 150_000})
     with held_up(predictor, limits) as server:
         server.engine.go_on.set()
-        slow = server.connect()
-        head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n"
-        slow.sendall(head + picture[:80_000])
+        slow = server.begin_with(picture, 80_000)
         server.wait_for(lambda: server.app.invocations.held_bytes == 80_000)
         threading.Event().wait(0.1)
         assert server.post(picture).status_code == 200
@@ -249,9 +254,7 @@ def test_who_has_only_begun_to_send_makes_room_for_nobody(
     limits = LIMITS.model_copy(update={"max_waiting_bytes": 150_000})
     with held_up(predictor, limits) as server:
         server.engine.go_on.set()
-        first = server.connect()
-        head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n"
-        first.sendall(head + picture[:80_000])
+        first = server.begin_with(picture, 80_000)
         server.wait_for(lambda: server.app.invocations.held_bytes == 80_000)
         assert server.post(picture).status_code == 503
         first.sendall(picture[80_000:])

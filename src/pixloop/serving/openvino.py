@@ -38,7 +38,6 @@ _COPIES = 4
 #: cores, and 32 MB less. More have one of as many streams for it.
 _SHARING = 2
 
-
 #: Compiles a graph for a number of pictures, threads and streams.
 _Compile = Callable[[int, int, int], "_CompiledModel"]
 #: Makes one engine of those for one picture and for many.
@@ -81,7 +80,7 @@ class OpenVinoEngine:
 
 
 def _side_by_side(
-    compile_: "_Compile", by_size: "_JoinSizes", one: Engine, threads: int, streams: int
+    compile_: _Compile, by_size: _JoinSizes, one: Engine, threads: int, streams: int
 ) -> Engine:
     if streams > _SHARING:
         one = _Later(compile_, 1, threads, streams)
@@ -94,7 +93,7 @@ def _side_by_side(
 
 def _compile(
     weights: Path,
-    make: "Callable[[int, int, int], _CompiledModel]",
+    make: _Compile,
     count: int,
     threads: int,
     streams: int,
@@ -109,7 +108,7 @@ def _compile(
 class _Later:
     """A graph that is compiled when it is first needed."""
 
-    def __init__(self, compile_: "_Compile", count: int, threads: int, streams: int) -> None:
+    def __init__(self, compile_: _Compile, count: int, threads: int, streams: int) -> None:
         self._compile = functools.partial(compile_, count, threads, streams)
         self._lock = threading.Lock()
 
