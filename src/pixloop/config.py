@@ -17,6 +17,13 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from pixloop.config_aws import AwsConfig, TuningConfig
+from pixloop.config_loop import (
+    AnnotationConfig,
+    MonitoringConfig,
+    PromotionConfig,
+    ReviewConfig,
+    TriggersConfig,
+)
 from pixloop.config_section import Section
 
 FILE_NAME = "pixloop.yaml"
@@ -274,6 +281,11 @@ class Config(Section):
     thresholds: ThresholdsConfig = ThresholdsConfig()
     serving: ServingConfig = ServingConfig()
     registry: RegistryConfig = RegistryConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
+    review: ReviewConfig = ReviewConfig()
+    annotation: AnnotationConfig = AnnotationConfig()
+    promotion: PromotionConfig = PromotionConfig()
+    triggers: TriggersConfig = TriggersConfig()
     aws: AwsConfig = AwsConfig()
 
     @property

@@ -14,6 +14,8 @@
     ├── RegistryError            an unknown version, or a registry that cannot be reached
     ├── ServingError             the server cannot start, or does not answer as it should
     │   └── RequestProblem       a request that gets no prediction (serving/problems.py)
+    ├── MonitoringError          what was captured cannot be judged: no reference, no captures
+    ├── AnnotationError          Label Studio, or the review queue, does not do what is asked
     ├── AwsError                 AWS refuses, cannot be reached, or lacks what is needed there
     │   ├── AwsUnreachable       nothing answers: no network, or a wrong region
     │   └── VerificationError    a deployment does not answer as its certificate says
@@ -74,6 +76,14 @@ class RegistryError(PixloopError):
 
 class ServingError(PixloopError):
     """The server cannot start, or does not answer as it should."""
+
+
+class MonitoringError(PixloopError):
+    """What was captured cannot be judged."""
+
+
+class AnnotationError(PixloopError):
+    """Label Studio cannot be started or asked, or the review queue lacks what is asked for."""
 
 
 class AwsError(PixloopError):
