@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from pixloop.bundle import Bundle
 from pixloop.config import FILE_NAME, Config
 from pixloop.config_file import load_config, parse_config, render_config
-from pixloop.data.sources import fetch
 from pixloop.errors import ConfigError, GateRefused, PipelineError
 from pixloop.files import write_text
 from pixloop.picture_predictions.files import find_pictures
@@ -36,8 +35,9 @@ from pixloop.pipeline.local import run_local
 from pixloop.pipeline.registration import register_model
 from pixloop.pipeline.runs import list_runs
 from pixloop.project_folder import git_commit, project_name, stored_source
+from pixloop.project_registry import ProjectRegistry
+from pixloop.project_sources import ProjectSources
 from pixloop.run_summary import RunSummary, report_of, summarise
-from pixloop.served_version import Champion, find_bundle
 
 if TYPE_CHECKING:
     from pixloop.aws.project import AwsProject
@@ -56,6 +56,8 @@ class Project:
         self.folder = folder
         self.config = config
         self.state = folder / STATE
+        self._sources = ProjectSources(config, folder, self.state / "sources")
+        self._registry = ProjectRegistry(config, self.state)
 
     @classmethod
     def open(cls, folder: str | Path = ".", overrides: Iterable[str] = ()) -> "Project":
@@ -129,19 +131,18 @@ class Project:
             return self._run_on_sagemaker(listener, tune)
         if tune:
             raise ConfigError("--tune searches on SageMaker: add --on sagemaker.")
-        train, test = self._fetch_data()
-        champion, weights = self._champion_bundle(), self._weights()
+        train, test = map(_as_uri, self._sources.fetch())
         definition = build_definition(
             self.config,
-            train=train.as_uri(),
-            test=test.as_uri() if test else None,
-            weights=weights.as_uri() if weights else None,
-            champion=champion.as_uri() if champion else None,
+            train=train,
+            test=test,
+            weights=_as_uri(self._sources.weights()),
+            champion=_as_uri(self._registry.champion_bundle()),
             commit=git_commit(self.folder),
         )
         # The registry takes seconds to open, the first time more: meanwhile the steps work.
         with ThreadPoolExecutor(1) as pool:
-            registry = pool.submit(self._open_registry)
+            registry = pool.submit(self._registry.prepared)
             try:
                 record = run_local(
                     definition,
@@ -176,18 +177,14 @@ class Project:
     @property
     def registry(self) -> "Registry":
         """The registry of this project's model versions."""
-        # MLflow takes seconds to import, and most commands do without it.
-        from pixloop.registry import Registry
-
-        return Registry(self._registry_url(), self.config.model_name, self._registry_artifacts())
+        return self._registry.open()
 
     def bundle(self, version: str | None = None) -> tuple[str, Bundle]:
         """A version and its bundle: the given one, else the champion, else the latest.
 
         ``version`` may also be ``"champion"`` or ``"latest"``.
         """
-        file = None if self.config.registry.url else self._registry_file()
-        return find_bundle(lambda: self.registry, self.state, version, file)
+        return self._registry.bundle(version)
 
     @property
     def on_aws(self) -> "AwsProject":
@@ -224,7 +221,7 @@ class Project:
         settings = self.config.serving.model_copy(
             update={k: v for k, v in (("host", host), ("port", port)) if v is not None}
         )
-        follow = self._champion() if version is None and settings.follow_s else None
+        follow = self._registry.champion() if version is None and settings.follow_s else None
         serve(
             bundle.path,
             f"{self.config.model_name}:{chosen}",
@@ -342,73 +339,19 @@ class Project:
         # boto3 is an extra, and takes long to import.
         from pixloop.aws.pipeline.inputs import stays_on_s3
 
-        data, cache = self.config.data, self.state / "sources"
-
-        def place(source: str, sha256: str | None = None) -> str | Path:
-            if stays_on_s3(source):
-                return source
-            return fetch(self._address(source), cache, sha256)
-
         self.on_aws.session.account()  # without credentials all the rest would be in vain
         check_early(self.config)
-        test = place(data.test) if data.test else None
-        train = place(data.train, data.sha256)
+        train, test = self._sources.fetch(stays_on_s3)
         try:
-            return self.on_aws.run(train, test, self._weights(), tune, listener)
+            return self.on_aws.run(train, test, self._sources.weights(), tune, listener)
         except GateRefused as e:
             raise GateRefused(f"{e}\nThe report says why: {self.report()}") from e
-
-    def _fetch_data(self) -> tuple[Path, Path | None]:
-        data, cache = self.config.data, self.state / "sources"
-        train = fetch(self._address(data.train), cache, data.sha256)
-        return train, fetch(self._address(data.test), cache) if data.test else None
-
-    def _address(self, source: str) -> str:
-        """A source as ``fetch`` takes it; a relative path is meant from the project's folder."""
-        if "://" in source:
-            return source
-        return str((self.folder / Path(source).expanduser()).resolve())
-
-    def _weights(self) -> Path | None:
-        if self.config.model.weights is None:
-            return None
-        path = Path(self._address(self.config.model.weights))
-        if not path.is_file():
-            raise ConfigError(f"model.weights: {path} does not exist.")
-        return path
-
-    def _registry_url(self) -> str:
-        return self.config.registry.url or f"sqlite:///{self._registry_file()}"
-
-    def _registry_file(self) -> Path:
-        return self.state / "registry" / "registry.db"
-
-    def _registry_artifacts(self) -> Path | None:
-        """Where bundles are kept; a registry at an address of its own has its own place."""
-        return None if self.config.registry.url else self.state / "registry" / "artifacts"
-
-    def _champion(self) -> Champion:
-        return Champion(
-            self._registry_url(),
-            self.config.model_name,
-            self._registry_artifacts(),
-            self.state,
-            None if self.config.registry.url else self._registry_file(),
-        )
-
-    def _champion_bundle(self) -> Path | None:
-        """The champion's bundle, unless there is no champion."""
-        if self.config.registry.url is None and not self._registry_file().exists():
-            return None
-        champions = [version for version in self.registry.list() if version.champion]
-        return self.bundle(champions[0].version)[1].path if champions else None
 
     def _check_names(self, first_step: str) -> None:
         # Any later step is soon at the names itself, and the check takes seconds.
         if first_step in ("Inspect", "Prepare"):
             check_early(self.config)
 
-    def _open_registry(self) -> "Registry":
-        registry = self.registry
-        registry.prepare()
-        return registry
+
+def _as_uri(place: str | Path | None) -> str | None:
+    return place.as_uri() if isinstance(place, Path) else place

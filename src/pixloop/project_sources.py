@@ -1,0 +1,62 @@
+"""What a run starts from, brought here: pictures, and weights to start from."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pixloop.config import Config
+from pixloop.data.sources import fetch
+from pixloop.errors import ConfigError
+
+
+class ProjectSources:
+    """The sources that pixloop.yaml names.
+
+    Args:
+        config: ``data`` and ``model.weights`` are read.
+        folder: the project's, from which relative paths are meant.
+        cache: where is kept what was fetched.
+    """
+
+    def __init__(self, config: Config, folder: Path, cache: Path) -> None:
+        self._config, self._folder, self._cache = config, folder, cache
+
+    def fetch(
+        self, stays: Callable[[str], bool] = lambda _: False
+    ) -> tuple[str | Path, str | Path | None]:
+        """Training and test pictures: folders or files here, or addresses that are left alone.
+
+        Args:
+            stays: whether a source is left where it is.
+
+        Raises:
+            SourceError: a source cannot be fetched.
+        """
+        data = self._config.data
+        train = self._place(data.train, stays, data.sha256)
+        return train, self._place(data.test, stays) if data.test else None
+
+    def weights(self) -> Path | None:
+        """The file that ``model.weights`` names.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if self._config.model.weights is None:
+            return None
+        path = Path(self._address(self._config.model.weights))
+        if not path.is_file():
+            raise ConfigError(f"model.weights: {path} does not exist.")
+        return path
+
+    def _place(
+        self, source: str, stays: Callable[[str], bool], sha256: str | None = None
+    ) -> str | Path:
+        if stays(source):
+            return source
+        return fetch(self._address(source), self._cache, sha256)
+
+    def _address(self, source: str) -> str:
+        """A source as ``fetch`` takes it; a relative path is meant from the project's folder."""
+        if "://" in source:
+            return source
+        return str((self._folder / Path(source).expanduser()).resolve())
