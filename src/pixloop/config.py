@@ -231,6 +231,8 @@ class ServingConfig(Section):
     """Where to: a folder or an s3:// address. Without one: .pixloop/captures."""
     capture_max_bytes: int = Field(default=1_000_000_000, ge=1_000_000)
     """Disk that captures may take here; the oldest are removed first."""
+    capture_file_s: float = Field(default=60.0, gt=0)
+    """How old a file of captures gets before it can be seen: 'pixloop monitor' is so far behind."""
     follow_s: float = Field(default=5.0, ge=0)
     """How often a server without a fixed version looks for a new champion; 0: never."""
 

@@ -73,7 +73,7 @@ class PromotionConfig(Section):
 class TriggersConfig(Section):
     """What makes 'pixloop watch' run the loop."""
 
-    on: tuple[str, ...] = ("raw_data", "annotations", "drift")
+    enabled: tuple[str, ...] = ("raw_data", "annotations", "drift")
     """Any of raw_data, annotations, commit, schedule, drift."""
     every_s: float | None = Field(default=None, gt=0)
     """With ``schedule``: seconds between two runs."""
@@ -84,7 +84,7 @@ class TriggersConfig(Section):
     annotations: int = Field(default=20, ge=1)
     """How many new annotations are worth a run."""
 
-    @field_validator("on")
+    @field_validator("enabled")
     @classmethod
     def _are_triggers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [name for name in value if name not in TRIGGERS]

@@ -81,6 +81,7 @@ def observing(name: str, settings: ServingConfig, captures: Path) -> Iterator[Ob
                 settings.capture_share,
                 settings.capture_max_bytes,
                 endpoint=name,
+                file_s=settings.capture_file_s,
             )
             stack.callback(capture.close)
             each.append(capture)
