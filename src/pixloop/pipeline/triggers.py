@@ -241,5 +241,5 @@ def _scan(folder: str | Path) -> "Generator[os.DirEntry[str], None, None]":
 
 
 def _identity(folder: str | Path) -> tuple[int, int]:
-    stat = os.stat(folder)
+    stat = Path(folder).stat()
     return stat.st_dev, stat.st_ino

@@ -100,11 +100,13 @@ class Parts(Protocol):
     def promote(self, version: str) -> None:
         """Make a version the champion."""
 
-    def roll_back(self, version: str, reason: str) -> str:
+    def roll_back(self, version: str, reason: str) -> str | None:
         """Make the champion before ``version`` the champion again, and reject ``version``.
 
+        Where another version is the champion already, nothing but the rejection is left to do.
+
         Returns:
-            The champion now.
+            The champion now; None where there was none before, and ``version`` goes on.
         """
 
     def take_as_normal(self, version: str, since: str) -> bool:

@@ -3,9 +3,12 @@
 ``.pixloop/watch/state.json`` is always whole. Times are seconds since the epoch.
 """
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from pixloop.errors import PipelineError
 from pixloop.files import write_text
@@ -94,24 +97,36 @@ class WatchState(_Record):
         return seen is not None and seen.signature != self.handled.get(source, "")
 
 
-def read_state(folder: Path) -> WatchState:
-    """The state in ``folder``; a new one where there is none.
+class Memory:
+    """The state of the watcher in a folder; threads may share it.
 
     Raises:
         PipelineError: the file is damaged, or of a newer pixloop.
     """
-    file = folder / FILE
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.RLock()
+        self.state = _read(folder / FILE)  #: to be looked at; ``change`` gives it to be changed
+
+    @contextmanager
+    def change(self) -> Iterator[WatchState]:
+        """The state, to be changed; it is on disk when the block ends."""
+        with self._lock:
+            before = self.state.model_dump_json()
+            yield self.state
+            after = self.state.model_dump_json(indent=2)
+            if self.state.model_dump_json() != before:
+                write_text(self._folder / FILE, after + "\n")
+
+
+def _read(file: Path) -> WatchState:
     try:
         return WatchState.model_validate_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return WatchState()
-    except (OSError, ValidationError, ValueError) as e:
+    except (OSError, ValueError) as e:  # pydantic's errors among them
         raise PipelineError(
             f"{file} cannot be read: {str(e).splitlines()[0]}. Remove it: the next 'pixloop watch' "
             "then begins with one run, which reuses whatever has not changed."
         ) from e
-
-
-def write_state(folder: Path, state: WatchState) -> None:
-    """Replace the state in ``folder``, atomically."""
-    write_text(folder / FILE, state.model_dump_json(indent=2) + "\n")
