@@ -14,6 +14,8 @@ Values are rounded to half precision, which is a fixed function of the picture a
 nothing of that; then a count for each of the 65,536 such numbers is all that must be remembered.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,8 +50,8 @@ class Ranks:
 
     def __init__(self, values: NDArray[np.floating], seed: int, stream: int) -> None:
         known = values[~np.isnan(values)]
-        self.counts = np.bincount(to_levels(known), minlength=LEVELS)
-        self.seen = 0  #: of the stream, without those that had no value
+        self._counts = np.bincount(to_levels(known), minlength=LEVELS)
+        self._seen = 0  # of the stream
         self._key = np.array([seed, stream], np.uint64)
 
     def p_values(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -63,25 +65,42 @@ class Ranks:
         ]
         return np.concatenate(found) if found else np.empty(0)
 
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Everything that it knows but the seed, as arrays."""
+        levels = np.flatnonzero(self._counts)
+        return {
+            "levels": levels.astype(np.uint16),
+            "counts": self._counts[levels],
+            "ranked": np.array(self._seen),
+        }
+
+    @classmethod
+    def restore(cls, seed: int, stream: int, state: Mapping[str, NDArray[np.generic]]) -> "Ranks":
+        """As it was when ``state`` was called, with the same seed and stream."""
+        self = cls(np.empty(0), seed, stream)
+        self._counts[np.array(state["levels"], np.int64)] = state["counts"]
+        self._seen = int(state["ranked"])
+        return self
+
     def _rank(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         levels = to_levels(values)
-        at_most = np.cumsum(self.counts)
+        at_most = np.cumsum(self._counts)
         before = at_most[-1]
         earlier = np.tri(len(levels), k=-1, dtype=np.bool_)
         higher = before - at_most[levels]
         higher += ((levels > levels[:, None]) & earlier).sum(axis=1)
-        equal = self.counts[levels] + 1
+        equal = self._counts[levels] + 1
         equal += ((levels == levels[:, None]) & earlier).sum(axis=1)
         total = before + 1 + np.arange(len(levels))
         p: NDArray[np.float64] = (higher + self._tie_breakers(len(levels)) * equal) / total
-        np.add.at(self.counts, levels, 1)
-        self.seen += len(levels)
+        np.add.at(self._counts, levels, 1)
+        self._seen += len(levels)
         return p
 
     def _tie_breakers(self, count: int) -> NDArray[np.float64]:
         """Numbers in (0, 1] that depend on seed, stream and place alone."""
         # Philox counts in steps of four numbers.
         bits = np.random.Philox(key=self._key)
-        bits.advance(self.seen // 4)
-        skipped = self.seen % 4
+        bits.advance(self._seen // 4)
+        skipped = self._seen % 4
         return 1.0 - np.random.Generator(bits).random(skipped + count)[skipped:]

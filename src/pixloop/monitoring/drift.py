@@ -3,7 +3,7 @@
 Each of G groups of signals may spend the same share of ``false_alarm``, and within a group each of
 its k signals: α_s = false_alarm / (G k). An alarm is raised where the capital of a signal reaches
 1/α_s. By Ville's inequality and the union bound the chance of ever a false one is at most
-``false_alarm``, whatever the signals have to do with one another.
+``false_alarm``, whatever the signals have to do with one another. docs/drift.md says why so.
 """
 
 from collections import Counter
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pixloop.monitoring.conformal import LEVELS, Ranks
+from pixloop.monitoring.conformal import Ranks
+from pixloop.monitoring.history import History
 from pixloop.monitoring.martingale import Direction, Martingale
 from pixloop.monitoring.signals import Signal
 
@@ -21,7 +22,7 @@ State = dict[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True)
-class Movement:
+class DriftAlarm:
     """A signal that has moved.
 
     Attributes:
@@ -29,27 +30,31 @@ class Movement:
         direction: what its values have become.
         since: the number of pictures of the stream after which it began, as far as can be told.
         at: the number of pictures after which it was sure enough.
+        log_evidence: by how much it was, as in ``DriftTest.evidence``; 0 or a little above.
     """
 
     signal: str
     direction: Direction
     since: int
     at: int
+    log_evidence: float
 
 
 class DriftTest:
     """Watches a stream of pictures for signals that are not as in the reference.
 
+    What it finds depends on the pictures and their order, and not on how they are cut into calls.
+
     Args:
         signals: what the columns are.
         reference: float (n, S), of pictures that the model neither learned from nor was chosen
-            by; NaN where a picture has no such value.
+            by; NaN where a picture has no such value, as in what follows: then the picture tells
+            nothing of that signal.
         false_alarm: the chance of ever an alarm while nothing has moved.
-        seed: of the numbers that break ties.
+        seed: of the numbers that break ties, 0 or above.
 
     Attributes:
-        seen: pictures of the stream so far.
-        moved: the signals that have raised an alarm, in the order in which they did.
+        history: ``evidence`` over time, the highest of each stretch of pictures.
     """
 
     def __init__(
@@ -62,14 +67,34 @@ class DriftTest:
         self._signals = tuple(signals)
         self._log_limits = log_limits(signals, false_alarm)
         self._ranks = [Ranks(reference[:, s], seed, s) for s in range(len(signals))]
-        self._martingales = [Martingale() for _ in signals]
-        self.seen = 0
-        self.moved: list[Movement] = []
+        self._martingales = [Martingale(float(limit)) for limit in self._log_limits]
+        self.history = History(len(signals))
 
     @property
-    def alarm(self) -> Movement | None:
-        """The first signal that raised an alarm."""
-        return self.moved[0] if self.moved else None
+    def seen(self) -> int:
+        """Pictures of the stream so far."""
+        return self.history.seen
+
+    @property
+    def alarm(self) -> DriftAlarm | None:
+        """The first alarm; later ones never change it."""
+        return next(iter(self.moved), None)
+
+    @property
+    def moved(self) -> list[DriftAlarm]:
+        """The first alarm of every signal that has raised one, in the order in which they did."""
+        alarms = [
+            DriftAlarm(
+                signal=self._signals[s].name,
+                direction=crossing.direction,
+                since=crossing.since,
+                at=crossing.at,
+                log_evidence=crossing.log_capital - float(self._log_limits[s]),
+            )
+            for s, martingale in enumerate(self._martingales)
+            if (crossing := martingale.crossing) is not None
+        ]
+        return sorted(alarms, key=lambda alarm: alarm.at)
 
     @property
     def evidence(self) -> NDArray[np.float64]:
@@ -86,27 +111,20 @@ class DriftTest:
             ``evidence`` after each of them, float64 (m, S).
         """
         evidence = np.empty(values.shape, np.float64)
-        found: list[Movement] = []
         for s in range(len(self._signals)):
             evidence[:, s] = self._update_signal(s, values[:, s])
-            if (movement := self._movement(s, evidence[:, s])) is not None:
-                found.append(movement)
-        self.moved += sorted(found, key=lambda each: each.at)
-        self.seen += len(values)
+        self.history.add(evidence)
         return evidence
 
     def state(self) -> State:
-        """Everything that it knows, as arrays that ``numpy.savez`` takes; about 10 kB a signal."""
-        state: State = {"seen": np.array(self.seen)}
+        """Everything that it knows, as arrays that ``numpy.savez_compressed`` takes.
+
+        It stops growing: at most 65,536 counts a signal, and usually some thousands.
+        """
+        state: State = {f"history.{key}": value for key, value in self.history.state().items()}
         for s, (ranks, martingale) in enumerate(zip(self._ranks, self._martingales, strict=True)):
-            levels = np.flatnonzero(ranks.counts)
-            state[f"{s}.levels"], state[f"{s}.counts"] = levels, ranks.counts[levels]
-            state[f"{s}.ranked"] = np.array(ranks.seen)
-            state |= {f"{s}.{key}": value for key, value in martingale.state().items()}
-        names = [signal.name for signal in self._signals]
-        moved = [[names.index(m.signal), m.since, m.at] for m in self.moved]
-        state["moved"] = np.array(moved, np.int64).reshape(-1, 3)
-        state["directions"] = np.array([m.direction for m in self.moved], "U8")
+            own = ranks.state() | martingale.state()
+            state |= {f"{s}.{key}": value for key, value in own.items()}
         return state
 
     @classmethod
@@ -117,38 +135,23 @@ class DriftTest:
         seed: int,
         state: Mapping[str, NDArray[np.generic]],
     ) -> "DriftTest":
-        """As it was when ``state`` was called."""
+        """As it was when ``state`` was called, with the same signals, chance and seed."""
         self = cls(signals, np.empty((0, len(signals))), false_alarm, seed)
-        self.seen = int(state["seen"])
-        for s, ranks in enumerate(self._ranks):
-            ranks.counts = np.zeros(LEVELS, np.int64)
-            ranks.counts[state[f"{s}.levels"]] = state[f"{s}.counts"]
-            ranks.seen = int(state[f"{s}.ranked"])
-            prefix = f"{s}."
-            own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            self._martingales[s] = Martingale.restore(own)
-        for (s, since, at), direction in zip(state["moved"], state["directions"], strict=True):
-            self.moved.append(Movement(signals[s].name, str(direction), int(since), int(at)))  # type: ignore[arg-type]
+        self.history = History.restore(len(signals), _part(state, "history"))
+        for s, limit in enumerate(self._log_limits):
+            own = _part(state, str(s))
+            self._ranks[s] = Ranks.restore(seed, s, own)
+            self._martingales[s] = Martingale.restore(float(limit), own)
         return self
 
     def _update_signal(self, s: int, values: NDArray[np.floating]) -> NDArray[np.float64]:
         known = ~np.isnan(values)
         before = self._martingales[s].log_capital
-        capital = self._martingales[s].bet(self._ranks[s].p_values(values[known]))
+        pictures = self.seen + 1 + np.flatnonzero(known)
+        capital = self._martingales[s].bet(self._ranks[s].p_values(values[known]), pictures)
         # A picture without the value leaves the capital as it was.
-        index = np.cumsum(known)
-        spread = np.concatenate([[before], capital])[index]
-        return np.asarray(spread - self._log_limits[s])
-
-    def _movement(self, s: int, evidence: NDArray[np.float64]) -> Movement | None:
-        """What to say of a signal whose capital has now reached its limit for the first time."""
-        name = self._signals[s].name
-        reached = np.flatnonzero(evidence >= 0)
-        if not len(reached) or any(m.signal == name for m in self.moved):
-            return None
-        direction, since = self._martingales[s].luckiest()
-        at = self.seen + int(reached[0]) + 1
-        return Movement(name, direction, min(since, at - 1), at)
+        after = np.concatenate([[before], capital])[np.cumsum(known)]
+        return np.asarray(after - self._log_limits[s])
 
 
 def log_limits(signals: Sequence[Signal], false_alarm: float) -> NDArray[np.float64]:
@@ -157,3 +160,8 @@ def log_limits(signals: Sequence[Signal], false_alarm: float) -> NDArray[np.floa
     return np.array(
         [np.log(len(members) * members[signal.group] / false_alarm) for signal in signals]
     )
+
+
+def _part(state: Mapping[str, NDArray[np.generic]], name: str) -> State:
+    prefix = f"{name}."
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

@@ -14,9 +14,9 @@ The capital is spread, before anything is seen, over
   nearly as soon after a million pictures as after a thousand: it costs log 1/weight to find it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import astuple, dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,9 @@ from pixloop.monitoring.conformal import BLOCK
 
 Direction = Literal["higher", "lower", "wider", "narrower"]
 Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
 
+_DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 #: The share of the capital that bets from the first picture on.
 _AT_ONCE = 0.5
 #: The time until which about as much capital begins in every equal stretch.
@@ -70,78 +72,146 @@ EXPERTS: tuple[Expert, ...] = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """Capital has reached its limit for the first time.
+
+    Attributes:
+        direction: what the expert bets on who had then gained most since his luck began.
+        since: the number of pictures after which it began: of all times, the one from which on
+            his odds are most likely (E. Page, Continuous inspection schemes, 1954).
+        at: the number of pictures after which the limit was reached.
+        log_capital: the logarithm of the capital then.
+    """
+
+    direction: Direction
+    since: int
+    at: int
+    log_capital: float
+
+
 class Martingale:
-    """The capital of one gambler, and when each expert's luck began.
+    """The capital of one gambler, and what made it grow.
+
+    However its p-values are cut into calls, what comes out is the same.
+
+    Args:
+        log_limit: the logarithm of the capital that is an alarm.
 
     Attributes:
         seen: p-values that were bet on.
         log_capital: the logarithm of the capital now; 0 at the beginning.
+        crossing: when the capital first reached the limit, where it has.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log_limit: float) -> None:
+        self.log_limit = log_limit
         self.seen = 0
         self.log_capital = 0.0
+        self.crossing: Crossing | None = None
         count = len(EXPERTS)
-        self._log_wealth = np.full(count, np.log(_AT_ONCE / count))
-        # Of each expert: its bets' gain so far, the least it ever was, and when that was.
+        # Of each expert: what he would have had to have at the beginning of the block, so as to
+        # have what he has by its odds alone; and the logarithm of the product of these.
+        self._log_stake = np.full(count, np.log(_AT_ONCE / count))
+        self._block_gain = np.zeros(count)
+        # Of each expert: his bets' gain so far, the least it ever was, and after which picture.
         self._gain, self._least = np.zeros(count), np.zeros(count)
         self._least_at = np.zeros(count, np.int64)
 
-    def bet(self, p: Floats) -> Floats:
-        """The logarithm of the capital after each of the p-values; float64 (m,)."""
-        blocks = [self._bet(p[start : start + BLOCK]) for start in range(0, len(p), BLOCK)]
-        return np.concatenate(blocks) if blocks else np.empty(0)
+    def bet(self, p: Floats, pictures: Counts) -> Floats:
+        """The logarithm of the capital after each of the next p-values.
 
-    def luckiest(self) -> tuple[Direction, int]:
-        """What the expert who has gained most bets on, and after which p-value its luck began."""
-        best = int(np.argmax(self._gain - self._least))
-        return EXPERTS[best].direction, int(self._least_at[best])
+        Args:
+            p: float64 (m,), from 0 to 1.
+            pictures: int64 (m,), how many pictures there were with each of them.
+
+        Returns:
+            float64 (m,).
+        """
+        capital = np.empty(len(p))
+        start = 0
+        while start < len(p):
+            # Blocks end at multiples of their length, wherever calls do.
+            end = min(len(p), start + BLOCK - self.seen % BLOCK)
+            capital[start:end] = self._bet(p[start:end], pictures[start:end])
+            start = end
+        return capital
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Everything that it knows, as arrays."""
+        found = self.crossing
         return {
             "seen": np.array(self.seen),
             "log_capital": np.array(self.log_capital),
-            "log_wealth": self._log_wealth,
+            "log_stake": self._log_stake,
+            "block_gain": self._block_gain,
             "gain": self._gain,
             "least": self._least,
             "least_at": self._least_at,
+            "crossed": np.array(astuple(found)[1:] if found else (), np.float64),
+            "direction": np.array(_DIRECTIONS.index(found.direction) if found else -1),
         }
 
     @classmethod
-    def restore(cls, state: dict[str, NDArray[np.generic]]) -> "Martingale":
+    def restore(cls, log_limit: float, state: Mapping[str, NDArray[np.generic]]) -> "Martingale":
         """As it was when ``state`` was called."""
-        self = cls()
+        self = cls(log_limit)
         self.seen, self.log_capital = int(state["seen"]), float(state["log_capital"])
-        self._log_wealth = np.array(state["log_wealth"], np.float64)
+        self._log_stake = np.array(state["log_stake"], np.float64)
+        self._block_gain = np.array(state["block_gain"], np.float64)
         self._gain = np.array(state["gain"], np.float64)
         self._least = np.array(state["least"], np.float64)
         self._least_at = np.array(state["least_at"], np.int64)
+        if len(state["crossed"]):
+            since, at, log_capital = np.array(state["crossed"], np.float64).tolist()
+            direction = _DIRECTIONS[int(state["direction"])]
+            self.crossing = Crossing(direction, int(since), int(at), log_capital)
         return self
 
-    def _bet(self, p: Floats) -> Floats:
+    def _bet(self, p: Floats, pictures: Counts) -> Floats:
         log_odds = np.log(np.stack([expert.odds(p) for expert in EXPERTS], axis=1))
-        gains = np.cumsum(log_odds, axis=0)
-        before = gains - log_odds
-        times = self.seen + np.arange(len(p) + 1)
-        idle = (1 - _AT_ONCE) * np.log(_EARLY) / np.log(times + _EARLY)
+        gains = np.cumsum(np.vstack([self._block_gain, log_odds]), axis=0)
+        idle = _idle(self.seen + np.arange(len(p) + 1))
         begins = np.log((idle[:-1] - idle[1:]) / len(EXPERTS))
         # W_t = (W_{t-1} + w_t) f_t; with F, the product of the odds: W_t/F_t = W_0 + Σ w_k/F_{k-1}.
-        stakes = np.vstack([self._log_wealth, begins[:, None] - before])
-        log_wealth = np.logaddexp.accumulate(stakes, axis=0)[1:] + gains
-        log_capital: Floats = np.logaddexp(
-            np.logaddexp.reduce(log_wealth, axis=1), np.log(idle[1:])
-        )
-        self._remember_gains(gains)
-        self._log_wealth, self.log_capital = log_wealth[-1], float(log_capital[-1])
+        stakes = np.vstack([self._log_stake, begins[:, None] - gains[:-1]])
+        stakes = np.logaddexp.accumulate(stakes, axis=0)
+        wealth = stakes[1:] + gains[1:]
+        capital = np.logaddexp(np.logaddexp.reduce(wealth, axis=1), np.log(idle[1:]))
         self.seen += len(p)
-        return log_capital
+        if self.seen % BLOCK:
+            self._log_stake, self._block_gain = stakes[-1], gains[-1]
+        else:
+            self._log_stake, self._block_gain = wealth[-1], np.zeros(len(EXPERTS))
+        self.log_capital = float(capital[-1])
+        self._look_back(log_odds, capital, pictures)
+        return np.asarray(capital, np.float64)
 
-    def _remember_gains(self, gains: Floats) -> None:
-        total = self._gain + gains
-        lowest = total.argmin(axis=0)
-        value = total[lowest, np.arange(len(EXPERTS))]
-        fell = value <= self._least
-        self._least = np.where(fell, value, self._least)
-        self._least_at = np.where(fell, self.seen + lowest + 1, self._least_at)
-        self._gain = total[-1]
+    def _look_back(self, log_odds: Floats, capital: Floats, pictures: Counts) -> None:
+        """Remember when the experts' luck began, and the first crossing."""
+        gains = np.cumsum(np.vstack([self._gain, log_odds]), axis=0)[1:]
+        reached = np.flatnonzero(capital >= self.log_limit)
+        if self.crossing is None and len(reached):
+            first = int(reached[0])
+            least, least_at = self._lowest(gains[: first + 1], pictures)
+            best = int(np.argmax(gains[first] - least))
+            self.crossing = Crossing(
+                direction=EXPERTS[best].direction,
+                since=int(least_at[best]),
+                at=int(pictures[first]),
+                log_capital=float(capital[first]),
+            )
+        self._least, self._least_at = self._lowest(gains, pictures)
+        self._gain = gains[-1]
+
+    def _lowest(self, gains: Floats, pictures: Counts) -> tuple[Floats, Counts]:
+        """The least of each expert's gains up to the end of these, and when it was."""
+        lowest = gains.argmin(axis=0)
+        value = gains[lowest, np.arange(len(EXPERTS))]
+        fell = value < self._least
+        return np.where(fell, value, self._least), np.where(fell, pictures[lowest], self._least_at)
+
+
+def _idle(times: NDArray[np.int64]) -> Floats:
+    """The capital that has not begun after so many p-values."""
+    return np.asarray((1 - _AT_ONCE) * np.log(_EARLY) / np.log(times + _EARLY))
