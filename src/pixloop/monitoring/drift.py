@@ -67,7 +67,11 @@ class DriftTest:
         self._signals = tuple(signals)
         self._log_limits = log_limits(signals, false_alarm)
         self._ranks = [Ranks(reference[:, s], seed, s) for s in range(len(signals))]
-        self._martingales = [Martingale(float(limit)) for limit in self._log_limits]
+        known = (~np.isnan(reference)).sum(axis=0)
+        self._martingales = [
+            Martingale(float(limit), int(n))
+            for limit, n in zip(self._log_limits, known, strict=True)
+        ]
         self.history = History(len(signals))
 
     @property

@@ -8,7 +8,9 @@ The capital is spread, before anything is seen, over
 
 - ways to bet (``EXPERTS``): that values become higher or lower, a little or much, or that they
   spread or gather. Each multiplies what it has by f(p), where f ≥ 0 has the mean 1 over (0, 1):
-  1 + ε(½ - p), or κ p^(κ-1) (Vovk et al. 2022, chapter 8).
+  1 + ε(½ - p), or κ p^(κ-1) (Vovk et al. 2022, chapter 8). What has been so from the first picture
+  on shows less and less, as p-values rank with the stream itself: of n + t values only n are the
+  reference's. So some stake only the share n/(n + t), with the odds 1 + n/(n + t) · (f(p) - 1).
 - times to begin: half at once, the rest at picture t with the weight R(t-1) - R(t), where
   R(t) = log a / log(t + a). What has not begun lies idle and loses nothing, so a change is found
   nearly as soon after a million pictures as after a thousand: it costs log 1/weight to find it.
@@ -37,10 +39,11 @@ _LEAST_P = 1e-15
 
 @dataclass(frozen=True, slots=True)
 class Expert:
-    """A way to bet: what it takes the values to become, and its odds f(p)."""
+    """A way to bet: what it takes the values to become, its odds f(p), and whether it fades."""
 
     direction: Direction
     odds: Callable[[Floats], Floats]
+    fades: bool = False
 
 
 def _linear(slope: float) -> Callable[[Floats], Floats]:
@@ -63,13 +66,18 @@ def _in_the_middle(odds: Callable[[Floats], Floats]) -> Callable[[Floats], Float
     return lambda p: odds(np.abs(2 * p - 1))
 
 
-_ONE_SIDED = (_linear(1.0), _linear(1.8), _power(0.6), _power(0.3))
+_LINEAR = (_linear(1.0), _linear(1.8))
+_ONE_SIDED = (*_LINEAR, _power(0.6), _power(0.3))
+#: Chosen by measuring among others; docs/drift.md has the table.
 EXPERTS: tuple[Expert, ...] = (
     *(Expert("higher", odds) for odds in _ONE_SIDED),
     *(Expert("lower", _mirrored(odds)) for odds in _ONE_SIDED),
+    *(Expert("higher", odds, fades=True) for odds in _LINEAR),
+    *(Expert("lower", _mirrored(odds), fades=True) for odds in _LINEAR),
     Expert("wider", _at_both_ends(_power(0.6))),
     Expert("narrower", _in_the_middle(_power(0.6))),
 )
+_FADING = np.array([expert.fades for expert in EXPERTS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,7 @@ class Martingale:
 
     Args:
         log_limit: the logarithm of the capital that is an alarm.
+        reference: how many values of the reference the p-values rank with.
 
     Attributes:
         seen: p-values that were bet on.
@@ -104,8 +113,8 @@ class Martingale:
         crossing: when the capital first reached the limit, where it has.
     """
 
-    def __init__(self, log_limit: float) -> None:
-        self.log_limit = log_limit
+    def __init__(self, log_limit: float, reference: int) -> None:
+        self._log_limit, self._reference = log_limit, reference
         self.seen = 0
         self.log_capital = 0.0
         self.crossing: Crossing | None = None
@@ -141,6 +150,7 @@ class Martingale:
         """Everything that it knows, as arrays."""
         found = self.crossing
         return {
+            "reference": np.array(self._reference),
             "seen": np.array(self.seen),
             "log_capital": np.array(self.log_capital),
             "log_stake": self._log_stake,
@@ -155,7 +165,7 @@ class Martingale:
     @classmethod
     def restore(cls, log_limit: float, state: Mapping[str, NDArray[np.generic]]) -> "Martingale":
         """As it was when ``state`` was called."""
-        self = cls(log_limit)
+        self = cls(log_limit, int(state["reference"]))
         self.seen, self.log_capital = int(state["seen"]), float(state["log_capital"])
         self._log_stake = np.array(state["log_stake"], np.float64)
         self._block_gain = np.array(state["block_gain"], np.float64)
@@ -169,7 +179,7 @@ class Martingale:
         return self
 
     def _bet(self, p: Floats, pictures: Counts) -> Floats:
-        log_odds = np.log(np.stack([expert.odds(p) for expert in EXPERTS], axis=1))
+        log_odds = self._log_odds(p)
         gains = np.cumsum(np.vstack([self._block_gain, log_odds]), axis=0)
         idle = _idle(self.seen + np.arange(len(p) + 1))
         begins = np.log((idle[:-1] - idle[1:]) / len(EXPERTS))
@@ -187,10 +197,18 @@ class Martingale:
         self._look_back(log_odds, capital, pictures)
         return np.asarray(capital, np.float64)
 
+    def _log_odds(self, p: Floats) -> Floats:
+        """float64 (m, experts)."""
+        odds = np.stack([expert.odds(p) for expert in EXPERTS], axis=1)
+        total = self._reference + self.seen + 1 + np.arange(len(p))
+        share = (self._reference / total)[:, None]
+        odds[:, _FADING] = 1 + share * (odds[:, _FADING] - 1)
+        return np.asarray(np.log(odds))
+
     def _look_back(self, log_odds: Floats, capital: Floats, pictures: Counts) -> None:
         """Remember when the experts' luck began, and the first crossing."""
         gains = np.cumsum(np.vstack([self._gain, log_odds]), axis=0)[1:]
-        reached = np.flatnonzero(capital >= self.log_limit)
+        reached = np.flatnonzero(capital >= self._log_limit)
         if self.crossing is None and len(reached):
             first = int(reached[0])
             least, least_at = self._lowest(gains[: first + 1], pictures)
