@@ -44,6 +44,7 @@ def serve(
     ready: Callable[[str], None] | None = None,
     follow: Find | None = None,
     captures: Path = Path("captures"),
+    challenger: Find | None = None,
 ) -> None:
     """Serve a bundle until SIGTERM or Ctrl-C; requests at work are still answered.
 
@@ -55,6 +56,7 @@ def serve(
             output says so.
         follow: gives the bundle to serve from now on; asked every ``settings.follow_s`` seconds.
         captures: the folder for captured requests, where the settings name none.
+        challenger: gives the version that answers what is captured as well, unseen.
 
     Raises:
         BundleError: there is no bundle, or its graph is not the one that was exported.
@@ -65,7 +67,7 @@ def serve(
     with logs.configured(settings.log_format), _listen(settings.host, settings.port) as listener:
         bundle = Bundle.open(bundle_path)
         name = model_name or bundle.manifest.name
-        with observing(name, settings, captures) as observers:
+        with observing(name, settings, captures, challenger) as observers:
             served, settings = _open(bundle, name, settings, observers)
             app = App(served, settings, observers.each, observers.metrics.routes())
             _watch(app, observers)
@@ -132,6 +134,8 @@ def _watch(app: "App | MultiModelApp", observers: Observers) -> None:
         in_flight=lambda: app.invocations.in_flight,
         oldest_waiting_s=app.batcher.oldest_s,
     )
+    if observers.shadow is not None:
+        observers.shadow.give_way(lambda: app.batcher.waiting > 0)
 
 
 def _open(

@@ -15,7 +15,7 @@ from pathlib import Path
 from pixloop.errors import ServingError
 from pixloop.serving.capture.upload import Upload
 from pixloop.serving.capture.writer import CaptureWriter
-from pixloop.serving.observing.observation import Exchange
+from pixloop.serving.observing.observation import Exchange, Observer
 
 #: What may wait to be written: as many exchanges, and as many bytes of requests and answers.
 _MAX_WAITING, _MAX_WAITING_BYTES = 1000, 50_000_000
@@ -37,6 +37,7 @@ class Capture:
         endpoint: any name; what a file's name does not take becomes ``-``.
         variant: the folder in the endpoint's, as SageMaker has one for each variant.
         file_s: how old a file gets before it is published.
+        also: is told of every exchange that is taken for writing, without its predictions.
         chance: gives a number from 0 up to 1 for each exchange.
 
     Raises:
@@ -53,10 +54,11 @@ class Capture:
         variant: str = "AllTraffic",
         *,
         file_s: float = 60.0,
+        also: Observer | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._share = share
-        self._chance = chance
+        self._chance, self._also = chance, also
         self._waiting: deque[Exchange] = deque()
         # Each number is changed by one thread only, so none needs a lock.
         self._queued_bytes = self._taken_bytes = self._refused = 0
@@ -83,20 +85,21 @@ class Capture:
             return
         self._queued_bytes += size
         # Without the predictions, whose memory is not counted.
-        self._waiting.append(
-            Exchange(
-                exchange.request_id,
-                exchange.model,
-                exchange.received_at,
-                exchange.content_type,
-                exchange.body,
-                exchange.status,
-                exchange.answer,
-                exchange.answer_type,
-            )
+        taken = Exchange(
+            exchange.request_id,
+            exchange.model,
+            exchange.received_at,
+            exchange.content_type,
+            exchange.body,
+            exchange.status,
+            exchange.answer,
+            exchange.answer_type,
         )
+        self._waiting.append(taken)
         if not self._wake.is_set():
             self._wake.set()
+        if self._also is not None:
+            self._also(taken)
 
     @property
     def captured(self) -> int:

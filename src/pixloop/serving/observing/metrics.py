@@ -178,7 +178,34 @@ class Metrics:
             captured: exchanges that were kept.
             dropped: that were chosen, and could not be kept.
         """
-        self.registry.register(_Captures(captured, dropped))
+        self.registry.register(
+            _Counts(
+                ("pixloop_captured_requests", "Requests kept with their answers.", captured),
+                ("pixloop_dropped_captures", "Requests chosen, and not kept.", dropped),
+            )
+        )
+
+    def watch_shadow(
+        self,
+        *,
+        answered: Callable[[], int],
+        dropped: Callable[[], int],
+        failed: Callable[[], int],
+    ) -> None:
+        """Ask these at every reading as well; all only grow.
+
+        Args:
+            answered: exchanges that a challenger has answered as well.
+            dropped: that there was no time for.
+            failed: that it failed on.
+        """
+        self.registry.register(
+            _Counts(
+                ("pixloop_shadow_answers", "Requests that a challenger has answered.", answered),
+                ("pixloop_shadow_dropped", "Requests that it had no time for.", dropped),
+                ("pixloop_shadow_failed", "Requests that it failed on.", failed),
+            )
+        )
 
     def routes(self) -> list[Route]:
         """``GET /metrics``: Prometheus' text format, or OpenMetrics where Accept asks for it."""
@@ -201,18 +228,15 @@ class Metrics:
         )
 
 
-class _Captures(Collector):
-    """What a ``capture.Capture`` counts itself."""
+class _Counts(Collector):
+    """Numbers that others count themselves: a name, what it is, and what gives it."""
 
-    def __init__(self, captured: Callable[[], int], dropped: Callable[[], int]) -> None:
-        self._captured, self._dropped = captured, dropped
+    def __init__(self, *counts: tuple[str, str, Callable[[], int]]) -> None:
+        self._counts = counts
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """Both numbers, as they are now."""
-        for name, text, read in (
-            ("pixloop_captured_requests", "Requests kept with their answers.", self._captured),
-            ("pixloop_dropped_captures", "Requests chosen, and not kept.", self._dropped),
-        ):
+        """All of them, as they are now."""
+        for name, text, read in self._counts:
             yield CounterMetricFamily(name, text, value=read())
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pixloop.config import ServingConfig
 from pixloop.serving.jobs import Version
@@ -11,6 +12,10 @@ from pixloop.serving.models.served import Outcome
 from pixloop.serving.observing.logs import RequestLog
 from pixloop.serving.observing.metrics import Metrics
 from pixloop.serving.observing.observation import Observer
+
+if TYPE_CHECKING:
+    from pixloop.serving.models.following import Find
+    from pixloop.serving.shadow import Shadow
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +25,12 @@ class Observers:
     Attributes:
         metrics: the numbers at ``/metrics``.
         each: all of them, metrics included.
+        shadow: what asks a challenger as well, if anything does.
     """
 
     metrics: Metrics
     each: tuple[Observer, ...]
+    shadow: "Shadow | None" = None
 
     def introduce(self, version: Version, graph: str) -> None:
         """Let them know a version that serves from now on."""
@@ -43,13 +50,16 @@ class Observers:
 
 
 @contextmanager
-def observing(name: str, settings: ServingConfig, captures: Path) -> Iterator[Observers]:
+def observing(
+    name: str, settings: ServingConfig, captures: Path, challenger: "Find | None" = None
+) -> Iterator[Observers]:
     """Observers for as long as the context lasts; then what they hold is written and sent.
 
     Args:
         name: what answers give as ``model``.
         settings: which there are.
         captures: the folder for captured requests, where the settings name none.
+        challenger: gives the version that answers what is captured as well, unseen.
 
     Raises:
         ServingError: what the settings ask for is not installed, or cannot write where it should.
@@ -72,6 +82,10 @@ def observing(name: str, settings: ServingConfig, captures: Path) -> Iterator[Ob
             tracer = Tracer()
             stack.callback(tracer.close)
             each.append(tracer)
+        shadow = None
+        if challenger is not None:
+            shadow = _open_shadow(challenger, settings, captures, metrics)
+            stack.callback(shadow.close)
         if settings.capture_share > 0:
             from pixloop.serving.capture.capture import Capture
 
@@ -82,10 +96,34 @@ def observing(name: str, settings: ServingConfig, captures: Path) -> Iterator[Ob
                 settings.capture_max_bytes,
                 endpoint=name,
                 file_s=settings.capture_file_s,
+                also=shadow,
             )
             stack.callback(capture.close)
             each.append(capture)
             metrics.watch_captures(
                 captured=lambda: capture.captured, dropped=lambda: capture.dropped
             )
-        yield Observers(metrics, tuple(each))
+        yield Observers(metrics, tuple(each), shadow)
+
+
+def _open_shadow(
+    challenger: "Find", settings: ServingConfig, folder: Path, metrics: Metrics
+) -> "Shadow":
+    from pixloop.serving.capture.capture import Capture
+    from pixloop.serving.shadow import Shadow, check_share, remove_old_captures
+
+    check_share(settings.capture_share)
+
+    def open_captures(endpoint: str) -> Capture:
+        here = settings.capture_to
+        remove_old_captures(folder if here is None or "://" in here else Path(here), endpoint)
+        most = settings.capture_max_bytes
+        return Capture(here, folder, 1.0, most, endpoint, file_s=settings.capture_file_s)
+
+    shadow = Shadow(challenger, open_captures, settings.follow_s or 5.0)
+    metrics.watch_shadow(
+        answered=lambda: shadow.answered,
+        dropped=lambda: shadow.dropped,
+        failed=lambda: shadow.failed,
+    )
+    return shadow
