@@ -135,7 +135,7 @@ def _watch(app: "App | MultiModelApp", observers: Observers) -> None:
         oldest_waiting_s=app.batcher.oldest_s,
     )
     if observers.shadow is not None:
-        observers.shadow.give_way(lambda: app.batcher.waiting > 0)
+        observers.shadow.start(lambda: app.batcher.waiting > 0)
 
 
 def _open(
