@@ -111,13 +111,14 @@ def _task(sample: Sample, number: int, folder: Path) -> dict[str, Any]:
         task["meta"] |= {"width": plain(size[0]), "height": plain(size[1])}
     width, height = size or (1, 1)  # without a size there are no boxes
     regions = [
-        _region(box, f"{number}-{i}", (width, height)) for i, box in enumerate(sample.boxes or ())
+        rectangle(box, f"{number}-{i}", (width, height)) for i, box in enumerate(sample.boxes or ())
     ]
     task["annotations"] = [{"result": regions, "was_cancelled": False}]
     return task
 
 
-def _region(box: Box, identity: str, size: Size) -> dict[str, Any]:
+def rectangle(box: Box, identity: str, size: Size) -> dict[str, Any]:
+    """A box in pixels of a picture of ``size`` as a region: a rectangle in percent."""
     x1, y1, x2, y2 = scale(box.xyxy, 100 / size[0], 100 / size[1])
     corner = {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
     region = {
@@ -141,8 +142,8 @@ def _read_file(file: Path, split: str | None) -> Iterator[Sample]:
     tasks = read_json(file)
     find = Pictures(file.parent)
     results = [parts for task in tasks for parts in _readable(task)]
-    has_choices = any(map(_choices, results))
-    has_boxes = not has_choices or any(_is_region(part) for parts in results for part in parts)
+    has_choices = any(map(choices, results))
+    has_boxes = not has_choices or any(is_region(part) for parts in results for part in parts)
     for number, task in enumerate(tasks, start=1):
         has_id = isinstance(task, dict) and "id" in task
         source = f"{file.name}: " + (f"task {task['id']}" if has_id else f"entry {number}")
@@ -169,10 +170,10 @@ def _sample(
     meta = written if isinstance(written, dict) else {}
     boxes, size = _boxes(result or [], source)
     size = size or read_size(meta.get("width"), meta.get("height")) or (SHARES if boxes else None)
-    choices = _choices(result)
+    chosen = choices(result)
     return Sample(
         path,
-        choices[0] if len(choices) == 1 and not has_boxes else None,
+        chosen[0] if len(chosen) == 1 and not has_boxes else None,
         split_name(str(meta.get("split", ""))) or split,
         source,
         _of_percent(boxes, size) if has_boxes and result is not None else None,
@@ -208,13 +209,13 @@ def _result(task: Any, where: str) -> list[dict[str, Any]] | None:
     return _dicts(newest, "result", where)
 
 
-def _choices(result: Iterable[Mapping[str, Any]] | None) -> list[str]:
+def choices(result: Iterable[Mapping[str, Any]] | None) -> list[str]:
     """The classes chosen for the picture as a whole."""
     parts = (part for part in result or () if part.get("type") == "choices")
     return [name for part in parts if "x" not in _value(part) for name in _names(part, "choices")]
 
 
-def _is_region(part: Mapping[str, Any]) -> bool:
+def is_region(part: Mapping[str, Any]) -> bool:
     """Whether a part of a result is, or speaks of, a rectangle."""
     if part.get("type") == "labels":
         return "height" in _value(part)  # other shapes, and text, have labels as well
@@ -241,19 +242,25 @@ def _value(part: Mapping[str, Any]) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def regions(result: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The parts of a result that speak of rectangles, by the rectangle that they speak of."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for number, part in enumerate(filter(is_region, result), start=1):
+        # A rectangle and its labels can be two parts with one id.
+        found.setdefault(str(part.get("id", f"number {number}")), []).append(part)
+    return found
+
+
 def _boxes(result: list[dict[str, Any]], where: str) -> tuple[list[Box], Size | None]:
     """The boxes of a result, in percent, and the first original size that it states."""
-    regions: dict[str, list[dict[str, Any]]] = {}
-    for number, part in enumerate(filter(_is_region, result), start=1):
-        # A rectangle and its labels can be two parts with one id.
-        regions.setdefault(str(part.get("id", f"number {number}")), []).append(part)
+    found = regions(result)
     boxes: list[Box] = []
-    for identity, parts in regions.items():
+    for identity, parts in found.items():
         try:
-            boxes += _region_boxes(parts, f"{where}, region {identity}")
+            boxes += region_boxes(parts, f"{where}, region {identity}")
         except DataError as e:
             boxes.append(unreadable_box(e))
-    sizes = (_original_size(parts[0]) for parts in regions.values())
+    sizes = (_original_size(parts[0]) for parts in found.values())
     return boxes, next(filter(None, sizes), None)
 
 
@@ -266,8 +273,12 @@ def _original_size(region: Mapping[str, Any]) -> Size | None:
     return read_size(region.get("original_width"), region.get("original_height"))
 
 
-def _region_boxes(parts: list[dict[str, Any]], where: str) -> list[Box]:
-    """A rectangle's boxes, in percent: one for each of its labels."""
+def region_boxes(parts: list[dict[str, Any]], where: str) -> list[Box]:
+    """A rectangle's boxes, in percent: one for each of its labels.
+
+    Raises:
+        DataError: it cannot be read; the message begins with ``where``.
+    """
     first = parts[0]
     if first.get("image_rotation"):
         raise DataError(
