@@ -127,7 +127,7 @@ def _read(path: Path) -> Iterator[CapturedExchange]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                yield _decode(line)
+                yield decode_capture(line)
             except ValueError as e:
                 raise DataError(
                     f"{path}, line {number} is no capture of a request and its answer: "
@@ -163,8 +163,13 @@ class _Line(BaseModel):
     version: Literal["0"] = Field(alias="eventVersion")
 
 
-def _decode(line: bytes) -> CapturedExchange:
-    """Raises ValueError, which pydantic's and base64's errors are."""
+def decode_capture(line: bytes) -> CapturedExchange:
+    """An exchange from its line.
+
+    Raises:
+        ValueError, which pydantic's and base64's errors are: it is no capture, or lacks the request
+            or the answer.
+    """
     capture = _Line.model_validate_json(line)
     metadata, data = capture.metadata, capture.data
     return CapturedExchange(
