@@ -1,4 +1,6 @@
-"""Write configuration.md, commands.md and models.md from the code; tests hold them against it."""
+"""Write configuration.md, commands.md, models.md and the table of triggers in architecture.md from
+the code; tests hold them against it.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,12 @@ from pydantic.fields import FieldInfo
 
 from pixloop.cli.app import app
 from pixloop.config import TASK_DEFAULTS, Config
+from pixloop.pipeline.triggers import render_table
 from pixloop.training.models import DETECTORS
 
 HERE = Path(__file__).parent
+#: Between these lines of architecture.md is what is written from the code.
+BEGIN, END = "<!-- triggers: written by docs/generate.py -->", "<!-- end of triggers -->"
 
 
 def render_configuration() -> str:
@@ -78,6 +83,13 @@ def render_models() -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_architecture(page: str) -> str:
+    """The page with the table of triggers as the code has it."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{render_table()}\n{END}{after}"
+
+
 def _walk(command: Any, path: str) -> list[tuple[str, Any]]:
     if not hasattr(command, "commands"):
         return [(path, command)]
@@ -119,3 +131,6 @@ if __name__ == "__main__":
     (HERE / "configuration.md").write_text(render_configuration(), encoding="utf-8")
     (HERE / "commands.md").write_text(render_commands(), encoding="utf-8")
     (HERE / "models.md").write_text(render_models(), encoding="utf-8")
+    architecture = HERE / "architecture.md"
+    page = architecture.read_text(encoding="utf-8")
+    architecture.write_text(render_architecture(page), encoding="utf-8")
