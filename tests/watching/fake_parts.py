@@ -1,6 +1,7 @@
 """A project of numbers: what a watcher looks at and starts, without models, pictures or people."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -142,10 +143,8 @@ def watch_until(watched: Watcher, condition: Callable[[], Any], most_s: float = 
         parts.now += seconds
 
     watched._wait = wait
-    try:
+    with suppress(Stop):
         watched.watch()
-    except Stop:
-        pass
 
 
 def told(folder: Path) -> list[str]:

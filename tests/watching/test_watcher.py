@@ -1,5 +1,6 @@
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_too_few_annotations_wait_for_more(tmp_path: Path) -> None:
     parts.annotate(19)
     watched = watcher(tmp_path, parts)
     assert watched.watch(once=True) == []
-    assert watched.due.waits == {"annotations": "19 of 20 annotations"}
+    assert watched.due.waits == {"annotations": "for annotations: 19 of 20"}
     parts.annotate(1)
     assert watcher(tmp_path, parts).watch(once=True) == ["done"]
 
@@ -188,6 +189,19 @@ def test_a_new_normal_waits_until_there_are_enough_pictures(tmp_path: Path) -> N
     for _ in range(3):
         watcher(tmp_path, parts).watch(once=True)
     assert len(parts.normal) == 1
+
+
+def test_until_it_has_its_new_normal_a_version_raises_no_drift(tmp_path: Path) -> None:
+    parts = settled(tmp_path)
+    parts.alarms, parts.enough = [DRIFT], False
+    parts.annotate(20)
+    watcher(tmp_path, parts).watch(once=True)
+    parts.alarms = [replace(DRIFT, id="drift-2", version="2")]
+    watcher(tmp_path, parts).watch(once=True)
+    assert parts.calls.count("collect") == 1
+    parts.enough = True
+    watcher(tmp_path, parts).watch(once=True)  # it begins anew, so an alarm is a new one
+    assert parts.calls.count("collect") == 2
 
 
 def test_acknowledged_drift_waits_for_nothing(tmp_path: Path) -> None:
@@ -428,7 +442,10 @@ def ends_well(folder: Path, parts: Parts) -> None:
     """Nothing lost, nothing twice, whatever kills came."""
     assert parts.champions == ["1", "2"]
     assert parts.rejected == ["3"]
-    assert [line.partition(" ")[0] for line in parts.normal] in (["3"], ["3", "3"])  # taken twice it is the same
+    assert [line.partition(" ")[0] for line in parts.normal] in (
+        ["3"],
+        ["3", "3"],
+    )  # taken twice it is the same
     assert parts.runs[-1] == "pictures-2 25 "
     # A run that was killed before it was noted is run again, from cached steps: no more than that.
     assert max(Counter(parts.runs).values()) <= 2

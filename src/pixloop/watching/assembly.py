@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixloop.config import Config
+from pixloop.data.annotations import NO_ANNOTATIONS
 from pixloop.errors import MonitoringError, PipelineError, RegistryError
 from pixloop.files import sha256_file
 from pixloop.model_versions import ModelVersion
@@ -147,7 +148,9 @@ class ProjectParts:
         looks: list[tuple[str, int]] = []
         with suppress(FileNotFoundError), os.scandir(self._state / "annotations") as entries:
             for entry in entries:
-                if entry.name.endswith(".json") and not entry.name.startswith("."):
+                if not entry.name.endswith(".json") or entry.name == NO_ANNOTATIONS:
+                    continue
+                if not entry.name.startswith("."):  # one that is being written
                     stat = entry.stat()
                     number += stat.st_mtime > since
                     looks.append((entry.name, stat.st_mtime_ns))

@@ -91,8 +91,10 @@ class Attention:
             still = {alarm.id for alarm in alarms}
             state.drift = tuple(each for each in state.drift if each.id in still)
             known = set(state.alarms)
+            renewed = state.normal.version if state.normal else None
         for alarm in alarms:
-            if alarm.id in known:
+            # What is normal for a version that was made because of drift is about to be decided.
+            if alarm.id in known or (alarm.kind == "drift" and alarm.version == renewed):
                 continue
             if alarm.kind == "quality":
                 self._quality(alarm)

@@ -103,7 +103,7 @@ def _wanted(
     }
     waits: dict[str, str] = {}
     if new and not enough:
-        waits["annotations"] = f"{new} of {config.annotations} annotations"
+        waits["annotations"] = f"for annotations: {new} of {config.annotations}"
     if state.drift and not reasons["drift"]:
         waits["drift"] = f"for annotations: {new} of {config.annotations}"
     waits = {name: text for name, text in waits.items() if name in config.enabled}
