@@ -33,6 +33,7 @@ class _BoxRow(NamedTuple):
     width: int
     height: int
     orientation: int
+    drawn: str | None
     id: int
     number: int
     label: str
@@ -94,7 +95,7 @@ def settle_boxes(index: Index, frame: BoxFrame) -> None:
 def _pictures(index: Index) -> Iterator[list[_BoxRow]]:
     rows = index.db.execute(
         "SELECT s.id, s.name, frame_width, frame_height, relative, width, height, orientation,"
-        " b.id, number, b.label, x1, y1, x2, y2, crowd"
+        " drawn, b.id, number, b.label, x1, y1, x2, y2, crowd"
         " FROM kept s JOIN boxes b ON b.sample = s.id WHERE b.reason IS NULL ORDER BY s.id, b.id"
     )
     for _, picture in groupby(map(_BoxRow._make, rows), key=lambda row: row.sample):
@@ -107,6 +108,8 @@ def _check_picture(rows: Sequence[_BoxRow], frame: BoxFrame) -> tuple[list[Check
     width, height = first.frame_width, first.frame_height
     size = None if width is None or height is None else (width, height)
     drawn = np.array([[r.x1, r.y1, r.x2, r.y2] for r in rows], np.float64)
+    if first.drawn is not None:  # an annotation: drawn on the picture as it is shown
+        size, frame = shape.upright, "upright"
     boxes, findings = to_upright(drawn, size, shape, frame, bool(first.relative))
     crowd = np.array([r.crowd for r in rows], bool)
     labels = [r.label for r in rows]

@@ -58,7 +58,7 @@ SplitName = Literal["train", "validation", "calibration", "test"]
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "calibration", "test")
 MANIFEST = "dataset.json"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 SHARD_BYTES = 250_000_000  # the promise is 256 MB; the rest is for Parquet's own words
 _CACHED_GROUPS = 4
@@ -76,6 +76,14 @@ class Shard(_Part):
     rows: int = Field(ge=1)
 
 
+class AnnotationsInfo(_Part):
+    """Which annotations took part: annotations.jsonl lists them."""
+
+    count: int
+    pictures: int  #: that they are of
+    sha256: str  #: of annotations.jsonl
+
+
 class DatasetInfo(_Part):
     """The content of dataset.json."""
 
@@ -89,6 +97,7 @@ class DatasetInfo(_Part):
     channel_std: tuple[float, float, float] | None = None
     #: Over every picture's SHA-256, class or objects, and split, in the order of the rows.
     sha256: str
+    annotations: AnnotationsInfo | None = None  #: none in files before format 3
     shards: tuple[Shard, ...]
 
 
@@ -155,6 +164,12 @@ class Split:
         """Every row's label, shape (N,), in classification; reads no picture."""
         columns = [pq.read_table(file, columns=["label"])["label"] for file in self._files]
         return np.concatenate([np.zeros(0, np.int64), *(c.to_numpy() for c in columns)])
+
+    @cached_property
+    def sources(self) -> list[str]:
+        """Where every row's label was read, ``annotation:<id>`` for one that people gave."""
+        tables = (pq.read_table(file, columns=["source"]) for file in self._files)
+        return [source for table in tables for source in table["source"].to_pylist()]
 
     @cached_property
     def objects(self) -> list[Objects]:
@@ -273,6 +288,7 @@ class DatasetWriter:
         self,
         channel_mean: tuple[float, float, float] | None = None,
         channel_std: tuple[float, float, float] | None = None,
+        annotations: AnnotationsInfo | None = None,
     ) -> DatasetInfo:
         """Close the shards and write dataset.json."""
         for split in SPLITS:
@@ -286,6 +302,7 @@ class DatasetWriter:
             channel_mean=channel_mean,
             channel_std=channel_std,
             sha256=self._digest.hexdigest(),
+            annotations=annotations,
             shards=tuple(sorted(self._shards, key=lambda s: (SPLITS.index(s.split), s.file))),
         )
         write_text(self._folder / MANIFEST, info.model_dump_json(indent=2) + "\n")

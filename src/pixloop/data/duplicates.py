@@ -40,17 +40,36 @@ def group_near_duplicates(
         For each picture the index of the first picture of its group, shape (N,).
     """
     first = np.arange(len(dhashes), dtype=np.int64)
+    for i, j in find_near_duplicates(dhashes, thumbnails, means):
+        _join(first, i, j)
+    for i in range(len(first)):
+        first[i] = first[first[i]]  # roots come before their members, so this one step suffices
+    return first
+
+
+def find_near_duplicates(
+    dhashes: NDArray[np.uint64],
+    thumbnails: NDArray[np.uint8],
+    means: NDArray[np.float32],
+    wanted: NDArray[np.bool_] | None = None,
+) -> Iterator[tuple[int, int]]:
+    """Pairs of pictures that look the same; some come several times.
+
+    Args:
+        dhashes: as above.
+        thumbnails: as above.
+        means: as above.
+        wanted: shape (N,); only pairs with one of these in them. All, unless given.
+    """
     for left, right in _candidates(dhashes):
         near = np.abs(means[left] - means[right]).max(axis=1) <= MAX_MEAN_DIFFERENCE
+        if wanted is not None:
+            near &= wanted[left] | wanted[right]
         left, right = left[near], right[near]
         for start in range(0, len(left), _BATCH):
             a, b = left[start : start + _BATCH], right[start : start + _BATCH]
             same = _same_picture(thumbnails[a], thumbnails[b])
-            for i, j in zip(a[same].tolist(), b[same].tolist(), strict=True):
-                _join(first, i, j)
-    for i in range(len(first)):
-        first[i] = first[first[i]]  # roots come before their members, so this one step suffices
-    return first
+            yield from zip(a[same].tolist(), b[same].tolist(), strict=True)
 
 
 def _candidates(dhashes: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:

@@ -129,6 +129,22 @@ KINDS: dict[str, Kind] = {
     "near_duplicate": Kind(
         "info", "[near-duplicate|near-duplicates]", "kept on one side of the split"
     ),
+    "relabelled": Kind(
+        "info", "[picture|pictures] that annotations label otherwise", "the annotation counts"
+    ),
+    "unresolved_annotation": Kind(
+        "info", "annotated [picture|pictures] without one answer", "left out; ask again"
+    ),
+    "other_picture": Kind(
+        "warning",
+        "[annotation whose picture has|annotations whose pictures have] changed since",
+        "left out",
+    ),
+    "like_held_out": Kind(
+        "info",
+        "annotated [picture that looks|pictures that look] like one that judges the model",
+        "left out",
+    ),
     "animated": Kind("warning", "animated [picture|pictures]", "kept; the first frame counts"),
     "tiny": Kind("warning", "tiny [picture|pictures]", "kept"),
     "single_picture": Kind("warning", "[class|classes] with a single picture", "kept"),

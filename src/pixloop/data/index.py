@@ -23,7 +23,9 @@ CREATE TABLE IF NOT EXISTS files (
     dhash BLOB, thumbnail BLOB, colours BLOB, findings TEXT);
 CREATE INDEX IF NOT EXISTS files_sha256 ON files (sha256);
 """
-# given: train or test, as the source says. key: what decides the split, a group's smallest SHA-256.
+# given: train or test, as the source says. asked and drawn: of an annotation, the SHA-256 of its
+# picture and how it was drawn; without a drawn it is the source's own.
+# key: what decides the split, a group's smallest SHA-256.
 # reason: why it is left out. In detection, label says in words what is in the picture, and answer
 # tells one labelling of a picture from another. Once settled, a box that is kept is in pixels of
 # the upright picture. remarks: the formats' findings; number is a box's, or 0 where one is about
@@ -37,8 +39,8 @@ DROP TABLE IF EXISTS notes;
 DROP TABLE IF EXISTS remarks;
 CREATE TABLE samples (
     id INTEGER PRIMARY KEY, name TEXT, path TEXT, label TEXT, answer TEXT, given TEXT, source TEXT,
-    frame_width REAL, frame_height REAL, relative INTEGER, box_count INTEGER,
-    reason TEXT, detail TEXT, key TEXT, split TEXT);
+    frame_width REAL, frame_height REAL, relative INTEGER, asked TEXT, drawn TEXT,
+    box_count INTEGER, reason TEXT, detail TEXT, key TEXT, split TEXT);
 CREATE TABLE boxes (
     id INTEGER PRIMARY KEY, sample INTEGER, number INTEGER, label TEXT,
     x1 REAL, y1 REAL, x2 REAL, y2 REAL, crowd INTEGER, reason TEXT, detail TEXT);
@@ -68,6 +70,8 @@ class Entry(NamedTuple):
     size: tuple[float, float] | None = None  #: of the frame that the boxes are in
     relative: bool = False  #: whether the boxes fit the picture whatever its size is
     findings: tuple[Finding, ...] = ()
+    asked: str | None = None  #: an annotation: the SHA-256 of its picture
+    drawn: str | None = None  #: an annotation: random or chosen
 
 
 class FileState(NamedTuple):
@@ -126,7 +130,7 @@ class Index:
             self.db.executemany(
                 "INSERT INTO samples"
                 " (id, name, path, label, given, source, frame_width, frame_height, relative,"
-                " box_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " asked, drawn, box_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (_sample_row(id_, entry) for id_, entry in batch),
             )
             self.db.executemany(
@@ -242,7 +246,9 @@ def storable(text: str) -> str:
 
 def _sample_row(id_: int, entry: Entry) -> Sequence[Any]:
     count = None if entry.boxes is None else len(entry.boxes)
-    return (id_, *entry[:5], *(entry.size or (None, None)), int(entry.relative), count)
+    size = entry.size or (None, None)
+    about = (entry.asked, entry.drawn)
+    return (id_, *entry[:5], *size, int(entry.relative), *about, count)
 
 
 def _remarks(id_: int, entry: Entry) -> Iterator[tuple[int, int, str, str]]:

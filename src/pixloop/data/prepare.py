@@ -9,16 +9,20 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from pixloop.bundle import Task
 from pixloop.config import DataConfig
+from pixloop.data.annotation_lineage import Annotated, write_lineage
+from pixloop.data.annotation_rules import annotated_entries
 from pixloop.data.class_names import tidy
 from pixloop.data.dataset import (
     MANIFEST,
     SPLITS,
+    AnnotationsInfo,
     DatasetInfo,
     DatasetWriter,
     Objects,
@@ -51,6 +55,7 @@ def prepare(
     work: Path,
     task: Task = "classification",
     inspections: Path | None = None,
+    annotations: Annotated | None = None,
 ) -> DatasetInfo:
     """Make a data set of the labelled pictures at ``train`` and ``test``.
 
@@ -63,6 +68,7 @@ def prepare(
         work: a folder that outlives a kill; the next run with it resumes.
         task: whether pictures have a class each, or boxes.
         inspections: a folder of what other machines have found in the pictures, if they have.
+        annotations: what people have said of pictures, if they have; see ``annotation_rules``.
 
     Raises:
         DataError: there are no labels, too few classes have a usable picture (two are needed, in
@@ -73,7 +79,10 @@ def prepare(
     (output / MANIFEST).unlink(missing_ok=True)
     index, upright = open_index(work, config.max_pixels), work / UPRIGHT
     try:
-        index.add_samples(track(_entries(config, train, test, task), "listing pictures"))
+        said = annotations.resolved() if annotations else []
+        own = _entries(config, train, test, task)
+        asked = annotated_entries(annotations.folder, said, task) if annotations else ()
+        index.add_samples(track(chain(own, asked), "listing pictures"))
         for prefix, root, _ in _sources(train, test):
             _refuse_misread(index, prefix, root)
         queue_changed(index, upright)
@@ -89,7 +98,7 @@ def prepare(
             raise DataError(
                 "\n".join(["The data has warnings, and data.strict is set:", *warnings])
             )
-        return _write(index, output, upright, task)
+        return _write(index, output, upright, task, write_lineage(index, said, output))
     finally:
         index.close()
 
@@ -176,7 +185,9 @@ def _nothing_to_learn(classes: list[str], train: Path, warnings: list[str], task
     return "\n".join([first, *warnings])
 
 
-def _write(index: Index, output: Path, upright: Path, task: Task) -> DatasetInfo:
+def _write(
+    index: Index, output: Path, upright: Path, task: Task, annotations: AnnotationsInfo | None
+) -> DatasetInfo:
     classes = kept_classes(index)
     writer = DatasetWriter(output, tuple(classes), task)
     total = index.db.execute("SELECT COUNT(*) FROM kept").fetchone()[0]
@@ -186,7 +197,7 @@ def _write(index: Index, output: Path, upright: Path, task: Task) -> DatasetInfo
                 writer.add(split, row, source)
                 advance()
     mean, std = index.colours() or (None, None)
-    return writer.finish(mean, std)
+    return writer.finish(mean, std, annotations)
 
 
 def _rows(

@@ -10,7 +10,9 @@ In this order:
 6. of equal pictures, one is kept;
 7. near-duplicates share one side: test where one of them is given for it;
 8. the splits are chosen by content, and small classes reach every split as far as they go;
-9. a class without a training picture is left out. In detection its boxes are, and their pictures
+9. annotations (see ``annotation_rules``): one of a picture that is there gives it its labels, and
+   any other brings its picture. Nothing that was there moves;
+10. a class without a training picture is left out. In detection its boxes are, and their pictures
    stay: they hold, or lack, the other classes.
 
 Each rule is a few statements of SQL over the index, so that memory does not grow with the data.
@@ -22,11 +24,18 @@ import numpy as np
 
 from pixloop.bundle import Task
 from pixloop.config import DataConfig
+from pixloop.data.annotation_rules import (
+    find_pictures,
+    hold_back_annotations,
+    leave_out_unresolved,
+    take_annotations,
+)
 from pixloop.data.box_rules import leave_out_unusable, settle_boxes
 from pixloop.data.class_names import settle_classes
 from pixloop.data.dataset import SplitName
 from pixloop.data.duplicates import group_near_duplicates
 from pixloop.data.index import Index
+from pixloop.data.looks import looks
 from pixloop.data.split import Shares, choose_split, fill_splits
 
 
@@ -37,11 +46,18 @@ def apply_rules(index: Index, config: DataConfig, task: Task, work: Path) -> Non
     settle_classes(index, config.classes, task)
     if task == "detection":
         settle_boxes(index, config.box_frame)
+    # The source's own pictures are decided about as if there were no annotations.
+    annotated = hold_back_annotations(index)
     _leave_out_contradictions(index, task)
     _leave_out_repetitions(index)
+    _note_own(index)
     _group(index, work)
     _list_shown(index, task)
     _choose_splits(index, config, task)
+    if annotated:
+        take_annotations(index, work)
+        _refill_shown(index, task)
+    _leave_out_untrained(index, task)
     _note_thin_classes(index)
     _note_remarks(index)
     index.db.commit()
@@ -56,6 +72,8 @@ def _leave_out_unreadable(index: Index, task: Task) -> None:
     index.exclude(
         "unreadable_label", "SELECT sample, detail FROM remarks WHERE kind = 'unreadable_label'"
     )
+    find_pictures(index)
+    leave_out_unresolved(index)
     index.exclude(
         "missing_file",
         "SELECT s.id, 'named by ' || s.source FROM samples s LEFT JOIN files f USING (path)"
@@ -109,6 +127,9 @@ def _leave_out_repetitions(index: Index) -> None:
         "  FROM kept WINDOW same AS (PARTITION BY sha256 ORDER BY name, source, id))"
         " WHERE number > 1",
     )
+
+
+def _note_own(index: Index) -> None:
     for kind in ("animated", "extension_mismatch", "tiny"):
         index.note(
             kind,
@@ -126,19 +147,8 @@ def _group(index: Index, work: Path) -> None:
     count = db.execute("SELECT COUNT(*) FROM kept").fetchone()[0]
     if not count:
         return
-    ids = np.empty(count, np.int64)
-    dhashes = np.empty(count, np.uint64)
-    means = np.empty((count, 3), np.float32)
-    file = work / "thumbnails.bin"
-    thumbnails = np.memmap(file, np.uint8, "w+", shape=(count, 256))
-    rows = db.execute("SELECT id, dhash, colours, thumbnail FROM kept ORDER BY sha256")
-    for i, (id_, dhash, colours, thumbnail) in enumerate(rows):
-        ids[i], dhashes[i] = id_, int.from_bytes(dhash, "little")
-        means[i] = np.frombuffer(colours, np.float64, count=3)
-        thumbnails[i] = np.frombuffer(thumbnail, np.uint8)
-    first = group_near_duplicates(dhashes, thumbnails, means)
-    del thumbnails
-    file.unlink()
+    with looks(index, work) as (ids, dhashes, thumbnails, means):
+        first = group_near_duplicates(dhashes, thumbnails, means)
     # Rows come in the order of their hashes, so the first of a group has its smallest.
     members = np.flatnonzero(first != np.arange(count)).tolist()
     db.executemany(
@@ -169,17 +179,26 @@ def _note_groups(index: Index) -> None:
 
 def _list_shown(index: Index, task: Task) -> None:
     """Make the view ``shown``: a row for every kept picture and class that it shows."""
-    index.db.execute(
-        "INSERT INTO shows SELECT id, label FROM kept"
-        if task == "classification"
-        else "INSERT INTO shows SELECT DISTINCT sample, label FROM kept_boxes WHERE NOT crowd"
-    )
+    _fill_shown(index, task)
     index.db.execute("CREATE INDEX temp.shows_label ON shows (label)")
     index.db.execute("CREATE INDEX temp.shows_sample ON shows (sample)")
     index.db.execute(
         "CREATE TEMP VIEW shown AS SELECT s.label, p.name, p.key, p.split"
         " FROM shows s JOIN samples p ON p.id = s.sample WHERE p.reason IS NULL"
     )
+
+
+def _fill_shown(index: Index, task: Task) -> None:
+    index.db.execute(
+        "INSERT INTO shows SELECT id, label FROM kept"
+        if task == "classification"
+        else "INSERT INTO shows SELECT DISTINCT sample, label FROM kept_boxes WHERE NOT crowd"
+    )
+
+
+def _refill_shown(index: Index, task: Task) -> None:
+    index.db.execute("DELETE FROM shows")
+    _fill_shown(index, task)
 
 
 def _choose_splits(index: Index, config: DataConfig, task: Task) -> None:
@@ -196,7 +215,6 @@ def _choose_splits(index: Index, config: DataConfig, task: Task) -> None:
     )
     for label in kept_classes(index):
         _fill(index, label, shares.wanted(), movable_test=not has_test, task=task)
-    _leave_out_untrained(index, task)
 
 
 def _leave_out_untrained(index: Index, task: Task) -> None:

@@ -5,16 +5,20 @@ test, the second, among the others, whether it is for validation or calibration.
 other pictures. Near-duplicates share one key, and so one side.
 
 One rule moves pictures: where a class has too few to reach every split by chance, ``fill_splits``
-gives each split one, as far as they go.
+gives each split one, as far as they go. It looks at the source's own pictures alone, so that
+annotations move none of them.
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from pixloop.data.dataset import SplitName
 
 #: Who comes first where a class has fewer pictures than there are splits.
 PRIORITY: tuple[SplitName, ...] = ("train", "test", "validation", "calibration")
+#: How many of the annotated pictures that were drawn at random are for the test.
+ANNOTATED_TEST_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,37 @@ def choose_split(key: str, shares: Shares) -> SplitName:
     if rest < shares.validation + shares.calibration:
         return "calibration"
     return "train"
+
+
+def choose_annotated_split(key: str, drawn: str, near: AbstractSet[SplitName]) -> SplitName | None:
+    """The split of a picture that only annotations bring, or None where it is to be left out.
+
+    What was drawn at random judges: half for the test, the rest evenly for calibration and
+    validation. What was chosen, for being hard, teaches: judged by such pictures a model would look
+    worse than it is, and a threshold's promise would hold for other pictures than those to come.
+    Near-duplicates stay on one side. What looks like a picture that judges never teaches.
+
+    Args:
+        key: at least 32 hexadecimal digits.
+        drawn: ``"random"`` or ``"chosen"``.
+        near: the splits of the pictures that look the same and were there before.
+
+    >>> choose_annotated_split("00" * 32, "random", set())
+    'test'
+    >>> choose_annotated_split("00" * 32, "chosen", set())
+    'train'
+    >>> choose_annotated_split("00" * 32, "random", {"train"})
+    'train'
+    >>> choose_annotated_split("00" * 32, "chosen", {"test"})
+    """
+    if near:
+        only = next(iter(near)) if len(near) == 1 else None
+        return only if only == "train" or drawn == "random" else None
+    if drawn == "chosen":
+        return "train"
+    if _fraction(key[:16]) < ANNOTATED_TEST_SHARE:
+        return "test"
+    return "calibration" if _fraction(key[16:32]) < 1 / 2 else "validation"
 
 
 def fill_splits(

@@ -14,15 +14,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from pixloop.bundle import ARCHIVE, CERTIFICATE, MANIFEST, Bundle, Manifest
 from pixloop.config import Config
+from pixloop.data.annotation_lineage import annotated_since
 from pixloop.data.dataset import Dataset
 from pixloop.errors import BundleError, DataError
 from pixloop.evaluation.page import Evidence
+from pixloop.evaluation.promotion import no_champion, weigh
 from pixloop.evaluation.scoring import CLASSIFICATION, DETECTION, Answers, Scoring
-from pixloop.files import write_json, write_text
+from pixloop.files import sha256_file, write_json, write_text
 
 EVALUATION, PREDICTIONS, REPORT = "evaluation.json", "predictions.parquet", "report.html"
 #: The file that lies in a champion's place before there is one.
@@ -139,8 +141,15 @@ def _evaluate(
         data_report=_read_json(data.folder / "data_report.json"),
         training=_read_json(training),
     )
-    theirs = _score_champion(scoring, champion, data)
-    summary = scoring.summarise(bundle.manifest, evidence.answers, config.gate, theirs)
+    scored = _score_champion(scoring, champion, data)
+    theirs = scored.answers if scored is not None else None
+    summary = scoring.summarise(
+        bundle.manifest,
+        evidence.answers,
+        config.gate,
+        theirs,
+        _weigh(scoring, evidence.answers, scored, data, config),
+    )
     content = {**scoring.quality(evidence.answers, summary), "pixloop": summary}
     scoring.write_answers(output / PREDICTIONS, evidence.answers)
     write_text(output / REPORT, scoring.render_report(summary, evidence))
@@ -149,9 +158,18 @@ def _evaluate(
     return Evaluation(output, content)
 
 
+@dataclass(frozen=True, slots=True)
+class _Champion(Generic[Answers]):
+    """What the champion answers, and which bundle it is."""
+
+    answers: Answers
+    created: str
+    sha256: str
+
+
 def _score_champion(
     scoring: Scoring[Answers], champion: Path | None, data: Dataset
-) -> Answers | None:
+) -> _Champion[Answers] | None:
     if champion is None or _is_vacant(champion):
         return None
     with open_bundle(champion) as bundle:
@@ -160,7 +178,28 @@ def _score_champion(
                 f"the champion {champion} is a model for {bundle.manifest.task}, which cannot be "
                 f"compared with one for {data.info.task}. Set registry.model to another name."
             )
-        return scoring.answer(bundle, data, "scoring the champion")
+        answers = scoring.answer(bundle, data, "scoring the champion")
+        identity = sha256_file(bundle.path / MANIFEST)
+        return _Champion(answers, bundle.manifest.created, identity)
+
+
+def _weigh(
+    scoring: Scoring[Answers],
+    answers: Answers,
+    champion: _Champion[Answers] | None,
+    data: Dataset,
+    config: Config,
+) -> dict[str, Any]:
+    """What the paired test says of the two models."""
+    if champion is None:
+        return no_champion(config.promotion)
+    return weigh(
+        scoring.worth(answers),
+        scoring.worth(champion.answers),
+        annotated_since(data, "test", champion.created),
+        config.promotion,
+        champion.sha256,
+    )
 
 
 def _is_vacant(champion: Path) -> bool:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pixloop.bundle import Bundle, Manifest
 from pixloop.config import GateConfig
 from pixloop.data.dataset import Dataset
@@ -33,7 +36,9 @@ class Scoring(Generic[Answers]):
     """A task's part of evaluating."""
 
     answer: Callable[[Bundle, Dataset, str], Answers]  #: the test pictures; a text for progress
-    summarise: Callable[[Manifest, Answers, GateConfig, Answers | None], Json]  #: and champion's
+    #: of the answers, and the champion's with what the paired test says
+    summarise: Callable[[Manifest, Answers, GateConfig, Answers | None, Json], Json]
+    worth: Callable[[Answers], NDArray[np.float64]]  #: of each picture's answer, 0 to 1
     quality: Callable[[Answers, Json], Json]  #: SageMaker's section, from answers and summary
     write_answers: Callable[[Path, Answers], None]
     render_report: Callable[[Json, Evidence[Answers]], str]
@@ -59,11 +64,17 @@ def _classification_quality(predictions: Predictions, summary: Json) -> Json:
 
 
 CLASSIFICATION = Scoring(
-    _classify, summarise, _classification_quality, write_predictions, render_report
+    _classify,
+    summarise,
+    lambda predictions: predictions.correct.astype(np.float64),
+    _classification_quality,
+    write_predictions,
+    render_report,
 )
 DETECTION = Scoring(
     _detect,
     summarise_detections,
+    lambda detections: detections.picture_f1,
     detection_quality,
     write_detections,
     render_detection_report,

@@ -17,7 +17,11 @@ _LEAST_PROBABILITY = 1e-12
 
 
 def summarise(
-    manifest: Manifest, predictions: Predictions, gate: GateConfig, champion: Predictions | None
+    manifest: Manifest,
+    predictions: Predictions,
+    gate: GateConfig,
+    champion: Predictions | None,
+    promotion: Json | None = None,
 ) -> Json:
     """The section, as JSON values without NaN.
 
@@ -26,6 +30,7 @@ def summarise(
         predictions: its answers to the test pictures.
         gate: the conditions to judge by.
         champion: the champion's answers to the same pictures, where there is one.
+        promotion: what ``promotion.weigh`` says of the two.
     """
     metrics = metrics_of(predictions)
     right, total = int(predictions.correct.sum()), len(predictions)
@@ -46,7 +51,8 @@ def summarise(
         "classes": _classes(predictions, metrics),
         "threshold": _threshold(manifest.threshold, predictions),
         "comparison": comparison,
-        "gate": judge(gate, comparison),
+        "promotion": promotion,
+        "gate": judge(gate, comparison, promotion),
     }
 
 
@@ -129,17 +135,24 @@ def compare_values(metric: str, value: float, champion: float | None = None) -> 
     }
 
 
-def judge(gate: GateConfig, comparison: Json) -> Json:
-    """Whether the gate holds, and each condition that fails, in words."""
+def judge(gate: GateConfig, comparison: Json, promotion: Json | None = None) -> Json:
+    """Whether the gate holds, and each condition that fails, in words.
+
+    With ``better_than_champion`` it refuses what the paired test shows to be worse; without such a
+    test, what measures less.
+    """
     value, difference = comparison["value"], comparison["difference"]
+    worse = difference < 0 if promotion is None else promotion["shown_worse"]
     failures = []
     if value < gate.minimum:
         failures.append(
             f"{gate.metric} is {value:.4f}, {gate.minimum - value:.4f} below {gate.minimum:g}"
         )
-    if gate.better_than_champion and comparison["champion"] and difference < 0:
+    if gate.better_than_champion and comparison["champion"] and worse:
         failures.append(
-            f"{gate.metric} is {-difference:.4f} below the champion's "
+            promotion["words"][0]
+            if promotion
+            else f"{gate.metric} is {-difference:.4f} below the champion's "
             f"{comparison['champion_value']:.4f}"
         )
     return {

@@ -21,6 +21,8 @@ STEP_KEYS: Mapping[str, tuple[str, ...]] = {
         "data.calibration_share",
         "data.max_pixels",
         "data.strict",
+        "annotation.annotators",
+        "annotation.agreement",
     ),
     "Train": (
         "task",
@@ -30,8 +32,15 @@ STEP_KEYS: Mapping[str, tuple[str, ...]] = {
         "model.resize",
         "training.",
     ),
-    "Export": ("task", "name", "export.", "thresholds."),
-    "Evaluate": ("task", "gate."),
+    "Export": (
+        "task",
+        "name",
+        "export.",
+        "thresholds.",
+        "monitoring.odds_pictures",
+        "monitoring.false_alarm",
+    ),
+    "Evaluate": ("task", "gate.", "promotion.margin", "promotion.confidence"),
 }
 
 #: Configuration keys that are pipeline parameters: a run may change them, the definition stays.

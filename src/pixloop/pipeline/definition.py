@@ -57,6 +57,7 @@ def build_definition(
     test: str | None = None,
     weights: str | None = None,
     champion: str | None = None,
+    annotations: str | None = None,
     commit: str = "",
     tune: bool = False,
 ) -> Json:
@@ -71,6 +72,8 @@ def build_definition(
         weights: the address of weights to start from; without it there is no such input.
         champion: the address of the champion's bundle, or of a place that may hold none.json
             instead (see ``evaluation.evaluate``); without it nothing is compared.
+        annotations: the address of what people have said of pictures (see
+            ``data.annotations``); without it there is no such input.
         commit: the project's git commit, for the lineage.
         tune: whether to search for the best settings, as ``config.tuning`` says.
 
@@ -81,6 +84,7 @@ def build_definition(
     addresses = {"TrainDataUri": train, "TestDataUri": test or config.data.test or train}
     addresses |= {"WeightsUri": weights} if weights else {}
     addresses |= {"ChampionUri": champion} if champion else {}
+    addresses |= {"AnnotationsUri": annotations} if annotations else {}
     return {
         "Version": "2020-12-01",
         "Metadata": {},
@@ -91,7 +95,7 @@ def build_definition(
         },
         "Steps": [
             *([_inspect(config)] if _is_shared(config) else []),
-            _prepare(config),
+            _prepare(config, bool(annotations)),
             tuning(config, bool(weights)) if tune else training(config, bool(weights)),
             _export(config, best_model() if tune else trained_model()),
             _evaluate(config, bool(champion)),
@@ -144,8 +148,10 @@ def _inspect(config: Config) -> Json:
     )
 
 
-def _prepare(config: Config) -> Json:
+def _prepare(config: Config, with_annotations: bool) -> Json:
     inputs = _pictures()
+    if with_annotations:
+        inputs["annotations"] = parameter("AnnotationsUri")
     if _is_shared(config):
         inputs["inspections"] = output_of("Inspect", "inspections")
     return processing("Prepare", config, inputs, output="dataset", environment=_DATA_VERSION)
@@ -182,7 +188,9 @@ def _gate(config: Config, with_champion: bool, tuned: bool) -> Json:
     value = measured(f"pixloop.metrics.{metric}")
     conditions = [at_least(value, parameter("GateMinimum"))]
     if with_champion and config.gate.better_than_champion:
-        conditions.append(at_least(value, measured("pixloop.comparison.champion_value")))
+        # The paired test: what is shown worse than the champion by more than the margin is refused.
+        high, least = measured("pixloop.promotion.high"), measured("pixloop.promotion.least")
+        conditions.append(at_least(high, least))
     return {
         "Name": "Gate",
         "Type": "Condition",

@@ -52,10 +52,11 @@ def inspect(config: Config, settings: Mapping[str, Any], container: Container) -
 
 def prepare(config: Config, settings: Mapping[str, Any], container: Container) -> None:
     """Pictures as they came → the data set."""
+    from pixloop.data.annotation_lineage import Annotated
     from pixloop.data.prepare import prepare as prepare_dataset
 
     train, test = _required(container, "train"), _required(container, "test")
-    output = container.output("dataset")
+    output, asked = container.output("dataset"), container.input("annotations")
     prepare_dataset(
         config.data,
         # Resolved, so that messages name the user's folder and not the link to it.
@@ -65,6 +66,7 @@ def prepare(config: Config, settings: Mapping[str, Any], container: Container) -
         container.work,
         config.task,
         container.input("inspections"),
+        Annotated(asked, config.annotation) if asked else None,
     )
     write_json(output / SETTINGS, settings)
 
@@ -100,6 +102,9 @@ def export(config: Config, settings: Mapping[str, Any], container: Container) ->
     draft = write_graphs(config, model, dataset, output / "bundle")
     told = [_read_json(dataset / SETTINGS), _read_json(model / SETTINGS), settings]
     draft = _with_lineage(draft, {key: value for part in told for key, value in part.items()})
+    annotations = _read_json(dataset / "dataset.json").get("annotations")
+    if annotations:
+        draft = _told_of(draft, {"annotations": annotations})
     sealed = seal_calibrated(config, draft, dataset)
     (sealed.path / ARCHIVE).replace(output / ARCHIVE)
     if (model / _TRAINING).exists():
@@ -208,11 +213,15 @@ def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _with_lineage(draft: "Draft", config: Mapping[str, Any]) -> "Draft":
     commit = os.environ.get("PIXLOOP_COMMIT", NO_COMMIT)
     lineage = {
-        **draft.manifest.lineage,
         "config": dict(config),
         "commit": None if commit == NO_COMMIT else commit,
         "seed": config.get("training.seed"),
     }
+    return _told_of(draft, lineage)
+
+
+def _told_of(draft: "Draft", more: Mapping[str, Any]) -> "Draft":
+    lineage = {**draft.manifest.lineage, **more}
     return replace(draft, manifest=draft.manifest.model_copy(update={"lineage": lineage}))
 
 

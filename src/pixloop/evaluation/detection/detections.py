@@ -105,6 +105,16 @@ class Detections:
         return confusion_with_background(self.matches, self.shown, self.found, self.truth)
 
     @cached_property
+    def picture_f1(self) -> Floats:
+        """F1 of each picture's answered boxes, (N,); 1 where nothing is there and none answered."""
+        judged = self.shown & ~self.matches.ignored
+        pictures = self.matches.pictures
+        answered = np.bincount(self.matches.picture[judged], minlength=pictures)
+        right = np.bincount(self.matches.picture[judged & self.matches.right], minlength=pictures)
+        both = answered + self.matches.true_boxes.sum(axis=1)
+        return np.where(both == 0, 1.0, 2 * right / np.maximum(both, 1))
+
+    @cached_property
     def hits(self) -> list[set[int]]:
         """Of each picture, the indices of the true boxes that an answered box is."""
         right = self.shown & self.matches.right

@@ -40,7 +40,11 @@ class OperatingPoint:
 
 
 def summarise_detections(
-    manifest: Manifest, detections: Detections, gate: GateConfig, champion: Detections | None
+    manifest: Manifest,
+    detections: Detections,
+    gate: GateConfig,
+    champion: Detections | None,
+    promotion: Json | None = None,
 ) -> Json:
     """The section, as JSON values without NaN.
 
@@ -49,6 +53,7 @@ def summarise_detections(
         detections: its answers to the test pictures, among which there is a true box.
         gate: the conditions to judge by.
         champion: the champion's answers to the same pictures, where there is one.
+        promotion: what ``promotion.weigh`` says of the two.
     """
     precision = measure_precision(detections.found, detections.truth, len(detections.classes))
     point = operating_point(detections)
@@ -71,7 +76,8 @@ def summarise_detections(
         "confusion_matrix": detections.confusion.tolist(),
         "threshold": _threshold(detections),
         "comparison": comparison,
-        "gate": judge(gate, comparison),
+        "promotion": promotion,
+        "gate": judge(gate, comparison, promotion),
     }
 
 
