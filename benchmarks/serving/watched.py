@@ -3,10 +3,10 @@
     python materials.py WORK [--untrained]
     python watched.py WORK [--rounds N] [--seconds N] [--output FILE]
 
-Each round starts the server once for every way, in turn, and asks it with 32 connections, so that
-what else the machine does falls on all of them alike. What is told are ratios to the server that
-nobody watches: of answers a second, and of the processor time that an answer takes, which depends
-less on what else runs.
+A server for each way is up all the time; they are asked in turn, for some seconds each, with 32
+connections, so that what else the machine does falls on all of them alike. What is told are ratios
+to the server that nobody watches: of answers a second, and of the processor time that an answer
+takes, which depends less on what else runs. The monitor is stopped while others are measured.
 """
 
 import argparse
@@ -20,7 +20,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,37 +87,45 @@ def started(*arguments: object, port: bool = False) -> Iterator[tuple[psutil.Pro
             process.wait()
 
 
-def measure(
-    way: str, bundle: Path, requests: dict[str, Path], work: Path, seconds: float
-) -> dict[str, Any]:
-    """Ask a server that is watched in one way, with pictures of every size."""
-    captures, result = work / "captures", {}
-    shutil.rmtree(captures, ignore_errors=True)
-    shutil.rmtree(work / "monitoring", ignore_errors=True)
-    with started("serve", bundle, captures, way, port=True) as (server, url):
-        for size, bodies in requests.items():
-            run_wrk(f"{url}/invocations", bodies, CONNECTIONS, 1)
-            result[size] = _load(way, server, url, bundle, bodies, captures, work, seconds)
-        memory_mb = server.memory_full_info().uss / 1e6
-        metrics = _metrics(url)
-    return {"sizes": result, "memory_mb": memory_mb, "metrics": metrics}
+@contextmanager
+def watched(way: str, bundle: Path, work: Path) -> Iterator["Subject"]:
+    """A server that is watched in one way."""
+    captures = work / f"captures-{way}"
+    for folder in (captures, work / "monitoring"):
+        shutil.rmtree(folder, ignore_errors=True)
+    with ExitStack() as stack:
+        server, url = stack.enter_context(started("serve", bundle, captures, way, port=True))
+        beside = None
+        if way == "monitored":
+            beside, _ = stack.enter_context(
+                started("monitor", bundle, captures, work / "monitoring")
+            )
+            time.sleep(5)  # until it has opened its model
+            beside.suspend()
+        try:
+            yield Subject(server, url, beside)
+        finally:
+            if beside is not None:
+                beside.resume()
 
 
-def _load(
-    way: str,
-    server: psutil.Process,
-    url: str,
-    bundle: Path,
-    bodies: Path,
-    captures: Path,
-    work: Path,
-    seconds: float,
-) -> dict[str, Any]:
-    def ask() -> dict[str, Any]:
-        before = server.cpu_times()
-        measured = run_wrk(f"{url}/invocations", bodies, CONNECTIONS, seconds)
-        after = server.cpu_times()
-        cpu = after.user + after.system - before.user - before.system
+@dataclass
+class Subject:
+    """A server, and what watches it from beside."""
+
+    server: psutil.Process
+    url: str
+    beside: psutil.Process | None
+
+    def ask(self, bodies: Path, seconds: float) -> dict[str, Any]:
+        """Ask it for some seconds."""
+        if self.beside is not None:
+            self.beside.resume()
+        before, beside_before = _cpu_s(self.server), _cpu_s(self.beside)
+        measured = run_wrk(f"{self.url}/invocations", bodies, CONNECTIONS, seconds)
+        cpu, beside = _cpu_s(self.server) - before, _cpu_s(self.beside) - beside_before
+        if self.beside is not None:
+            self.beside.suspend()
         answered = measured["statuses"].get("200", 0)
         refused = sum(measured["statuses"].values()) - answered
         return {
@@ -125,17 +134,15 @@ def _load(
             "p99_ms": measured["p99_ms"],
             "cpu_ms": 1000 * cpu / answered,
             "errors": refused + sum(measured["errors"].values()),
+            "monitor_cores": beside / measured["seconds"],
         }
 
-    if way != "monitored":
-        return ask()
-    with started("monitor", bundle, captures, work / "monitoring") as (beside, _):
-        time.sleep(3)  # until it has opened its model
-        before = beside.cpu_times()
-        measured = ask()
-        after = beside.cpu_times()
-        beside_s = after.user + after.system - before.user - before.system
-        return measured | {"monitor_cores": beside_s / (seconds + 1)}
+
+def _cpu_s(process: psutil.Process | None) -> float:
+    if process is None:
+        return 0.0
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 def _metrics(url: str) -> dict[str, float]:
@@ -153,17 +160,17 @@ def compare(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Medians over rounds of the ratios to the server that nobody watches in the same round."""
     result: dict[str, Any] = {}
     for way in rounds[0]:
-        for size in rounds[0]["alone"]["sizes"]:
+        for size in rounds[0]["alone"]:
             found: dict[str, Any] = {}
             for number in ("rate", "cpu_ms", "p50_ms", "p99_ms"):
-                ratios = [
-                    each[way]["sizes"][size][number] / each["alone"]["sizes"][size][number]
-                    for each in rounds
-                ]
+                ratios = [each[way][size][number] / each["alone"][size][number] for each in rounds]
                 found[number] = {
                     "median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)
                 }  # fmt: skip
-            found["errors"] = sum(each[way]["sizes"][size]["errors"] for each in rounds)
+            found["errors"] = sum(each[way][size]["errors"] for each in rounds)
+            found["monitor_cores"] = statistics.median(
+                each[way][size]["monitor_cores"] for each in rounds
+            )
             result.setdefault(way, {})[size] = found
     return result
 
@@ -189,23 +196,29 @@ def main() -> None:
         requests[size] = work / "requests" / "watched" / size
         pictures = [path.read_bytes() for path in sorted((work / "pictures" / size).glob("*.jpg"))]
         write_requests(requests[size], pictures, "image/jpeg")
-    rounds = []
-    for number in range(arguments.rounds):
-        # In another order each time: what wears off in a round falls on each of them.
-        ways = arguments.ways[number % len(arguments.ways) :]
-        ways += arguments.ways[: number % len(arguments.ways)]
-        measured = {}
-        for way in ways:
-            measured[way] = measure(way, bundle, requests, work, arguments.seconds)
-            rates = {
-                size: f"{found['rate']:.0f}/s {found['cpu_ms']:.3f} ms"
-                for size, found in measured[way]["sizes"].items()
-            }
-            print(number, way, rates, f"{measured[way]['memory_mb']:.0f} MB", flush=True)
-        rounds.append({way: measured[way] for way in arguments.ways})
-    result = {"cores": usable_cores(), "compared": compare(rounds), "rounds": rounds}
-    write_json(arguments.output, result)
-    print(json.dumps(result["compared"], indent=1))
+    rounds: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        subjects = {way: stack.enter_context(watched(way, bundle, work)) for way in arguments.ways}
+        for number in range(arguments.rounds):
+            # In another order each time: what one leaves to the next falls on each of them.
+            turn = number % len(arguments.ways)
+            ways = arguments.ways[turn:] + arguments.ways[:turn]
+            measured: dict[str, Any] = {way: {} for way in arguments.ways}
+            for size, bodies in requests.items():
+                for way in ways:
+                    measured[way][size] = subjects[way].ask(bodies, arguments.seconds)
+            rounds.append(measured)
+            print(number, json.dumps(measured), flush=True)
+        seen = {
+            way: {"memory_mb": subject.server.memory_full_info().uss / 1e6, **_metrics(subject.url)}
+            for way, subject in subjects.items()
+        }
+    compared = compare(rounds)
+    write_json(
+        arguments.output,
+        {"cores": usable_cores(), "compared": compared, "seen": seen, "rounds": rounds},
+    )
+    print(json.dumps(compared, indent=1), json.dumps(seen, indent=1))
 
 
 if __name__ == "__main__":
