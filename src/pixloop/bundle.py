@@ -9,6 +9,7 @@
       graphs/model.pt      TorchScript
       graphs/model.onnx    ONNX
       graphs/model.xml     OpenVINO, with model.bin; model-int8.xml and .bin, where they agree
+      reference/           what pictures looked like then, to test drift against
 
 ``write_bundle`` finishes a folder by writing ``bundle.json``; a folder without one is no bundle,
 so a kill in the middle never leaves something that looks like one.
@@ -29,7 +30,8 @@ MANIFEST = "bundle.json"
 CERTIFICATE = "certificate.json"
 ARCHIVE = "model.tar.gz"
 #: 2: graphs of reduced precision, and pictures scaled as only later versions can.
-FORMAT_VERSION = 2
+#: 3: a reference for drift.
+FORMAT_VERSION = 3
 
 Task = Literal["classification", "detection"]
 GraphFormat = Literal["torchscript", "onnx", "openvino"]
@@ -109,6 +111,22 @@ class BoxScores(_Part):
     minimum: float = Field(default=0.0, ge=0, le=1)  #: boxes of a lower score are not answered
 
 
+class EmbeddingCut(_Part):
+    """Where a picture's embedding is taken out of a graph: what it computes before its answer."""
+
+    graph: str  #: the name of one of the bundle's graphs, computed in float32
+    tensor: str  #: its name in that graph; what has an extent over the picture is averaged over it
+
+
+class ReferenceRecord(_Part):
+    """The reference that drift is tested against; ``monitoring.reference`` says what is in it."""
+
+    split: str  #: that its pictures are of
+    pictures: int  #: how many they are
+    embedding: EmbeddingCut | None = None
+    without_embedding: str = ""  #: why there is none, where there is none
+
+
 class FileRecord(_Part):
     """What a file of the bundle must be."""
 
@@ -130,6 +148,7 @@ class Manifest(_Part):
     temperature: float = Field(gt=0)  #: probabilities are softmax(logits / temperature)
     box_scores: BoxScores | None = None  #: of a detector
     threshold: Threshold
+    reference: ReferenceRecord | None = None  #: none in bundles of before version 3
     lineage: dict[str, Any]  #: dataset_sha256, config, commit, seed, model, weights, ...
     versions: dict[str, str]  #: of pixloop and the libraries that made it
     files: dict[str, FileRecord] = {}

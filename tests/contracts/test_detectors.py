@@ -28,7 +28,7 @@ from pixloop.decoding import decode_image
 from pixloop.export.box_matching import Tally
 from pixloop.export.box_parity import BoxReference, seen_boxes
 from pixloop.export.detector_graph import DetectorGraph
-from pixloop.export.export import WRITERS, Draft, open_graph, seal, write_graphs
+from pixloop.export.export import WRITERS, Draft, calibrate, open_graph, seal, write_graphs
 from pixloop.export.limits import limits_of
 from pixloop.imaging import Preprocessing, resize_image
 from pixloop.records import Decision
@@ -188,7 +188,8 @@ def draft(case: Case, pictures: list[bytes], tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def bundle(draft: Draft) -> Bundle:
-    return seal(draft, THRESHOLD, box_scores=BoxScores(slope=0.5, offset=0.1, minimum=0.3))
+    box_scores = BoxScores(slope=0.5, offset=0.1, minimum=0.3)
+    return seal(calibrate(draft, THRESHOLD, box_scores=box_scores))
 
 
 @pytest.mark.parametrize("size", [SIZE, SIZE + 64])

@@ -13,7 +13,7 @@ from pixloop.decoding import decode_image
 from pixloop.errors import BundleError, ExportError
 from pixloop.export import export, onnx
 from pixloop.export.certificate import Certificate
-from pixloop.export.export import Draft, seal, write_graphs
+from pixloop.export.export import Draft, calibrate, seal, write_graphs
 from pixloop.imaging import to_input
 from pixloop.records import Decision
 from pixloop.serving.predictor import open_predictor
@@ -35,7 +35,7 @@ def draft(
 
 @pytest.fixture(scope="module")
 def bundle(draft: Draft) -> Bundle:
-    return seal(draft, THRESHOLD, temperature=1.5)
+    return seal(calibrate(draft, THRESHOLD, temperature=1.5))
 
 
 def only(config: Config, *formats: str, **limits: float) -> Config:
@@ -139,7 +139,7 @@ def test_a_wrong_graph_is_refused_and_not_shipped(
     # Nothing that can be served agrees, so the one that is left is chosen.
     assert draft.manifest.chosen_graph == "torchscript"
     assert [g.format for g in draft.manifest.graphs] == ["torchscript"]
-    assert open_predictor(seal(draft, THRESHOLD)).predict(pictures[:1])
+    assert open_predictor(seal(calibrate(draft, THRESHOLD))).predict(pictures[:1])
 
 
 def test_a_format_that_cannot_be_written_stops_no_other(
@@ -186,13 +186,12 @@ def test_another_data_set_is_refused(
 def test_a_second_export_replaces_the_first(
     config: Config, model_folder: Path, dataset_folder: Path, tmp_path: Path
 ) -> None:
-    first = seal(
-        write_graphs(only(config, "onnx", "openvino"), model_folder, dataset_folder, tmp_path),
-        THRESHOLD,
-    )
+    both = only(config, "onnx", "openvino")
+    draft = write_graphs(both, model_folder, dataset_folder, tmp_path)
+    first = seal(calibrate(draft, THRESHOLD))
     draft = write_graphs(only(config, "onnx"), model_folder, dataset_folder, tmp_path)
     assert not (tmp_path / MANIFEST).exists()
-    second = seal(draft, THRESHOLD)
+    second = seal(calibrate(draft, THRESHOLD))
     assert "graphs/model.xml" in first.manifest.files
     assert "graphs/model.xml" not in second.manifest.files
     assert json.loads((tmp_path / MANIFEST).read_text())["chosen_graph"] == "onnx"

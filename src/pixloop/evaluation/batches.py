@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from pixloop.data.dataset import Row, Split
+from pixloop.data.dataset import Row
 from pixloop.errors import DataError, ImageError
 from pixloop.progress import progress
 
@@ -14,8 +14,15 @@ Answers = TypeVar("Answers")
 Ask = Callable[[list[bytes]], Answers]
 
 
+class Pictures(Protocol):
+    """A split, or some of its pictures."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Row]: ...
+
+
 def ask_in_batches(
-    ask: Ask[Answers], split: Split, description: str
+    ask: Ask[Answers], split: Pictures, description: str
 ) -> Iterator[tuple[list[Row], Answers]]:
     """The rows of a split, in order, batch by batch, and what is answered to each batch.
 

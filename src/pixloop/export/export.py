@@ -1,14 +1,14 @@
 """A trained model becomes a bundle: graphs, certificate, then calibration, then the seal.
 
 Calibration asks the chosen graph through the predictor that will serve it, so it comes between
-the two halves here: ``write_graphs`` gives a draft that can predict, ``seal`` finishes it with
-what was found.
+the two halves here: ``write_graphs`` gives a draft that can predict, ``calibrate`` completes it
+with what was found, and ``seal`` finishes it.
 """
 
 import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +25,7 @@ from pixloop.bundle import (
     GraphFormat,
     Manifest,
     Precision,
+    ReferenceRecord,
     Task,
     Threshold,
     now,
@@ -134,14 +135,14 @@ def write_graphs(config: Config, model: Path, dataset: Path, output: Path) -> Dr
     return Draft(output, _manifest(config, trained, data, graphs, certificate), certificate)
 
 
-def seal(
+def calibrate(
     draft: Draft,
     threshold: Threshold,
     *,
     temperature: float = 1.0,
     box_scores: BoxScores | None = None,
-) -> Bundle:
-    """Finish a draft: write ``bundle.json``, then pack it all as ``model.tar.gz`` beside it.
+) -> Draft:
+    """The draft, with what its scores mean and from which on they are accepted.
 
     Args:
         draft: what ``write_graphs`` gave.
@@ -155,9 +156,19 @@ def seal(
             "temperature": temperature,
             "box_scores": box_scores and box_scores.model_dump(),
             "threshold": threshold.model_dump(),
-            "created": now(),
         }
     )
+    return replace(draft, manifest=manifest)
+
+
+def seal(draft: Draft, reference: ReferenceRecord | None = None) -> Bundle:
+    """Finish a calibrated draft: write ``bundle.json``, then pack it all as ``model.tar.gz``.
+
+    Args:
+        draft: what ``calibrate`` gave.
+        reference: what was written into it to test drift against.
+    """
+    manifest = draft.manifest.model_copy(update={"created": now(), "reference": reference})
     bundle = write_bundle(draft.folder, manifest)
     pack(draft.folder, draft.folder / ARCHIVE)
     return bundle
@@ -287,7 +298,7 @@ def _clear(output: Path) -> None:
     """Remove an older bundle; its manifest first, so that what is left is no bundle."""
     for name in (MANIFEST, ARCHIVE, CERTIFICATE):
         (output / name).unlink(missing_ok=True)
-    for name in ("graphs", "certificate"):
+    for name in ("graphs", "certificate", "reference"):
         shutil.rmtree(output / name, ignore_errors=True)
 
 
