@@ -1,11 +1,16 @@
 """The pictures that people may be asked about, and why."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from pixloop.data.annotation_records import Drawn
+
+__all__ = ["STATUSES", "Candidate", "Drawn", "Item", "Reason", "ReasonKind", "Status"]
 
 #: Why a picture is asked.
 ReasonKind = Literal["unsure", "drifted", "disagreement", "label_error", "random", "reported"]
 Status = Literal["waiting", "asked", "answered", "skipped"]
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +51,40 @@ class Candidate:
     at: str
     embedding: tuple[float, ...] = ()
     origin: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A picture in the queue.
+
+    Attributes:
+        sha256: of the picture, as ``Candidate``'s; so are the next six.
+        reasons: all that it was offered for, the weightiest first.
+        answer: the model's.
+        model: the version that gave it.
+        at: when.
+        embedding: float32 (E,).
+        origin: where it comes from.
+        status: how far it is.
+        drawn: how it came to be asked; None while it waits.
+    """
+
+    sha256: str
+    reasons: tuple[Reason, ...]
+    answer: dict[str, Any]
+    model: str
+    at: str
+    embedding: tuple[float, ...] = ()
+    origin: dict[str, str] = field(default_factory=dict)
+    status: Status = "waiting"
+    drawn: Drawn | None = None
+
+    @property
+    def weight(self) -> float:
+        """Of its weightiest reason but chance, 0 to 1."""
+        return max((r.weight for r in self.reasons if r.kind != "random"), default=0.0)
+
+    @property
+    def ticket(self) -> float | None:
+        """Its place in the draw, where it takes part: the highest are asked first."""
+        return next((r.weight for r in self.reasons if r.kind == "random"), None)

@@ -1,0 +1,351 @@
+"""The review queue on disk: pictures that may be asked, are asked, or were.
+
+::
+
+    review/
+      review.db            SQLite: a row a picture, a row a reason
+      pictures/<sha256>    the pictures, as they were sent
+
+A picture's file is written whole before its row, and rows change in transactions, so that a kill at
+any point leaves nothing half, and several processes may use one queue. A status only ever moves
+forward: waiting → asked → answered or skipped. What was answered is asked once more only where its
+label turns out to be doubtful.
+"""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pixloop.annotation.items import STATUSES, Candidate, Drawn, Item, Reason, Status
+from pixloop.annotation.selection import select
+from pixloop.errors import AnnotationError
+from pixloop.files import atomic_path
+
+DATABASE, PICTURES = "review.db", "pictures"
+#: So long one process waits for another that writes.
+_PATIENCE_S = 60.0
+#: Waiting pictures that are held against one another; of more, those with the most to tell.
+MOST_COMPARED = 20_000
+#: Pictures that were asked before, from which the next ones are to differ.
+MOST_HELD = 2_000
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS pictures (
+    sha256 TEXT PRIMARY KEY, answer TEXT NOT NULL, model TEXT NOT NULL, at TEXT NOT NULL,
+    embedding BLOB NOT NULL, origin TEXT NOT NULL, status TEXT NOT NULL DEFAULT 'waiting',
+    drawn TEXT, turn INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS by_status ON pictures (status, turn);
+CREATE TABLE IF NOT EXISTS reasons (
+    sha256 TEXT NOT NULL REFERENCES pictures, kind TEXT NOT NULL, detail TEXT NOT NULL,
+    weight REAL NOT NULL, PRIMARY KEY (sha256, kind)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS collected (source TEXT PRIMARY KEY, rows INTEGER NOT NULL);
+"""
+_ITEM = "sha256, answer, model, at, embedding, origin, status, drawn"
+
+
+class ReviewQueue:
+    """The queue in a folder; threads and processes may share it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Nothing is made until something is offered."""
+        self.folder = folder
+
+    # ---- what may be asked
+
+    def offer(self, candidates: Iterable[Candidate]) -> int:
+        """Take pictures into the queue; one that is known gets what reasons are new.
+
+        Args:
+            candidates: taken one by one, so that few pictures are in memory.
+
+        Returns:
+            How many wait that did not before.
+        """
+        return sum(self._offer(candidate) for candidate in candidates)
+
+    def _offer(self, candidate: Candidate) -> bool:
+        _check(candidate)
+        file = self.folder / PICTURES / candidate.sha256
+        if not file.is_file():
+            with atomic_path(file) as temporary:
+                temporary.write_bytes(candidate.picture)
+        with self._writing() as db:
+            known = db.execute(
+                "SELECT status FROM pictures WHERE sha256 = ?", [candidate.sha256]
+            ).fetchone()
+            if known is None:
+                db.execute(
+                    f"INSERT INTO pictures ({_ITEM}) VALUES (?, ?, ?, ?, ?, ?, 'waiting', NULL)",  # noqa: S608
+                    _row(candidate),
+                )
+            elif known[0] != "waiting":
+                return self._doubt(db, candidate, known[0])
+            for reason in candidate.reasons:
+                _merge(db, candidate.sha256, reason)
+        return known is None
+
+    @staticmethod
+    def _doubt(db: sqlite3.Connection, candidate: Candidate, status: str) -> bool:
+        """What was asked is asked again only where its label is doubtful, and that only once."""
+        doubts = [reason for reason in candidate.reasons if reason.kind == "label_error"]
+        asked = db.execute(
+            "SELECT 1 FROM reasons WHERE sha256 = ? AND kind = 'label_error'", [candidate.sha256]
+        ).fetchone()
+        if not doubts or asked or status == "asked":
+            return False
+        _merge(db, candidate.sha256, doubts[0])
+        db.execute(
+            "UPDATE pictures SET status = 'waiting', origin = ? WHERE sha256 = ?",
+            [json.dumps(candidate.origin), candidate.sha256],
+        )
+        return True
+
+    # ---- what is asked
+
+    def choose(self, budget: int, random_share: float, seed: int = 0) -> list[Item]:
+        """Ask pictures: a share drawn at random, the rest such that they differ.
+
+        Args:
+            budget: how many at most.
+            random_share: of the budget, 0 to 1; see ``selection.select``.
+            seed: of what chance decides; equal queues and seeds give equal choices.
+
+        Returns:
+            The pictures, now ``asked``, in the order in which they are best asked.
+        """
+        if not (self.folder / DATABASE).is_file():
+            return []
+        with self._writing() as db:
+            waiting = list(_items(db, "WHERE status = 'waiting'", []))
+            held = _items(
+                db,
+                f"WHERE status <> 'waiting' ORDER BY turn DESC, sha256 LIMIT {MOST_HELD}",
+                [],
+            )
+            waiting = _weightiest(waiting, MOST_COMPARED)
+            chosen = select(waiting, budget, random_share, seed, list(held))
+            turn = db.execute("SELECT coalesce(max(turn), 0) FROM pictures").fetchone()[0]
+            for place, (item, drawn) in enumerate(chosen, start=turn + 1):
+                # Once drawn at random always so: being asked again does not undo the draw.
+                db.execute(
+                    "UPDATE pictures SET status = 'asked', drawn = CASE drawn WHEN 'random' THEN "
+                    "'random' ELSE ? END, turn = ? WHERE sha256 = ?",
+                    [drawn, place, item.sha256],
+                )
+        return [self.get(item.sha256) for item, _ in chosen]
+
+    def mark(self, sha256: str, status: Status, drawn: Drawn | None = None) -> None:
+        """Note how far a picture is.
+
+        Args:
+            sha256: the picture's.
+            status: ``asked`` once more undoes an answer.
+            drawn: how it came to be asked, where that is not known yet.
+
+        Raises:
+            AnnotationError: there is no such picture.
+        """
+        with self._writing() as db:
+            done = db.execute(
+                "UPDATE pictures SET status = ?, drawn = coalesce(drawn, ?) WHERE sha256 = ?",
+                [status, drawn or (None if status == "waiting" else "chosen"), sha256],
+            )
+            if not done.rowcount:
+                raise self._unknown(sha256)
+
+    # ---- looking
+
+    def items(self, status: Status | None = None) -> Iterator[Item]:
+        """The pictures of a status, or all: what is asked in its order, then what weighs most."""
+        where = "" if status is None else "WHERE status = ?"
+        values = [] if status is None else [status]
+        with self._reading() as db:
+            found = [] if db is None else list(_items(db, where + " ORDER BY turn, sha256", values))
+        if status == "waiting":
+            found = _weightiest(found, len(found))
+        yield from found
+
+    def get(self, sha256: str) -> Item:
+        """A picture's item.
+
+        Args:
+            sha256: of the picture, or its first digits where they name no other.
+
+        Raises:
+            AnnotationError: there is no such picture, or there are several.
+        """
+        with self._reading() as db:
+            where = "WHERE sha256 >= ? AND sha256 < ? ORDER BY sha256 LIMIT 2"
+            found = [] if db is None else list(_items(db, where, [sha256, sha256 + "g"]))
+        if not found or not sha256:
+            raise self._unknown(sha256)
+        if len(found) > 1:
+            raise AnnotationError(
+                f"several pictures in the queue begin with {sha256!r}. Give more of its digits."
+            )
+        return found[0]
+
+    def knows(self, sha256: str) -> bool:
+        """Whether a picture was asked before, or is."""
+        with self._reading() as db:
+            return db is not None and bool(
+                db.execute(
+                    "SELECT 1 FROM pictures WHERE sha256 = ? AND status <> 'waiting'", [sha256]
+                ).fetchone()
+            )
+
+    def picture(self, sha256: str) -> bytes:
+        """A picture's bytes.
+
+        Raises:
+            AnnotationError: there is no such picture.
+        """
+        file = self.picture_file(sha256)
+        try:
+            return file.read_bytes()
+        except FileNotFoundError as e:
+            raise self._unknown(sha256) from e
+
+    def picture_file(self, sha256: str) -> Path:
+        """Where a picture lies.
+
+        Raises:
+            AnnotationError: that is no picture's name.
+        """
+        if not _SHA256.fullmatch(sha256):
+            raise self._unknown(sha256)
+        return self.folder / PICTURES / sha256
+
+    def counts(self) -> dict[Status, int]:
+        """How many pictures there are of each status."""
+        with self._reading() as db:
+            rows = (
+                []
+                if db is None
+                else db.execute("SELECT status, count(*) FROM pictures GROUP BY status").fetchall()
+            )
+        return {status: dict(rows).get(status, 0) for status in STATUSES}
+
+    # ---- how far sources were read
+
+    def collected(self, source: str) -> int:
+        """How many rows of a source were offered; 0 where none were."""
+        with self._reading() as db:
+            row = (
+                db
+                and db.execute("SELECT rows FROM collected WHERE source = ?", [source]).fetchone()
+            )
+        return int(row[0]) if row else 0
+
+    def set_collected(self, source: str, rows: int) -> None:
+        """Note how many rows of a source were offered."""
+        with self._writing() as db:
+            db.execute("INSERT OR REPLACE INTO collected VALUES (?, ?)", [source, rows])
+
+    # ---- inside
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that nobody else writes in."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._translated(), closing(self._connect()) as db:
+            db.executescript(_SCHEMA)
+            db.execute("BEGIN IMMEDIATE")
+            with db:
+                yield db
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        """None where nothing was offered yet."""
+        if not (self.folder / DATABASE).is_file():
+            yield None
+            return
+        with self._translated(), closing(self._connect()) as db:
+            db.executescript(_SCHEMA)
+            yield db
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.folder / DATABASE, _PATIENCE_S, isolation_level=None)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as e:
+            raise AnnotationError(
+                f"{self.folder / DATABASE} cannot be used: {e}. If it is damaged, move it away: "
+                "annotations are kept elsewhere, and 'pixloop review collect' fills a new queue."
+            ) from e
+
+    def _unknown(self, sha256: str) -> AnnotationError:
+        return AnnotationError(
+            f"the review queue in {self.folder} has no picture {sha256!r}. "
+            "'pixloop review list' shows those that it has."
+        )
+
+
+def _check(candidate: Candidate) -> None:
+    if not _SHA256.fullmatch(candidate.sha256) or not candidate.reasons:
+        raise AnnotationError(
+            f"a picture {candidate.sha256!r} was offered for review; expected a SHA-256 of 64 "
+            "lower-case hexadecimal digits, and at least one reason."
+        )
+
+
+def _row(candidate: Candidate) -> list[Any]:
+    return [
+        candidate.sha256,
+        json.dumps(candidate.answer),
+        candidate.model,
+        candidate.at,
+        np.asarray(candidate.embedding, "<f4").tobytes(),
+        json.dumps(candidate.origin),
+    ]
+
+
+def _merge(db: sqlite3.Connection, sha256: str, reason: Reason) -> None:
+    """Of a kind, the weightiest reason is kept."""
+    db.execute(
+        "INSERT INTO reasons VALUES (?, ?, ?, ?) ON CONFLICT (sha256, kind) DO UPDATE SET "
+        "detail = excluded.detail, weight = excluded.weight WHERE excluded.weight > weight",
+        [sha256, reason.kind, reason.detail, reason.weight],
+    )
+
+
+def _items(db: sqlite3.Connection, where: str, values: list[Any]) -> Iterator[Item]:
+    rows = db.execute(f"SELECT {_ITEM} FROM pictures {where}", values).fetchall()  # noqa: S608
+    for sha256, answer, model, at, embedding, origin, status, drawn in rows:
+        reasons = db.execute(
+            "SELECT kind, detail, weight FROM reasons WHERE sha256 = ? ORDER BY weight DESC, kind",
+            [sha256],
+        )
+        yield Item(
+            sha256,
+            tuple(Reason(*reason) for reason in reasons),
+            json.loads(answer),
+            model,
+            at,
+            tuple(np.frombuffer(embedding, "<f4").tolist()),
+            json.loads(origin),
+            status,
+            drawn,
+        )
+
+
+def _weightiest(items: list[Item], most: int) -> list[Item]:
+    """The items by weight; those in the draw are never left out."""
+    ranked = sorted(items, key=lambda i: (-max(i.weight, i.ticket or 0.0), i.sha256))
+    if len(ranked) <= most:
+        return ranked
+    drawn = [item for item in ranked if item.ticket is not None]
+    others = [item for item in ranked if item.ticket is None]
+    return drawn + others[: max(0, most - len(drawn))]
