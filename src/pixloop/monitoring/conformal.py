@@ -68,9 +68,11 @@ class Ranks:
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Everything that it knows but the seed, as arrays."""
         levels = np.flatnonzero(self._counts)
+        counts = self._counts[levels]
         return {
             "levels": levels.astype(np.uint16),
-            "counts": self._counts[levels],
+            # Most are small, and this is written often.
+            "counts": counts.astype(np.min_scalar_type(counts.max(initial=0))),
             "ranked": np.array(self._seen),
         }
 
