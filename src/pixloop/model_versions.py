@@ -1,7 +1,7 @@
 """What is known of a registered model version, read from MLflow's, and compared with another."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,8 @@ Status = Literal["pending", "approved", "rejected"]
 
 #: What stands for a version's number: the one to serve, and the newest.
 CHAMPION, LATEST = "champion", "latest"
+#: In a version's folder of reports.
+EVALUATION = "evaluation.json"
 
 
 class _Part(BaseModel):
@@ -110,6 +112,43 @@ def refuse_champion(version: ModelVersion) -> None:
         )
 
 
+def refuse_promotion(
+    version: ModelVersion, champion: ModelVersion | None, evaluation: Mapping[str, Any]
+) -> None:
+    """Let a version be promoted whose evaluation says so.
+
+    Args:
+        version: the challenger.
+        champion: today's, if there is one.
+        evaluation: the ``pixloop`` section of the challenger's evaluation.json.
+
+    Raises:
+        RegistryError: it does not say so, or of another champion.
+    """
+    number = version.version
+    found = evaluation.get("promotion")
+    if version.status == "rejected":
+        raise RegistryError(
+            f"Version {number} was rejected{': ' + version.reason if version.reason else ''}. "
+            f"'pixloop models approve {number}' approves it all the same."
+        )
+    if not found:
+        raise RegistryError(
+            f"Version {number} was evaluated by an older pixloop, without a test against the "
+            "champion. Run 'pixloop run' again, or approve it as it is."
+        )
+    if champion is not None and found["champion_sha256"] != champion.bundle_sha256:
+        raise RegistryError(
+            f"Version {number} was not compared with today's champion, version "
+            f"{champion.version}. 'pixloop run' compares again."
+        )
+    if not found["promote"]:
+        raise RegistryError(
+            f"Version {number} is not promoted: {found['reason']}. "
+            f"'pixloop models approve {number}' approves it all the same."
+        )
+
+
 def compare_versions(a: ModelVersion, b: ModelVersion) -> Comparison:
     """The metrics that two versions have in common, and how far ``b`` is from ``a``."""
     metrics = {
@@ -118,6 +157,18 @@ def compare_versions(a: ModelVersion, b: ModelVersion) -> Comparison:
         if name in b.metrics
     }
     return Comparison(a=a.version, b=b.version, metrics=metrics)
+
+
+def read_evaluation(file: Path) -> dict[str, Any]:
+    """The ``pixloop`` section of evaluation.json.
+
+    Raises:
+        RegistryError: it is no evaluation.
+    """
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8"))["pixloop"])
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise RegistryError(f"{file} is no evaluation that pixloop wrote: {e!r}") from e
 
 
 def read_metrics(evaluation: Path) -> dict[str, float]:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pixloop.verification.result import VerificationResult
 
 STATE = ".pixloop"
+ANNOTATIONS = "annotations"
 OWN_TESTS = "verify"
 
 
@@ -138,6 +139,7 @@ class Project:
             test=test,
             weights=_as_uri(self._sources.weights()),
             champion=_as_uri(self._registry.champion_bundle()),
+            annotations=_as_uri(self._annotated()),
             commit=git_commit(self.folder),
         )
         # The registry takes seconds to open, the first time more: meanwhile the steps work.
@@ -346,6 +348,10 @@ class Project:
             return self.on_aws.run(train, test, self._sources.weights(), tune, listener)
         except GateRefused as e:
             raise GateRefused(f"{e}\nThe report says why: {self.report()}") from e
+
+    def _annotated(self) -> Path | None:
+        folder = self.state / ANNOTATIONS
+        return folder if next(folder.glob("*.json"), None) else None
 
     def _check_names(self, first_step: str) -> None:
         # Any later step is soon at the names itself, and the check takes seconds.

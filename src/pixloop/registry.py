@@ -21,13 +21,16 @@ from pixloop.errors import BundleError, RegistryError
 from pixloop.files import sha256_file
 from pixloop.model_versions import (
     CHAMPION,
+    EVALUATION,
     Comparison,
     ModelVersion,
     compare_versions,
     find_version,
+    read_evaluation,
     read_metrics,
     read_version,
     refuse_champion,
+    refuse_promotion,
 )
 from pixloop.tracking import find_experiment, log_run, open_client, sqlite_file, translated
 
@@ -122,6 +125,31 @@ class Registry:
                 self._keep_champions([*champions, chosen.version])
             self._client.set_registered_model_alias(self.model, CHAMPION, chosen.version)
         return self.show(chosen.version)
+
+    def promote(self, version: str = "latest") -> ModelVersion:
+        """Approve a version if its evaluation says so, by the paired test against the champion.
+
+        Raises:
+            RegistryError: it does not, it was compared with another champion than today's, it was
+                rejected, or its evaluation has no such test; the message says which, and why.
+        """
+        chosen = self.show(version)
+        if chosen.champion:
+            return chosen
+        champion = next((each for each in self.list() if each.champion), None)
+        refuse_promotion(chosen, champion, self.evaluation(chosen.version))
+        return self.approve(chosen.version)
+
+    def evaluation(self, version: str) -> Mapping[str, Any]:
+        """The ``pixloop`` section of a version's evaluation.json.
+
+        Raises:
+            RegistryError: there is no such version, or its evaluation is not there any more.
+        """
+        chosen = self.show(version)
+        with tempfile.TemporaryDirectory(prefix="pixloop-") as temporary:
+            folder = self._fetch(chosen, Path(temporary), "evaluation")
+            return read_evaluation(folder / EVALUATION)
 
     def reject(self, version: str, reason: str = "") -> ModelVersion:
         """Reject a version.
@@ -234,15 +262,15 @@ class Registry:
         kept = json.dumps([*champions][-_KEPT_CHAMPIONS:])
         self._client.set_registered_model_tag(self.model, _HISTORY, kept)
 
-    def _fetch(self, version: ModelVersion, folder: Path) -> Path:
-        """Copy a version's bundle into ``folder``."""
+    def _fetch(self, version: ModelVersion, folder: Path, what: str = "bundle") -> Path:
+        """Copy a version's bundle, or its evaluation, into ``folder``."""
         if self.artifacts is not None:
             # MLflow noted an absolute path, which a project that has moved leaves behind.
-            beside = self.artifacts / version.run / "artifacts" / "bundle"
+            beside = self.artifacts / version.run / "artifacts" / what
             if beside.is_dir():
-                return Path(shutil.copytree(beside, folder / "bundle"))
+                return Path(shutil.copytree(beside, folder / what))
         with translated(self.url):
-            return Path(self._client.download_artifacts(version.run, "bundle", str(folder)))
+            return Path(self._client.download_artifacts(version.run, what, str(folder)))
 
 
 def _is_bundle(folder: Path, identity: str) -> bool:

@@ -221,7 +221,7 @@ def test_a_damaged_or_missing_picture_stops_nothing(room: Room, encode: Any, pai
 
 @pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.data())
+@given(data=st.data())
 def test_annotations_never_move_what_was_there(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory, put: Put, encode: Any, paint: Any
 ) -> None:

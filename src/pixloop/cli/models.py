@@ -1,4 +1,4 @@
-"""``pixloop models``: list, show, compare, approve, reject, rollback."""
+"""``pixloop models``: list, show, compare, approve, promote, reject, rollback."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -84,6 +84,21 @@ def approve(
     Example: `pixloop models approve 3`
     """
     _print_version(_registry(Project.open(project), on).approve(version), json)
+
+
+@app.command()
+def promote(
+    version: Annotated[str, typer.Argument(help="A number or 'latest'.")] = "latest",
+    project: ProjectOption = ".",
+    json: JsonOption = False,
+) -> None:
+    """Approve a version if it is shown not worse than the champion, and better where it should be.
+
+    Its evaluation has tested that on the same pictures; if it does not suffice, this says why.
+
+    Example: `pixloop models promote latest`
+    """
+    _print_version(Project.open(project).registry.promote(version), json)
 
 
 @app.command()

@@ -16,7 +16,7 @@ from pixloop.bundle import Manifest, graph_name
 from pixloop.data.dataset import Dataset
 from pixloop.data.findings import KINDS
 from pixloop.evaluation.metrics import Counts
-from pixloop.evaluation.plots import history_plot
+from pixloop.evaluation.plots import history_plot, interval_plot
 
 #: With more classes than this, lists of the worst take the place of the full matrix and table.
 MAX_CLASSES = 25
@@ -80,6 +80,7 @@ def render_page(
             training=_training(evidence.training, *learned),
             pictures=info.pictures or {k: sum(n.values()) for k, n in info.counts.items()},
             findings=_findings(evidence.data_report),
+            promotion=_promotion(summary.get("promotion")),
             lineage=_lineage(evidence.manifest),
             version=__version__,
             **more,
@@ -168,6 +169,16 @@ def _training(training: Mapping[str, Any] | None, metric: str, name: str) -> dic
         "learned": history_plot({name: learnt}, name, from_zero=False),
         "learned_name": name,
     }
+
+
+def _promotion(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the paired test says, with a plot of it; None without a champion."""
+    if not found or not found["champion"]:
+        return None
+    parts = {"all": found["overall"], "annotated since": found["slice"]}
+    rows = {f"{name} ({_count(part['pictures'])})": part for name, part in parts.items() if part}
+    lines = [(name, p["low"], p["difference"], p["high"]) for name, p in rows.items()]
+    return {**found, "rows": rows, "plot": interval_plot(lines, found["margin"])}
 
 
 def _series(points: Iterable[tuple[int, float | None]]) -> list[tuple[float, float]]:

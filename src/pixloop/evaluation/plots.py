@@ -192,6 +192,29 @@ def history_plot(
     return draw(parts, name, f"{', '.join(series)} over {last:g} epochs")
 
 
+def interval_plot(rows: Sequence[tuple[str, float, float, float]], margin: float) -> Markup:
+    """Differences with their intervals: a line for each of (name, low, value, high).
+
+    The worst that passes, minus ``margin``, is dotted.
+    """
+    reach = max(margin * 1.5, 0.005, *(max(-low, high) * 1.1 for _, low, _, high in rows))
+    frame = Frame((-reach, reach), (0, len(rows)))
+    ticks = {tick: f"{tick * 100:+g}" if tick else "0" for tick in round_ticks(-reach, reach)}
+    parts = [
+        frame.axes(ticks, {}, "points better than the champion", ""),
+        frame.line([(0, 0), (0, len(rows))], "grid"),
+        frame.line([(-margin, 0), (-margin, len(rows))], "promise"),
+    ]
+    for row, (name, low, value, high) in enumerate(rows):
+        height = len(rows) - row - 0.6
+        parts.append(frame.line([(low, height), (high, height)], "line after"))
+        words = f"{name}: {value * 100:+.1f}, from {low * 100:+.1f} to {high * 100:+.1f} points"
+        parts.append(frame.dot((value, height), 4.5, "dot after", words))
+        x, y = frame.place((-reach, height))
+        parts.append(text(x, y - 12, name, "start", "note"))
+    return draw(parts, "Champion and challenger", "The difference on the same pictures.")
+
+
 PERCENT_TICKS = {0.0: "0", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 1.0: "100 %"}
 
 

@@ -84,7 +84,7 @@ def weigh(
     Returns:
         ``overall`` and ``slice`` (as ``Paired``, the latter None without such pictures), the
         verdicts ``not_worse``, ``better``, ``shown_worse`` and ``better_where_meant`` (None without
-        such pictures), ``promote``, and why, in ``words``.
+        such pictures), ``promote``, and why, in ``words`` and as one ``reason``.
     """
     overall = compare_paired(challenger, champion, config.confidence)
     part = None
@@ -114,6 +114,7 @@ def weigh(
         "least": -config.margin,
         "promote": promote,
         "words": words,
+        "reason": "; ".join(words),
     }
 
 
@@ -134,6 +135,7 @@ def no_champion(config: PromotionConfig) -> Json:
         "least": -config.margin,
         "promote": True,
         "words": ["there is no champion yet"],
+        "reason": "there is no champion yet",
     }
 
 
@@ -222,21 +224,18 @@ def _sign_flips(difference: Floats, seed: int = 0) -> float:
 
 
 def _on_all(paired: Paired, difference: Floats, config: PromotionConfig) -> list[str]:
-    share = _percent(config.confidence)
+    sure = _percent(config.confidence)
+    where = f"than the champion on all {paired.pictures} pictures"
     if paired.low >= -config.margin:
-        words = f"not worse on all {paired.pictures} pictures: with {share} at least " + _points(
-            paired.low
-        )
+        words = f"not worse {where}: with {sure} at least {_points(paired.low)}"
         if paired.p > 1 - config.confidence:
             words += "; not shown better there" + _more(paired, difference, 0.0, config)
         return [words]
     if paired.high < -config.margin:
-        return [
-            f"worse on all {paired.pictures} pictures: with {share} at most " + _points(paired.high)
-        ]
+        return [f"worse {where}: with {sure} at most {_points(paired.high)}"]
+    below, margin = _points(-paired.low, False), _points(config.margin, False)
     return [
-        f"not shown to be not worse on all {paired.pictures} pictures: it may lie "
-        f"{_points(-paired.low, False)} below, and {_points(config.margin, False)} may pass"
+        f"not shown to be not worse {where}: it may lie {below} below, and {margin} may pass"
         + _more(paired, difference, config.margin, config)
     ]
 
@@ -256,9 +255,8 @@ def _more(paired: Paired, difference: Floats, margin: float, config: PromotionCo
     needed = pictures_needed(difference, margin, config.confidence)
     if needed is None:
         return "; more pictures would not show it, as they stand"
-    return (
-        f"; about {max(needed - paired.pictures, 1):,} more pictures would show it, as they stand"
-    )
+    more = max(needed - paired.pictures, 1)
+    return f"; about {more:,} more pictures would show it, as they stand"
 
 
 def pictures_needed(difference: Floats, margin: float, confidence: float) -> int | None:

@@ -132,6 +132,7 @@ def _data_version(definition: str) -> str | None:
     parameters = json.loads(definition).get("Parameters", [])
     defaults = {each["Name"]: str(each.get("DefaultValue")) for each in parameters}
     addresses = [defaults.get(name, "") for name in ("TrainDataUri", "TestDataUri")]
+    addresses += [defaults[name] for name in ("AnnotationsUri",) if name in defaults]
     s3 = client("s3")
     try:
         return data_version(s3, addresses)

@@ -19,8 +19,15 @@ from pixloop.aws.infrastructure.parameters import (
     learning_parameters,
     serving_parameters,
 )
-from pixloop.aws.names import CHAMPION, INCOMING, LEARNING_FUNCTIONS, RAW, SERVING_FUNCTIONS
-from pixloop.aws.pipeline.inputs import place_champion, stays_on_s3
+from pixloop.aws.names import (
+    ANNOTATIONS,
+    CHAMPION,
+    INCOMING,
+    LEARNING_FUNCTIONS,
+    RAW,
+    SERVING_FUNCTIONS,
+)
+from pixloop.aws.pipeline.inputs import place_annotations, place_champion, stays_on_s3
 from pixloop.aws.session import Session, translated
 from pixloop.aws.stacks import read_text
 from pixloop.config import Config
@@ -72,6 +79,7 @@ def deploy_stacks(
     parameters = learning_parameters(session, place, keys, options, before)
     learning = deploy(names.learning_stack, "learning", parameters)
     place_champion(session, place.bucket)
+    place_annotations(session, place.bucket, always=True)
 
     keys = _upload_serving(code, config.name)
     before = stack_parameters(session, names.serving_stack)
@@ -92,6 +100,7 @@ def pipeline_definition(place: Place, commit: str) -> dict[str, Any]:
         train=data.train if stays_on_s3(data.train) else f"s3://{place.bucket}/{RAW}/",
         test=data.test if data.test and stays_on_s3(data.test) else None,
         champion=f"s3://{place.bucket}/{CHAMPION}/",
+        annotations=f"s3://{place.bucket}/{ANNOTATIONS}/",
         commit=commit or "none",  # a model package's properties may not be empty
     )
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pixloop.aws.names import CHAMPION, RAW
+from pixloop.aws.names import ANNOTATIONS, CHAMPION, RAW
 from pixloop.aws.session import Session
 from pixloop.aws.storage import find_metadata, list_objects, put_json
 from pixloop.aws.uploads import upload_file, upload_folder
@@ -90,6 +90,28 @@ def place_champion(session: Session, bucket: str) -> tuple[str, str]:
     if next(list_objects(session, address), None) is None:
         put_json(session, f"{address}none.json", {})
     return address, NO_CHAMPION
+
+
+def place_annotations(
+    session: Session, bucket: str, folder: Path | None = None, always: bool = False
+) -> str | None:
+    """The address of the annotations' folder, or None where there are none.
+
+    Args:
+        session: where to.
+        bucket: of the learning stack.
+        folder: of annotations that lie here, if any; they are uploaded.
+        always: a job's input may not be empty: let ``none.json`` stand there where nothing does.
+    """
+    address = f"s3://{bucket}/{ANNOTATIONS}/"
+    if folder is not None and any(folder.glob("*.json")):
+        upload_folder(session, folder, address)
+        return address
+    if next(list_objects(session, address), None) is not None:
+        return address
+    if always:
+        put_json(session, f"{address}none.json", {})
+    return address if always else None
 
 
 def _check_whole(source: Path, folder: Path, config: Config) -> None:

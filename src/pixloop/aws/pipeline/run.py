@@ -13,6 +13,7 @@ from pixloop.aws.pipeline.executions import (
     submit_pipeline,
 )
 from pixloop.aws.pipeline.inputs import (
+    place_annotations,
     place_champion,
     place_pictures,
     place_weights,
@@ -60,7 +61,7 @@ def run_on_sagemaker(
         DataError: the labels cannot be read.
     """
     session = session or Session(config.aws.region)
-    arn = _start(session, config, train, test, weights, commit, tune)
+    arn = _start(session, config, train, test, weights, commit, tune, state / "annotations")
     return follow_on_sagemaker(
         config, state, arn, listener=listener, session=session, interval_s=interval_s
     )
@@ -89,6 +90,7 @@ def _start(
     weights: Path | None,
     commit: str,
     tune: bool,
+    annotated: Path,
 ) -> str:
     """Bring everything to S3, give the pipeline its definition and start it; the execution."""
     bucket, role, image = find_resources(session, config).need("bucket", "role", "image")
@@ -97,14 +99,19 @@ def _start(
     train_address = place_pictures(session, bucket, config, train, "train")
     test_address = place_pictures(session, bucket, config, test, "test") if test else None
     champion, champion_version = place_champion(session, bucket)
+    annotations = place_annotations(session, bucket, annotated)
+    addresses = [train_address, test_address or train_address]
     with translated("listing the pictures"):
-        version = data_version(session.client("s3"), [train_address, test_address or train_address])
+        version = data_version(
+            session.client("s3"), addresses + ([annotations] if annotations else [])
+        )
     definition = build_definition(
         config,
         train=train_address,
         test=test_address,
         weights=place_weights(session, bucket, weights) if weights else None,
         champion=champion,
+        annotations=annotations,
         commit=commit,
         tune=tune,
     )
