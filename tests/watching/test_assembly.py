@@ -104,7 +104,7 @@ class Fixture:
             self.taken.append((version, since))
 
         return SimpleNamespace(
-            look=lambda: SimpleNamespace(alarms=self.alarms), take_as_normal=take_as_normal
+            look=lambda: SimpleNamespace(open_alarms=self.alarms), take_as_normal=take_as_normal
         )
 
 
@@ -161,16 +161,16 @@ def test_a_run_at_work_is_seen(project: Fixture) -> None:
 
 def alarm(**fields: Any) -> SimpleNamespace:
     values = {
-        "kind": "drift", "model": "cats:1", "at": datetime(2026, 1, 2, tzinfo=UTC), "matters": True,
-        "words": "brightness", "since": datetime(2026, 1, 1, tzinfo=UTC), "acknowledged": False,
+        "id": "drift-17", "kind": "drift", "model": "cats:1", "matters": True,
+        "words": "brightness", "since": datetime(2026, 1, 1, tzinfo=UTC),
     }  # fmt: skip
     return SimpleNamespace(**(values | fields))
 
 
-def test_open_alarms_have_lasting_ids(project: Fixture) -> None:
-    project.alarms = [alarm(), alarm(kind="quality"), alarm(acknowledged=True)]
+def test_open_alarms_are_told(project: Fixture) -> None:
+    project.alarms = [alarm(), alarm(id="quality-18", kind="quality", since=None)]
     first, second = project.parts.look()
-    assert [each.id for each in project.parts.look()] == [first.id, second.id]
+    assert (first.id, second.id, second.since) == ("drift-17", "quality-18", "")
     assert (first.kind, first.version, second.kind) == ("drift", "1", "quality")
     assert datetime.fromisoformat(first.since) == datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -193,6 +193,7 @@ def test_before_there_is_a_version_nothing_is_looked_at(project: Fixture) -> Non
 
 
 def test_a_new_normal_is_taken_from_the_alarm_on(project: Fixture) -> None:
+    project.parts.promote("2")
     project.enough = False
     assert not project.parts.take_as_normal("2", "2026-01-01T00:00:00+00:00")
     project.enough = True

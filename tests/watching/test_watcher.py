@@ -373,6 +373,23 @@ def test_another_run_is_waited_for(tmp_path: Path) -> None:
     assert told(tmp_path).count("run waiting") == 1
 
 
+def test_without_its_registry_no_run_begins(tmp_path: Path) -> None:
+    parts = settled(tmp_path)
+    parts.raw, champion = "pictures-2", parts.champion
+
+    def away() -> str | None:
+        raise Trouble("the registry cannot be reached")
+
+    parts.champion = away  # type: ignore[method-assign]
+    with pytest.raises(Trouble):
+        watcher(tmp_path, parts).watch(once=True)
+    began = parts.now
+    watch_until(watcher(tmp_path, parts), lambda: parts.now > began + 60)
+    assert len(parts.runs) == 1
+    parts.champion = champion  # type: ignore[method-assign]
+    watch_until(watcher(tmp_path, parts), lambda: len(parts.runs) == 2)
+
+
 def test_there_is_one_watcher_a_project(tmp_path: Path) -> None:
     with (
         exclusive(tmp_path / "watch.lock", ""),

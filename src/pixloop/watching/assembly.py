@@ -77,12 +77,12 @@ class ProjectParts:
     def look(self) -> Sequence[OpenAlarm]:
         """The open alarms about what is served."""
         try:
-            alarms = self._served_monitor().look().alarms
+            alarms = self._served_monitor().look().open_alarms
         except RegistryError:
             return []  # there is no version yet, so nothing is served
         return [
             OpenAlarm(
-                id=f"{alarm.kind}-{alarm.model}-{alarm.at}",
+                id=alarm.id,
                 kind=alarm.kind,
                 version=_version(alarm.model),
                 words=alarm.words,
@@ -90,7 +90,6 @@ class ProjectParts:
                 matters=alarm.matters,
             )
             for alarm in alarms
-            if not alarm.acknowledged
         ]
 
     def busy(self) -> str:
@@ -132,12 +131,11 @@ class ProjectParts:
 
     def take_as_normal(self, version: str, since: str) -> bool:
         """Take the pictures since a time as a version's reference, if there are enough."""
-        monitor = self._open_monitor(version)
+        monitor = self._served_monitor()
         try:
             monitor.take_as_normal(datetime.fromisoformat(since) if since else None)
         except MonitoringError:
             return False
-        self._monitor = None
         return True
 
     # ---- inside

@@ -128,7 +128,7 @@ class PipelineRun:
         if not run.promotes:
             self._tell_promotion("refused", run.reason)
         elif not self._automatic:
-            how = f"'pixloop models approve {version}' makes it the champion."
+            how = f"'pixloop models promote {version}' makes it the champion."
             self._tell_promotion("waiting", f"{run.reason} {how}".strip())
         else:
             self._parts.promote(version)

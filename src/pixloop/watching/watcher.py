@@ -117,7 +117,7 @@ class Watcher:
             if not self._is_due(once):
                 return None
             self._notice(everything=True)
-            if not self._is_due(once) or self._must_wait():
+            if not self._is_due(once) or self._must_wait(once):
                 return None
         return self._pipeline.go(self.due.triggers)
 
@@ -130,9 +130,18 @@ class Watcher:
             self._skip_schedule()
         return bool(self.due.triggers)
 
-    def _must_wait(self) -> bool:
-        """Whether another run is at work, such as the orphan of a watcher that was killed."""
-        process = self._parts.busy()
+    def _must_wait(self, once: bool) -> bool:
+        """Whether another run is at work, such as the orphan of a watcher that was killed; or the
+        registry cannot be asked, without which nothing can be compared.
+        """
+        try:
+            process = self._parts.busy()
+            self._parts.champion()
+        except PixloopError as e:
+            if once:
+                raise
+            self._attention.complain("registry", e)
+            return True
         if process:
             self._events.add(f"busy-{process}", (), "run", "waiting", f"for process {process}")
             self.due = replace(self.due, triggers=(), wait_s=_GLANCE_S)
