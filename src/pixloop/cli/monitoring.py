@@ -1,0 +1,124 @@
+"""``pixloop monitor``: whether pictures are as they were, and answers as right."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.live import Live
+
+from pixloop.cli.output import JsonOption, ProjectOption, err, out, print_json
+from pixloop.errors import ConfigError
+from pixloop.project import Project
+
+if TYPE_CHECKING:
+    from pixloop.monitoring.metrics import MonitorMetrics
+    from pixloop.monitoring.monitor import Monitor
+
+_EVERY_S = 5.0
+
+
+def monitor(
+    version: Annotated[
+        str | None,
+        typer.Option(
+            "--version", help="A number, 'latest' or 'champion'.", show_default="champion"
+        ),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Look every few seconds until it is stopped.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write an HTML report to this file.")
+    ] = None,
+    acknowledge: Annotated[
+        bool, typer.Option("--acknowledge", help="Close the open alarms; the tests begin anew.")
+    ] = False,
+    new_normal: Annotated[
+        bool,
+        typer.Option("--new-normal", help="Compare with pictures of now from here on."),
+    ] = False,
+    listen: Annotated[
+        int | None,
+        typer.Option("--listen", min=0, max=65535, help="Serve /metrics at this port; follows."),
+    ] = None,
+    on: Annotated[
+        Literal["here", "sagemaker"], typer.Option("--on", help="Whose captures.")
+    ] = "here",
+    project: ProjectOption = ".",
+    json: JsonOption = False,
+) -> None:
+    """Look whether pictures are still like those that the model was measured on.
+
+    With --json and --follow it prints a JSON object a look.
+
+    Example: `pixloop monitor --report monitoring.html`
+    """
+    opened = Project.open(project)
+    if on == "sagemaker":
+        look = opened.on_aws.monitor(opened.monitor, version)
+        print_json(look) if json else out.print(f"{look.model}: {look.new} new pictures")
+        return
+    if acknowledge and new_normal:
+        raise ConfigError("--new-normal acknowledges as well; give one of the two.")
+    watched = opened.monitor(version)
+    watched.look()
+    if acknowledge:
+        watched.acknowledge()
+    if new_normal:
+        watched.take_as_normal()
+    metrics = _listen(listen)
+    if follow or metrics is not None:
+        _follow(watched, metrics, json)
+        return
+    _show(watched, json)
+    if report is not None:
+        written = watched.report(report)
+        if not json:
+            out.print(f"\nThe report is {written}")
+
+
+def _listen(port: int | None) -> "MonitorMetrics | None":
+    if port is None:
+        return None
+    from pixloop.monitoring.metrics import MonitorMetrics
+
+    metrics = MonitorMetrics()
+    server = metrics.listen(port)
+    err.print(f"Metrics are at http://127.0.0.1:{server.server_port}/metrics")
+    return metrics
+
+
+def _show(watched: "Monitor", json: bool) -> None:
+    from pixloop.monitoring.terminal import render_look
+
+    look = watched.look()
+    if json:
+        print_json(look)
+    else:
+        out.print(render_look(look))
+
+
+def _follow(watched: "Monitor", metrics: "MonitorMetrics | None", json: bool) -> None:
+    from pixloop.monitoring.terminal import render_look
+
+    live = Live(console=out, auto_refresh=False) if out.is_terminal and not json else None
+    try:
+        if live:
+            live.start()
+        while True:
+            look = watched.look()
+            if metrics:
+                metrics.show(look)
+            if json:
+                print_json(look)
+            elif live:
+                live.update(render_look(look), refresh=True)
+            elif look.new:
+                out.print(render_look(look))
+            time.sleep(_EVERY_S)
+    except KeyboardInterrupt:
+        err.print("Stopped; 'pixloop monitor' goes on from here.")
+    finally:
+        if live:
+            live.stop()

@@ -1,0 +1,444 @@
+"""A version watched: what is new in its captures is measured, tested and kept.
+
+A look goes in steps of a few hundred pictures. A step writes its observations, and then one file
+with everything else: how far the captures were read, the tests, the alarms. A kill before that file
+leaves rows that do not count, and the next look writes them again.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from pixloop.bundle import Bundle
+from pixloop.config import Config
+from pixloop.errors import MonitoringError
+from pixloop.files import write_text
+from pixloop.monitoring import alarms as words
+from pixloop.monitoring.accuracy import AccuracyEstimate, estimate_accuracy
+from pixloop.monitoring.alarms import Alarm
+from pixloop.monitoring.captures import CapturedPicture, list_files, read_new, read_picture
+from pixloop.monitoring.checked_answers import CheckedAnswers
+from pixloop.monitoring.drift import DriftTest
+from pixloop.monitoring.evidence import Evidence, gather
+from pixloop.monitoring.extractor import Extractor
+from pixloop.monitoring.look import Look
+from pixloop.monitoring.observations import Observation, Observations
+from pixloop.monitoring.quality import Quality, summarise
+from pixloop.monitoring.reference import Reference, load_reference, read_reference, save_reference
+from pixloop.monitoring.signals import score_of
+from pixloop.monitoring.state import Arrays, read_state, write_state
+from pixloop.monitoring.unlike import find_unlike, keep_pictures
+from pixloop.records import Decision, Detection, Prediction
+
+#: A step of a look: so many pictures, or so many bytes of them.
+_STEP_PICTURES, _STEP_BYTES = 256, 32_000_000
+#: Accuracy is estimated on at most so many pictures, the latest.
+RECENT = 2000
+#: With fewer pictures there is no new normal.
+LEAST_NORMAL = 100
+#: Pictures that a new normal is made of at most, the latest.
+_MOST_NORMAL = 5000
+
+
+class Monitor:
+    """Watches one version of a model.
+
+    Args:
+        state: the folder in which monitors keep what they know; the version has one in it.
+        config: pixloop.yaml.
+        version: the registry's.
+        bundle: the version's.
+        captures: the folder of captured exchanges.
+        annotations: the folder of what people said.
+        metrics: of the version's evaluation, for what quality is held against; without them it is
+            the reference's.
+
+    Raises:
+        MonitoringError: the bundle has no reference, or the state is not what pixloop writes.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        config: Config,
+        version: str,
+        bundle: Bundle,
+        captures: Path,
+        annotations: Path,
+        metrics: dict[str, float] | None = None,
+    ) -> None:
+        self.model = f"{config.model_name}:{version}"
+        self.folder, self.captures, self.bundle = state / version, captures, bundle
+        self.config = config
+        self._metrics = metrics or {}
+        self._of_bundle = read_reference(bundle)
+        self._extractor: Extractor | None = None
+        self._checked = CheckedAnswers(self.folder / "checked.json", annotations, config.annotation)
+        self._load()
+
+    # ---- looking
+
+    def look(self) -> Look:
+        """Look at what is new.
+
+        It can be killed at any time: nothing is lost, and nothing counts twice.
+        """
+        with self._locked():
+            self._load()
+            before = self._record.count
+            self._read_captures()
+            self._look_at_quality()
+            self._estimate_costs()
+            self._publish_alarms()
+        return self._describe(self._record.count - before)
+
+    def observations(self, since: datetime | None = None) -> Iterator[Observation]:
+        """What was kept of each picture, the oldest first."""
+        return self._rows.read(since)
+
+    def picture(self, observation: Observation) -> bytes | None:
+        """The encoded picture, while the captures hold it."""
+        index = int(observation.id.rpartition(":")[2])
+        picture = read_picture(self.captures, observation.file, observation.offset, index)
+        same = picture and hashlib.sha256(picture).hexdigest() == observation.sha256
+        return picture if same else None
+
+    def acknowledge(self) -> None:
+        """Close the open alarms; the tests begin anew with the next picture."""
+        with self._locked():
+            self._load()
+            self._begin_anew(self._record.reference)
+
+    def take_as_normal(self, since: datetime | None = None) -> None:
+        """Test against pictures of now instead of the bundle's; closes the open alarms.
+
+        Args:
+            since: pictures from then on; else those since the open drift alarm began, else the
+                latest.
+
+        Raises:
+            MonitoringError: there are fewer than ``LEAST_NORMAL``.
+        """
+        with self._locked():
+            self._load()
+            first = max(self._normal_from(since), self._record.count - _MOST_NORMAL)
+            rows = list(self._rows.read(since, first))
+            if len(rows) < LEAST_NORMAL:
+                raise MonitoringError(
+                    f"{len(rows)} pictures are too few for a new normal of {self.model}; "
+                    f"expected {LEAST_NORMAL}. Wait for more, or take an earlier start."
+                )
+            name = f"reference/{self._record.count:012d}"
+            save_reference(self.folder / name, self._normal(rows))
+            self._begin_anew(name)
+
+    def report(self, to: Path) -> Path:
+        """Write what a look would tell as one HTML file, which needs nothing else.
+
+        Returns:
+            ``to``.
+        """
+        # Its template engine is no part of looking.
+        from pixloop.monitoring.report import render_report
+
+        look = self._describe(0)
+        drifts = [alarm for alarm in look.open_alarms if alarm.kind == "drift"]
+        unlike = self.thumbnails(drifts[-1]) if drifts else []
+        typical = self._reference.thumbnails
+        write_text(to, render_report(look, self.config.name, unlike, typical))
+        return to
+
+    # ---- what reports show
+
+    def thumbnails(self, alarm: Alarm) -> list[bytes]:
+        """The pictures that were most unlike the reference when an alarm was raised, JPEG."""
+        return [file.read_bytes() for file in sorted((self._pictures(alarm)).glob("*.jpg"))]
+
+    # ---- steps of a look
+
+    def _read_captures(self) -> None:
+        step: list[CapturedPicture] = []
+        size = 0
+        offsets = self._record.offsets
+        if self.captures.is_dir():
+            present = set(list_files(self.captures))
+            for gone in offsets.keys() - present:
+                del offsets[gone]
+        sample = self.config.monitoring.sample
+        for line in read_new(self.captures, dict(offsets), self.model, sample):
+            offsets[line.file] = line.end
+            self._record.damaged += line.damaged
+            step += line.pictures
+            size += sum(len(each.picture) for each in line.pictures)
+            if len(step) >= _STEP_PICTURES or size >= _STEP_BYTES:
+                self._take(step)
+                step, size = [], 0
+        self._take(step)
+
+    def _take(self, step: Sequence[CapturedPicture]) -> None:
+        """Measure, test, keep; in this order the last write makes it all count."""
+        rows = self._measure(step)
+        if rows:
+            self._rows.append(rows)
+            self._rows.count += len(rows)
+            self._record.count = self._rows.count
+            self._record.referred += sum(row.decision == Decision.REFER for row in rows)
+            self._drift.update(np.stack([row.values for row in rows]))
+            self._raise_drift()
+        self._save()
+
+    def _measure(self, step: Sequence[CapturedPicture]) -> list[Observation]:
+        if not step:
+            return []
+        if self._extractor is None:
+            self._extractor = Extractor.open(self.bundle)
+        pictures, answers = [each.picture for each in step], [each.answer for each in step]
+        measured = self._extractor.measure(pictures, answers)
+        return [
+            _observe(each, self.model, values, embedding)
+            for each, values, embedding in zip(
+                step, measured.values, measured.embeddings, strict=True
+            )
+        ]
+
+    def _raise_drift(self) -> None:
+        found = self._drift.alarm
+        name = f"drift-{self._record.tests}"
+        if found is None or any(alarm.id == name for alarm in self._record.alarms):
+            return
+        first = self._record.first
+        signals = {signal.name: signal for signal in self._reference.signals}
+        clause = words.describe(signals[found.signal], found.direction)
+        at, since = self._rows.at(first + found.at - 1), self._rows.at(first + found.since)
+        if at is None:  # there is a picture, since there is an alarm
+            return
+        alarm = Alarm(
+            id=name,
+            kind="drift",
+            model=self.model,
+            signal=found.signal,
+            direction=found.direction,
+            words=f"{clause[0].upper()}{clause[1:]}.",
+            at=at,
+            since=since,
+            first=first + found.since,
+            detail=words.describe_moved(self._drift.moved, signals),
+        )
+        self._record.alarms.append(alarm)
+
+    def _look_at_quality(self) -> None:
+        self._checked.update(self._rows)
+        quality = self._quality()
+        if quality is None or quality.alarm is None:
+            return
+        name = f"quality-{self._record.quality_from}"
+        if any(alarm.id == name for alarm in self._record.alarms):
+            return
+        answers = self._checked.answers[self._record.quality_from :]
+        known = [each for each in answers if each.value is not None]
+        alarm = Alarm(
+            id=name,
+            kind="quality",
+            model=self.model,
+            signal=quality.metric,
+            direction="lower",
+            words=f"Of the answers that people checked, {quality.value:.1%} are right; "
+            f"{quality.expected:.1%} were in the evaluation.".replace("%", " %"),
+            at=known[quality.alarm - 1].at,
+            since=known[0].at,
+            detail=f"{quality.labels} pictures drawn at random were checked.",
+        )
+        self._record.alarms.append(alarm)
+        self._save()
+
+    def _estimate_costs(self) -> None:
+        """What open drift alarms cost grows surer with every picture."""
+        for i, alarm in enumerate(self._record.alarms):
+            if alarm.kind == "drift" and not alarm.acknowledged:
+                self._keep_pictures(alarm)
+                cost = self._accuracy(max(alarm.first, self._record.count - RECENT))
+                matters = cost is None or cost.matters
+                self._record.alarms[i] = alarm.model_copy(
+                    update={"accuracy": cost, "matters": matters}
+                )
+        self._save()
+
+    def _keep_pictures(self, alarm: Alarm) -> None:
+        """Captures go; what an alarm was about stays, small."""
+        target = self._pictures(alarm)
+        if not target.is_dir():
+            columns = {signal.name: s for s, signal in enumerate(self._reference.signals)}
+            moved = [(columns[each.signal], each.direction) for each in self._drift.moved]
+            numbers = find_unlike(self._rows, alarm.first, self._reference.values, moved)
+            keep_pictures(self._rows.rows(numbers), self.picture, target)
+
+    def _pictures(self, alarm: Alarm) -> Path:
+        return self.folder / "pictures" / alarm.id
+
+    def _publish_alarms(self) -> None:
+        """``alarms.json`` for other programs; the state is what counts."""
+        plain = [alarm.model_dump(mode="json") for alarm in self._record.alarms]
+        text = json.dumps({"alarms": plain}, indent=2, ensure_ascii=False) + "\n"
+        file = self.folder / "alarms.json"
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            write_text(file, text)
+
+    # ---- what it knows
+
+    def _describe(self, new: int) -> Look:
+        latest = max(self._record.count - RECENT, 0)
+        return Look(
+            model=self.model,
+            new=new,
+            seen=self._record.count,
+            damaged=self._record.damaged,
+            tested=self._drift.seen,
+            alarms=list(self._record.alarms),
+            accuracy=self._accuracy(latest),
+            quality=self._quality(),
+            referral_rate=self._referral_rate(latest),
+            evidence=self._evidence(latest),
+        )
+
+    def _evidence(self, latest: int) -> Evidence:
+        signals, chance = self._reference.signals, self.config.monitoring.false_alarm
+        parts = [np.empty((0, len(signals)), np.float32), *self._rows.values(latest)]
+        return gather(self._drift, signals, chance, self._reference.values, np.concatenate(parts))
+
+    def _quality(self) -> Quality | None:
+        settings = self.config.monitoring
+        return summarise(
+            self._checked.answers,
+            self._expected(),
+            settings.quality_drop,
+            settings.false_alarm,
+            self._record.quality_from,
+        )
+
+    def _expected(self) -> float:
+        if self.bundle.manifest.task == "classification" and "accuracy" in self._metrics:
+            return self._metrics["accuracy"]
+        correct = np.asarray(self._of_bundle.correct, np.float64)
+        known = correct[~np.isnan(correct)]
+        return float(known.mean()) if len(known) else 1.0
+
+    def _accuracy(self, first: int) -> AccuracyEstimate | None:
+        tables = self._rows.tables(["score"], first)
+        scores = [table["score"].to_numpy() for table in tables if len(table)]
+        known = np.concatenate(scores) if scores else np.empty(0, np.float32)
+        if np.isnan(known).all() or np.isnan(self._of_bundle.correct).all():
+            return None
+        return estimate_accuracy(self._of_bundle, known, self._of_bundle.odds)
+
+    def _referral_rate(self, first: int) -> float | None:
+        tables = list(self._rows.tables(["decision"], first))
+        decisions = [each for table in tables for each in table["decision"].to_pylist()]
+        return decisions.count(Decision.REFER) / len(decisions) if decisions else None
+
+    def _normal_from(self, since: datetime | None) -> int:
+        opened = [a.first for a in self._record.alarms if a.kind == "drift" and not a.acknowledged]
+        return 0 if since is not None or not opened else opened[-1]
+
+    def _normal(self, rows: Sequence[Observation]) -> Reference:
+        count = len(rows)
+        return Reference(
+            signals=self._of_bundle.signals,
+            values=np.stack([row.values for row in rows]),
+            embeddings=np.stack([row.embedding for row in rows]),
+            scores=np.array([row.score for row in rows], np.float32),
+            correct=np.full(count, np.nan, np.float32),
+            thumbnails=self._of_bundle.thumbnails,
+            false_alarm_seed=self._of_bundle.false_alarm_seed,
+        )
+
+    # ---- the state
+
+    def _begin_anew(self, reference: str) -> None:
+        closed = [a.model_copy(update={"acknowledged": True}) for a in self._record.alarms]
+        self._record.alarms = closed
+        self._record.tests += 1
+        self._record.first = self._record.count
+        self._record.quality_from = len(self._checked.answers)
+        self._record.reference = reference
+        self._open_reference()
+        self._drift = self._fresh_test()
+        self._save()
+        self._publish_alarms()
+
+    def _fresh_test(self) -> DriftTest:
+        chance = self.config.monitoring.false_alarm
+        return DriftTest(self._reference.signals, self._reference.values, chance, self._seed())
+
+    def _seed(self) -> int:
+        """Every test breaks ties by numbers of its own."""
+        return self._of_bundle.false_alarm_seed + self._record.tests
+
+    def _load(self) -> None:
+        self._record, arrays = read_state(self._state_file)
+        self._rows = Observations(self.folder / "observations", self._record.count)
+        self._open_reference()
+        self._drift = (
+            DriftTest.restore(
+                self._reference.signals, self.config.monitoring.false_alarm, self._seed(), arrays
+            )
+            if arrays
+            else self._fresh_test()
+        )
+        self._checked.load()
+
+    def _open_reference(self) -> None:
+        name = self._record.reference
+        self._reference = load_reference(self.folder / name) if name else self._of_bundle
+
+    def _save(self) -> None:
+        arrays: Arrays = self._drift.state()
+        write_state(self._state_file, self._record, arrays)
+
+    @property
+    def _state_file(self) -> Path:
+        return self.folder / "state.npz"
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One look at a time, of this process or another."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / "look.lock"):
+            yield
+
+
+def _observe(
+    captured: CapturedPicture,
+    model: str,
+    values: NDArray[np.float32],
+    embedding: NDArray[np.float32],
+) -> Observation:
+    return Observation(
+        id=captured.id,
+        at=captured.at,
+        model=model,
+        sha256=hashlib.sha256(captured.picture).hexdigest(),
+        answer=captured.document,
+        score=score_of(captured.answer),
+        decision=_decision(captured.answer),
+        values=values,
+        embedding=embedding,
+        file=captured.file,
+        offset=captured.offset,
+    )
+
+
+def _decision(answer: Prediction | Detection) -> str:
+    decisions: list[Any] = (
+        [box.decision for box in answer.boxes]
+        if isinstance(answer, Detection)
+        else [answer.decision]
+    )
+    return str(Decision.REFER if Decision.REFER in decisions else Decision.ACCEPT)
