@@ -34,6 +34,9 @@ class Registry:
     past: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
+    def list(self) -> list[Version]:
+        return list(self.versions.values())
+
     def show(self, version: str) -> Version:
         return self.versions[self.past[-1] if version == "champion" else version]
 
@@ -190,6 +193,16 @@ def test_before_there_is_a_version_nothing_is_looked_at(project: Fixture) -> Non
 
     project.parts._open_monitor = none
     assert project.parts.look() == []
+
+
+def test_before_there_is_a_version_there_is_no_champion(project: Fixture) -> None:
+    def none() -> str | None:
+        raise RegistryError("There is no model version to serve.")
+
+    project.parts._find_champion = none
+    assert project.parts.champion() is None
+    project.parts.promote("2")
+    assert project.parts.champion() == "2"
 
 
 def test_a_new_normal_is_taken_from_the_alarm_on(project: Fixture) -> None:

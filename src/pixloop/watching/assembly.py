@@ -32,7 +32,8 @@ class ProjectParts:
         state: the project's ``.pixloop`` folder.
         run: runs the pipeline.
         registry: opens the registry.
-        champion: gives the champion's version at little cost; None while there is none.
+        champion: gives the champion's version at little cost; None while there is none. Where it
+            raises RegistryError, as before there is any version, the registry itself is asked.
         monitor: opens a version's monitor; without one, that of what is served.
         sync: exchanges annotations with Label Studio, where there is one; how many came.
         collect: fills the review queue; how many pictures are asked that were not before.
@@ -56,7 +57,7 @@ class ProjectParts:
         commit: Callable[[], str],
     ) -> None:
         self._config, self._folder, self._state = config, folder, state
-        self._run, self._registry, self.champion = run, registry, champion
+        self._run, self._registry, self._find_champion = run, registry, champion
         self._open_monitor, self.sync, self.collect = monitor, sync, collect
         self._digest, self._commit = annotations, commit
         self._digested: tuple[object, str] = (None, "")  # how files looked, and their digest then
@@ -99,6 +100,14 @@ class ProjectParts:
                 return ""
         except PipelineError as e:
             return str(e)
+
+    def champion(self) -> str | None:
+        """The version that serves."""
+        try:
+            return self._find_champion()
+        except RegistryError:
+            versions = self._registry().list()  # raises where it cannot be asked
+            return next((each.version for each in versions if each.champion), None)
 
     # ---- starting
 
