@@ -392,3 +392,45 @@ def test_the_registry_works_on_postgresql(postgresql: str, submit: Submit, tmp_p
 def test_a_database_that_does_not_let_us_in_is_named_at_once(postgresql: str) -> None:
     with pytest.raises(RegistryError, match=r"does not let us in.*nowhere"):
         Registry(postgresql.replace("/postgres", "/nowhere"), "m").list()
+
+
+# ---- Promotion
+
+
+def judged(registry: Registry, submit: Submit, **promotion: object) -> str:
+    """A registered version whose evaluation has this verdict."""
+    bundle, evaluation = submit()
+    content = json.loads(evaluation.read_text())
+    content["pixloop"]["promotion"] = {"champion_sha256": "", "reason": "of a reason", **promotion}
+    evaluation.write_text(json.dumps(content))
+    return registry.register(bundle, evaluation).version
+
+
+def test_a_version_is_promoted_where_its_evaluation_says_so(
+    registry: Registry, submit: Submit
+) -> None:
+    first = registry.promote(judged(registry, submit, promote=True))
+    assert first.champion
+    better = judged(registry, submit, promote=True, champion_sha256=first.bundle_sha256)
+    assert registry.promote().version == better
+    assert registry.promote(better).champion  # again changes nothing
+    assert registry.rollback().version == first.version
+
+
+def test_a_version_is_not_promoted_without_the_evidence(registry: Registry, submit: Submit) -> None:
+    champion = registry.promote(judged(registry, submit, promote=True))
+    same = champion.bundle_sha256
+    equal = judged(registry, submit, promote=False, champion_sha256=same)
+    other = judged(registry, submit, promote=True, champion_sha256="0" * 64)
+    older = registry.register(*submit()).version
+    rejected = judged(registry, submit, promote=True, champion_sha256=same)
+    registry.reject(rejected, "wrong on snow")
+    for version, why in (
+        (equal, "not promoted: of a reason"),
+        (other, "not compared with today's champion, version 1"),
+        (older, "an older pixloop"),
+        (rejected, "was rejected: wrong on snow"),
+    ):
+        with pytest.raises(RegistryError, match=why):
+            registry.promote(version)
+    assert registry.show("champion").version == champion.version

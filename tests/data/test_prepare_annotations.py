@@ -16,6 +16,7 @@ from pixloop.data.annotation_lineage import Annotated
 from pixloop.data.annotations import AnnotatedBox, Annotation, AnnotationStore
 from pixloop.data.dataset import SPLITS, Dataset, DatasetInfo
 from pixloop.data.prepare import prepare
+from pixloop.errors import DataError
 
 Put = Callable[..., Path]
 
@@ -220,7 +221,7 @@ def test_a_damaged_or_missing_picture_stops_nothing(room: Room, encode: Any, pai
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_annotations_never_move_what_was_there(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory, put: Put, encode: Any, paint: Any
@@ -245,7 +246,10 @@ def test_annotations_never_move_what_was_there(
                 drawn=data.draw(st.sampled_from(["random", "chosen"])),
                 annotator="ann",
             )
-        room.prepare()
+        try:
+            room.prepare()
+        except DataError:  # relabelled until one class is left
+            return
         now = {sha: split for sha, (split, *_) in room.rows.items()}
         kept = old.keys() & now.keys()
         assert {sha: now[sha] for sha in kept} == {sha: old[sha] for sha in kept}

@@ -66,6 +66,18 @@ def test_the_champion_is_compared_only_where_there_is_one() -> None:
     assert conditions(build_definition(careless, **champion)) == 1
 
 
+def test_annotations_are_an_input_of_prepare_only_where_they_are_given() -> None:
+    def inputs(definition: Json) -> list[str]:
+        step = next(step for step in definition["Steps"] if step["Name"] == "Prepare")
+        return [each["InputName"] for each in step["Arguments"]["ProcessingInputs"]]
+
+    assert inputs(build_definition(config())) == ["train", "test"]
+    definition = build_definition(config(), annotations="s3://b/annotations/")
+    assert inputs(definition) == ["train", "test", "annotations"]
+    parameters = {each["Name"]: each["DefaultValue"] for each in definition["Parameters"]}
+    assert parameters["AnnotationsUri"] == "s3://b/annotations/"
+
+
 def step_overrides(definition: Json, name: str, given: Json) -> list[str]:
     """The ``key=value`` that a step's container would be given."""
     step = next(step for step in definition["Steps"] if step["Name"] == name)

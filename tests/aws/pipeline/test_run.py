@@ -68,7 +68,12 @@ def write_outputs(folder: Path, f1: float = 0.91) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "evaluation").mkdir(parents=True)
     metrics = {"f1_macro": f1, "accuracy": 0.92, "ece_before": None}
-    measured = {"metrics": metrics, "comparison": {"champion_value": 0.9}, "graph": "onnx"}
+    measured = {
+        "metrics": metrics,
+        "comparison": {"champion_value": 0.9},
+        "promotion": {"high": -0.05, "least": -0.01},
+        "graph": "onnx",
+    }
     content = json.dumps({"pixloop": measured})
     (folder / "evaluation" / "evaluation.json").write_text(content)
     (folder / "evaluation" / "report.html").write_text("<html>the report</html>")
