@@ -29,7 +29,8 @@ _LOT = "review\0"
 class ReadPicture(Protocol):
     """Gives an observation's picture while there is one: ``Monitor.picture``."""
 
-    def __call__(self, observation: Observation) -> bytes | None: ...
+    def __call__(self, observation: Observation) -> bytes | None:
+        """The encoded picture, or None where it is gone."""
 
 
 @dataclass(frozen=True, slots=True)

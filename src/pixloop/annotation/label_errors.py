@@ -208,9 +208,10 @@ def _embed(rows: Split, bundle: Bundle) -> Floats:
 
     def see(row: Row) -> Floats:
         try:
-            return projection.project(embedder(row.image)[None])[0]
+            place: Floats = projection.project(embedder(row.image)[None])[0]
         except ImageError:
-            return np.zeros(projection.width, np.float32)
+            place = np.zeros(projection.width, np.float32)
+        return place
 
     done = 0
     with ThreadPoolExecutor(threads) as pool, progress("looking at labels", len(rows)) as advance:
