@@ -74,8 +74,8 @@ def _axes(ends: Sequence[str], ticks: dict[float, str], highest: float) -> Marku
     parts = []
     for value, label in ticks.items():
         x, y = _place((0, value), highest)
-        grid = '<path class="grid" d="M{} {}H{}"/>'
-        parts.append(Markup(grid).format(x, y, _WIDTH - _RIGHT))
+        edge = _WIDTH - _RIGHT
+        parts.append(Markup('<path class="grid" d="M{} {}H{}"/>').format(x, y, edge))
         parts.append(_text(x - 6, y + 4, label, "end"))
     parts.append(_text(_LEFT, _HEIGHT - 8, ends[0], "start"))
     parts.append(_text(_WIDTH - _RIGHT, _HEIGHT - 8, ends[-1], "end"))
