@@ -9,10 +9,15 @@ export UV_PYTHON_DOWNLOADS := never
 # Demo and tests start dozens of processes; each would compile torch's and other sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slow test-all rehearse templates bench-serving lint lock install clean
+.PHONY: demo demo-loop test test-slow test-all rehearse templates bench-serving bench-drift bench-labels lint lock install clean
 
 demo: $(INSTALLED)
 	$(BIN)/pixloop demo
+
+# The other half of the loop: drift noticed, people asked in a real Label Studio, retrained, recovered.
+demo-loop: $(INSTALLED)
+	rm -rf pixloop-loop
+	$(BIN)/pixloop demo loop
 
 test: $(INSTALLED)
 	$(BIN)/pytest
@@ -69,4 +74,4 @@ lock:
 		--no-header - --output-file requirements-uv.lock
 
 clean:
-	rm -rf $(VENV) pixloop-demo pixloop-shapes pixloop-rehearsal dist benchmarks/serving/.work .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) pixloop-demo pixloop-shapes pixloop-loop pixloop-rehearsal dist benchmarks/serving/.work .pytest_cache .mypy_cache .ruff_cache .hypothesis

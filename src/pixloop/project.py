@@ -12,6 +12,7 @@ registry, when they are needed: opening a project takes milliseconds.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,20 +30,27 @@ from pixloop.picture_predictions.predict import (
 )
 from pixloop.picture_predictions.record import PicturePrediction, Summary
 from pixloop.pipeline.definition import build_definition
-from pixloop.pipeline.display import Listener
+from pixloop.pipeline.display import Listener, Silent
 from pixloop.pipeline.early_check import check_early
 from pixloop.pipeline.local import run_local
 from pixloop.pipeline.registration import register_model
 from pixloop.pipeline.runs import list_runs
 from pixloop.project_folder import git_commit, project_name, stored_source
+from pixloop.project_loop import Listening, ProjectLoop
 from pixloop.project_registry import ProjectRegistry
 from pixloop.project_sources import ProjectSources
 from pixloop.run_summary import RunSummary, report_of, summarise
 
 if TYPE_CHECKING:
+    from pixloop.annotation.label_studio.label_studio import LabelStudio
+    from pixloop.annotation.queue import ReviewQueue
     from pixloop.aws.project import AwsProject
+    from pixloop.data.annotations import AnnotationStore
+    from pixloop.monitoring.monitor import Monitor
     from pixloop.registry import Registry
     from pixloop.verification.result import VerificationResult
+    from pixloop.watching.events import Event
+    from pixloop.watching.watcher import Watcher
 
 STATE = ".pixloop"
 ANNOTATIONS = "annotations"
@@ -59,6 +67,7 @@ class Project:
         self.state = folder / STATE
         self._sources = ProjectSources(config, folder, self.state / "sources")
         self._registry = ProjectRegistry(config, self.state)
+        self._loop = ProjectLoop(config, folder, self.state, self._registry, self.run)
 
     @classmethod
     def open(cls, folder: str | Path = ".", overrides: Iterable[str] = ()) -> "Project":
@@ -325,6 +334,48 @@ class Project:
     def own_tests(self) -> Path:
         """Where the project's own tests of deployments are, if it has any."""
         return self.folder / OWN_TESTS
+
+    # ---- watching, asking, and beginning anew -----------------------------------------------
+
+    def monitor(self, version: str | None = None) -> "Monitor":
+        """What watches a version's captured predictions: the given one, else what is served.
+
+        Raises:
+            MonitoringError: the version's bundle has no reference to hold them against.
+        """
+        return self._loop.monitor(version)
+
+    @property
+    def review(self) -> "ReviewQueue":
+        """The pictures that people are asked about, or may be."""
+        return self._loop.queue
+
+    @property
+    def annotations(self) -> "AnnotationStore":
+        """What people said about pictures; the next run learns from it."""
+        return self._loop.annotations
+
+    @property
+    def label_studio(self) -> "LabelStudio":
+        """The Label Studio in which people answer."""
+        return self._loop.label_studio
+
+    def collect(self, version: str | None = None) -> int:
+        """Choose what people are asked next; how many pictures are asked that were not before."""
+        return self._loop.collect(version)
+
+    def watch(
+        self,
+        tell: "Callable[[Event], None]" = lambda event: None,
+        listening: Listening = lambda: nullcontext(Silent()),
+    ) -> "Watcher":
+        """What runs the loop by itself, started by triggers.
+
+        Args:
+            tell: is told of every event.
+            listening: gives what is told of a run.
+        """
+        return self._loop.watcher(tell, listening)
 
     # ---- inside -----------------------------------------------------------------------------
 

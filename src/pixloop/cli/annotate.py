@@ -2,15 +2,17 @@
 
 import sys
 import webbrowser
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from pixloop.annotation.label_studio import LabelStudioStatus, SyncSummary
 from pixloop.cli.output import JsonOption, ProjectOption, err, out, print_json
 from pixloop.errors import AnnotationError
 from pixloop.project import Project
+
+if TYPE_CHECKING:
+    from pixloop.annotation.label_studio import LabelStudioStatus, SyncSummary
 
 app = typer.Typer(help="Let people answer in Label Studio.", no_args_is_help=True)
 
@@ -107,7 +109,7 @@ def open_(project: ProjectOption = ".", json: JsonOption = False) -> None:
         out.print(f"No browser could be opened. The page is {address}")
 
 
-def _print_status(found: LabelStudioStatus) -> None:
+def _print_status(found: "LabelStudioStatus") -> None:
     if found.url is None:
         out.print("Label Studio does not run. 'pixloop annotate up' starts it.")
     else:
@@ -125,7 +127,7 @@ def _print_status(found: LabelStudioStatus) -> None:
         out.print(f"note           {escape(found.note)}")
 
 
-def _print_summary(summary: SyncSummary) -> None:
+def _print_summary(summary: "SyncSummary") -> None:
     out.print(
         f"{summary.pushed:,} tasks made, {summary.new:,} annotations came, {summary.changed:,} "
         f"changed, {summary.deleted:,} deleted\n"

@@ -8,13 +8,13 @@ import typer
 from rich.markup import escape
 
 from pixloop import __version__
-from pixloop.cli import aws, deployment, loop, models, serving
+from pixloop.cli import annotate, aws, deployment, loop, models, monitoring, serving, watch
 from pixloop.cli.output import err
 from pixloop.errors import PixloopError
 
 app = typer.Typer(
     name="pixloop",
-    help="Close the loop on image models: train, prove, register, serve.",
+    help="Close the loop on image models: train, prove, serve, watch, ask, retrain.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -28,6 +28,9 @@ app.command()(loop.pipeline)
 app.add_typer(models.app, name="models")
 app.command()(serving.serve)
 app.command()(serving.predict)
+app.command()(monitoring.monitor)
+app.add_typer(annotate.app, name="annotate")
+app.command()(watch.watch)
 app.command()(deployment.deploy)
 app.command()(deployment.verify)
 app.add_typer(aws.app, name="aws")

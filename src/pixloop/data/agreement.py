@@ -15,7 +15,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from pixloop.data.annotation_records import AnnotatedBox, Annotation, Drawn
 from pixloop.records import Xyxy
@@ -163,6 +162,9 @@ def _assign(places: list[_Place], boxes: Sequence[AnnotatedBox]) -> None:
         overlaps = np.array([[_iou(p.xyxy, b.xyxy) for b in boxes] for p in places])
         same = np.array([[p.boxes[0].label == b.label for b in boxes] for p in places])
         gains = np.where(overlaps >= SAME_BOX_IOU, overlaps + same, 0.0)
+        # It takes half a second to import, and every command knows this module.
+        from scipy.optimize import linear_sum_assignment
+
         for i, j in zip(*(index.tolist() for index in linear_sum_assignment(-gains)), strict=True):
             if gains[i, j] > 0:
                 places[i].boxes.append(boxes[j])

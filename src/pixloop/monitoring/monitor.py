@@ -111,6 +111,11 @@ class Monitor:
         same = picture and hashlib.sha256(picture).hexdigest() == observation.sha256
         return picture if same else None
 
+    @property
+    def reference(self) -> Reference:
+        """What pictures are held against: the bundle's, or a new normal."""
+        return self._reference
+
     def acknowledge(self) -> None:
         """Close the open alarms; the tests begin anew with the next picture."""
         with self._locked():
