@@ -110,7 +110,7 @@ def write_linear_graph(path: Path) -> None:
 def _finish(folder: Path, complete: Manifest, data: Dataset) -> Bundle:
     found = add_reference(_Draft(folder, complete), data)  # type: ignore[arg-type]
     assert found is not None
-    return write_bundle(folder, complete.model_copy(update={"reference": found[0]}))
+    return write_bundle(folder, complete.model_copy(update={"reference": found.record}))
 
 
 def _write_colours(folder: Path) -> Dataset:

@@ -14,8 +14,10 @@ from pixloop.bundle import (
     MANIFEST,
     BoxScores,
     Bundle,
+    EmbeddingCut,
     Graph,
     Manifest,
+    ReferenceRecord,
     Threshold,
     now,
     write_bundle,
@@ -85,6 +87,21 @@ def test_a_bundle_of_before_there_were_detectors_classifies(bundle: Bundle) -> N
     path = edit(bundle, lambda raw: (raw.pop("task"), raw.pop("box_scores")))
     opened = Bundle.open(path)
     assert (opened.manifest.task, opened.manifest.box_scores) == ("classification", None)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_bundle_of_before_there_were_references_is_read(bundle: Bundle, version: int) -> None:
+    path = edit(bundle, lambda raw: (raw.pop("reference"), raw.update(format_version=version)))
+    opened = Bundle.open(path)
+    assert opened.manifest.reference is None
+    opened.verify()
+
+
+def test_a_reference_is_read_as_it_was_written(bundle: Bundle) -> None:
+    cut = EmbeddingCut(graph="onnx", tensor="seen")
+    record = ReferenceRecord(split="calibration", pictures=7, embedding=cut)
+    written = write_bundle(bundle.path, bundle.manifest.model_copy(update={"reference": record}))
+    assert Bundle.open(written.path).manifest.reference == record
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pixloop.bundle import BoxScores, Bundle, Threshold
+from pixloop.bundle import Bundle
 from pixloop.config import Config, ThresholdsConfig
 from pixloop.data.dataset import Dataset, Split
 from pixloop.evaluation.batches import ask_in_batches
@@ -13,6 +13,7 @@ from pixloop.evaluation.detection.scores import fit_box_scores
 from pixloop.evaluation.detection.thresholds import choose_box_threshold
 from pixloop.evaluation.thresholds import choose_threshold
 from pixloop.export.export import Draft, calibrate, seal
+from pixloop.pipeline.odds import add_odds
 from pixloop.pipeline.reference import add_reference, reference_split
 from pixloop.serving.classifier import Classifier, softmax
 from pixloop.serving.detector import Detector, Found
@@ -34,44 +35,36 @@ def seal_calibrated(config: Config, draft: Draft, dataset: Path) -> Bundle:
     pictures = reference_split(data)
     predictor = draft.predictor()
     if isinstance(predictor, Detector):
-        return _seal_detector(config.thresholds, draft, predictor, pictures, data)
-    return _seal_classifier(config.thresholds, draft, predictor, pictures, data)
+        draft = _calibrate_detector(config.thresholds, draft, predictor, pictures)
+    else:
+        draft = _calibrate_classifier(config.thresholds, draft, predictor, pictures)
+    found = add_reference(draft, data)
+    if found is not None and config.monitoring.odds_pictures:
+        add_odds(config.monitoring, draft, data, found)
+    return seal(draft, None if found is None else found.record)
 
 
-def _seal_classifier(
-    promise: ThresholdsConfig, draft: Draft, classifier: Classifier, pictures: Split, data: Dataset
-) -> Bundle:
+def _calibrate_classifier(
+    promise: ThresholdsConfig, draft: Draft, classifier: Classifier, pictures: Split
+) -> Draft:
     logits, targets = _classify(classifier, pictures), pictures.labels
     enough = len(targets) >= _LEAST_TO_CALIBRATE
     temperature = fit_temperature(logits, targets) if enough else 1.0
     scores = softmax(logits, temperature).max(axis=1)
     correct = logits.argmax(axis=1) == targets
     threshold = choose_threshold(scores, correct, promise.max_error, promise.confidence)
-    return _seal(draft, data, threshold, temperature=temperature)
+    return calibrate(draft, threshold, temperature=temperature)
 
 
-def _seal_detector(
-    promise: ThresholdsConfig, draft: Draft, detector: Detector, pictures: Split, data: Dataset
-) -> Bundle:
+def _calibrate_detector(
+    promise: ThresholdsConfig, draft: Draft, detector: Detector, pictures: Split
+) -> Draft:
     found, truth = _detect(detector, pictures), pictures.objects
     box_scores = fit_box_scores(found, truth, len(draft.manifest.classes))
     threshold = choose_box_threshold(
         found, truth, box_scores, promise.max_error, promise.confidence
     )
-    return _seal(draft, data, threshold, box_scores=box_scores)
-
-
-def _seal(
-    draft: Draft,
-    data: Dataset,
-    threshold: Threshold,
-    *,
-    temperature: float = 1.0,
-    box_scores: BoxScores | None = None,
-) -> Bundle:
-    draft = calibrate(draft, threshold, temperature=temperature, box_scores=box_scores)
-    found = add_reference(draft, data)
-    return seal(draft, found and found[0])
+    return calibrate(draft, threshold, box_scores=box_scores)
 
 
 def _classify(classifier: Classifier, pictures: Split) -> Logits:

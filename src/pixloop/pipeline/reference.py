@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -40,12 +41,21 @@ _BATCH = 64
 _TYPICAL, _TYPICAL_PX = 24, 96
 
 
+@dataclass(frozen=True, slots=True)
+class AddedReference:
+    """What was written, what the manifest says of it, and what measured it."""
+
+    record: ReferenceRecord
+    reference: Reference
+    extractor: Extractor
+
+
 def reference_split(data: Dataset) -> Split:
     """The pictures of the reference: those that calibrate, or where none do, choose the epoch."""
     return data.split("calibration") or data.split("validation")
 
 
-def add_reference(draft: Draft, data: Dataset) -> tuple[ReferenceRecord, Extractor] | None:
+def add_reference(draft: Draft, data: Dataset) -> AddedReference | None:
     """Write the reference of a calibrated draft into it.
 
     Args:
@@ -53,7 +63,7 @@ def add_reference(draft: Draft, data: Dataset) -> tuple[ReferenceRecord, Extract
         data: its calibration pictures are the reference; by training pictures embeddings are seen.
 
     Returns:
-        What the manifest says of it, and what measured it; None where there are no pictures.
+        None where there are no pictures.
 
     Raises:
         DataError: a picture cannot be read.
@@ -62,14 +72,12 @@ def add_reference(draft: Draft, data: Dataset) -> tuple[ReferenceRecord, Extract
     if not len(split):
         return None
     pictures = Chosen(split, spread_evenly(MOST_PICTURES, len(split)))
-    ask: Callable[[list[bytes]], Sequence[Answer]] = draft.predictor().predict
-    batches = ask_in_batches(ask, pictures, "answering for the reference")
-    answers = [answer for _, answered in batches for answer in answered]
+    answers = ask_all(draft.predictor().predict, pictures)
     signals = answer_signals(draft.manifest.task, answers)
     cut, projection, why_not = _fit_embedding(draft, data, pictures)
     embedder = Embedder(draft.folder, draft.manifest, cut, measuring_threads()) if cut else None
     extractor = Extractor(signals, embedder, projection)
-    measured = _measure(extractor, pictures, answers)
+    measured = measure_pictures(extractor, pictures, answers)
     reference = Reference(
         signals=extractor.signals,
         values=measured.values,
@@ -87,7 +95,7 @@ def add_reference(draft: Draft, data: Dataset) -> tuple[ReferenceRecord, Extract
         embedding=cut,
         without_embedding=why_not,
     )
-    return record, extractor
+    return AddedReference(record, reference, extractor)
 
 
 def _fit_embedding(
@@ -118,7 +126,20 @@ def _fit_embedding(
     return cut, projection, ""
 
 
-def _measure(extractor: Extractor, pictures: "Chosen", answers: Sequence[Answer]) -> Measured:
+def ask_all(ask: Callable[[list[bytes]], Sequence[Answer]], pictures: "Chosen") -> list[Answer]:
+    """The answers to pictures.
+
+    Raises:
+        DataError: a picture cannot be read.
+    """
+    batches = ask_in_batches(ask, pictures, "answering for the reference")
+    return [answer for _, answered in batches for answer in answered]
+
+
+def measure_pictures(
+    extractor: Extractor, pictures: "Chosen", answers: Sequence[Answer]
+) -> Measured:
+    """Measure pictures and their answers, a batch in memory at a time."""
     parts: list[Measured] = []
     done = 0
     with progress("measuring the reference", len(pictures)) as advance:
