@@ -211,7 +211,7 @@ def interval_plot(rows: Sequence[tuple[str, float, float, float]], margin: float
         words = f"{name}: {value * 100:+.1f}, from {low * 100:+.1f} to {high * 100:+.1f} points"
         parts.append(frame.dot((value, height), 4.5, "dot after", words))
         x, y = frame.place((-reach, height))
-        parts.append(text(x, y - 12, name, "start", "note"))
+        parts.append(text(x, y - 12, name, "start", "name"))
     return draw(parts, "Champion and challenger", "The difference on the same pictures.")
 
 

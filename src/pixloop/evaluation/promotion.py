@@ -228,7 +228,9 @@ def _on_all(paired: Paired, difference: Floats, config: PromotionConfig) -> list
     where = f"than the champion on all {paired.pictures} pictures"
     if paired.low >= -config.margin:
         words = f"not worse {where}: with {sure} at least {_points(paired.low)}"
-        if paired.p > 1 - config.confidence:
+        if paired.p <= 1 - config.confidence:
+            words = words.replace("not worse", "better", 1)
+        else:
             words += "; not shown better there" + _more(paired, difference, 0.0, config)
         return [words]
     if paired.high < -config.margin:
