@@ -77,14 +77,14 @@ def test_a_better_challenger_is_promoted_and_a_worse_one_refused() -> None:
     better, worse = verdict(300, 40, 5), verdict(300, 5, 40)
     assert (better["promote"], better["not_worse"], better["better"]) == (True, True, True)
     assert (worse["promote"], worse["not_worse"], worse["shown_worse"]) == (False, False, True)
-    assert worse["high"] < worse["least"]
+    assert worse["best_difference"] < worse["allowed_difference"]
     assert "worse than the champion" in worse["reason"]
 
 
 def test_the_same_model_is_neither_promoted_nor_refused() -> None:
     same = verdict(1000, 0, 0)
     assert (same["not_worse"], same["better"], same["promote"]) == (True, False, False)
-    assert same["high"] >= same["least"]
+    assert same["best_difference"] >= same["allowed_difference"]
     assert "not shown better" in same["reason"]
 
 

@@ -189,7 +189,10 @@ def _gate(config: Config, with_champion: bool, tuned: bool) -> Json:
     conditions = [at_least(value, parameter("GateMinimum"))]
     if with_champion and config.gate.better_than_champion:
         # The paired test: what is shown worse than the champion by more than the margin is refused.
-        high, least = measured("pixloop.promotion.high"), measured("pixloop.promotion.least")
+        high, least = (
+            measured("pixloop.promotion.best_difference"),
+            measured("pixloop.promotion.allowed_difference"),
+        )
         conditions.append(at_least(high, least))
     return {
         "Name": "Gate",

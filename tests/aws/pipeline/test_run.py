@@ -71,7 +71,7 @@ def write_outputs(folder: Path, f1: float = 0.91) -> Path:
     measured = {
         "metrics": metrics,
         "comparison": {"champion_value": 0.9},
-        "promotion": {"high": -0.05, "least": -0.01},
+        "promotion": {"best_difference": -0.05, "allowed_difference": -0.01},
         "graph": "onnx",
     }
     content = json.dumps({"pixloop": measured})
@@ -217,7 +217,7 @@ def test_a_refusal_says_the_numbers_as_a_local_run_does(
         run_on_sagemaker(config, tmp_path / "s", train=pictures, session=aws, interval_s=0)
     assert str(error.value) == (
         "The model is not good enough: f1_macro is 0.71, 0.09 below the minimum 0.80; "
-        "f1_macro is 0.71, 0.19 below the champion value 0.90."
+        "best_difference is -0.05, 0.04 below the allowed difference -0.01."
     )
     (run,) = list_runs(tmp_path / "s")
     assert (run.status, run.steps["Gate"].status) == ("refused", "refused")
