@@ -109,16 +109,20 @@ def test_a_kill_loses_nothing_and_doubles_nothing(
     times = iter(range(1, 1000))
     with monkeypatch.context() as patch:
         _kill(patch, place, lambda: next(times) == time)
+        monitor = open_monitor(tmp_path, bundle)
         with pytest.raises(Killed):
-            monitor = open_monitor(tmp_path, bundle)
-            while True:
-                monitor.look()
+            _look_until_killed(monitor)
     after = open_monitor(tmp_path, bundle)
     look = after.look()
     assert look.seen == 50
     expected = [row.id for row in undisturbed.observations()]
     assert [row.id for row in after.observations()] == expected
     assert look.evidence == undisturbed.look().evidence
+
+
+def _look_until_killed(monitor: Monitor) -> None:
+    while True:
+        monitor.look()
 
 
 def _kill(patch: pytest.MonkeyPatch, place: str, now) -> None:

@@ -1,6 +1,7 @@
 """What a monitor raises: the records, and the words that people read."""
 
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
@@ -10,8 +11,11 @@ from pydantic import BaseModel, ConfigDict
 from pixloop.monitoring.accuracy import AccuracyEstimate
 from pixloop.monitoring.drift import DriftAlarm
 from pixloop.monitoring.martingale import Direction
+from pixloop.monitoring.quality import Checked, Quality
 from pixloop.monitoring.signals import Signal
 
+#: Signals that are named beside the first.
+_NAMED = 5
 _WORDS: dict[Direction, str] = {
     "higher": "{} is higher than in the reference",
     "lower": "{} is lower than in the reference",
@@ -34,6 +38,7 @@ class Alarm(BaseModel):
     at: datetime  #: when the picture was asked with which it was sure enough
     since: datetime | None  #: when it began, as far as can be told
     first: int = 0  #: the number of the observation at which it began
+    number: int = 0  #: the number of the observation with which it was sure
     detail: str = ""  #: a second sentence: what else moved
     accuracy: AccuracyEstimate | None = None  #: what it costs, estimated on the pictures since
     matters: bool = True  #: whether accuracy is known, or estimated with some sureness, to fall
@@ -55,13 +60,74 @@ def describe(signal: Signal, direction: Direction) -> str:
     return _WORDS[direction].format(words)
 
 
-def describe_moved(moved: list[DriftAlarm], signals: dict[str, Signal]) -> str:
-    """What else moved, as a sentence; empty where only one signal did."""
-    others = [signals[each.signal].words for each in moved[1:]]
-    if not others:
+def drift_alarm(
+    name: str,
+    model: str,
+    moved: Sequence[DriftAlarm],
+    signals: Sequence[Signal],
+    first: int,
+    at: Callable[[int], datetime | None],
+) -> Alarm:
+    """What is told of signals that moved.
+
+    Args:
+        name: the alarm's id.
+        model: what answers call it.
+        moved: the first that moved, and those after it.
+        signals: of the test.
+        first: the number of the test's first observation.
+        at: when the observation of a number was asked.
+    """
+    by_name = {signal.name: signal for signal in signals}
+    found = moved[0]
+    clause = describe(by_name[found.signal], found.direction)
+    others = [by_name[each.signal].words for each in moved[1:]]
+    return Alarm(
+        id=name,
+        kind="drift",
+        model=model,
+        signal=found.signal,
+        direction=found.direction,
+        words=f"{clause[0].upper()}{clause[1:]}.",
+        at=at(first + found.at - 1) or datetime.now(UTC),
+        since=at(first + found.since),
+        first=first + found.since,
+        detail=_list_others(others),
+    )
+
+
+def quality_alarm(name: str, model: str, quality: Quality, checked: Sequence[Checked]) -> Alarm:
+    """What is told where too many answers were wrong.
+
+    Args:
+        name: the alarm's id.
+        model: what answers call it.
+        quality: with its ``alarm``.
+        checked: the answers that the test looked at.
+    """
+    known = [each for each in checked if each.value is not None]
+    words = (
+        f"Of what people checked, {quality.value:.1%} is right; it was {quality.expected:.1%} in "
+        "the evaluation."
+    )
+    return Alarm(
+        id=name,
+        kind="quality",
+        model=model,
+        signal=quality.metric,
+        direction="lower",
+        words=words.replace("%", " %"),
+        at=known[(quality.alarm or 1) - 1].at,
+        since=known[0].at,
+        detail=f"{quality.labels} pictures drawn at random were checked.",
+    )
+
+
+def _list_others(words: Sequence[str]) -> str:
+    if not words:
         return ""
-    shown = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-    return f"Moved as well: {shown}."
+    more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
+    return f"Moved as well: {', '.join(words[:_NAMED])}{more}."
 
 
 def unlikeness(

@@ -11,18 +11,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from numpy.typing import NDArray
 
 from pixloop.bundle import Bundle
 from pixloop.config import Config
 from pixloop.errors import MonitoringError
 from pixloop.files import write_text
-from pixloop.monitoring import alarms as words
-from pixloop.monitoring.accuracy import AccuracyEstimate, estimate_accuracy
+from pixloop.monitoring import alarms
 from pixloop.monitoring.alarms import Alarm
 from pixloop.monitoring.captures import CapturedPicture, list_files, read_new, read_picture
 from pixloop.monitoring.checked_answers import CheckedAnswers
@@ -31,12 +28,12 @@ from pixloop.monitoring.evidence import Evidence, gather
 from pixloop.monitoring.extractor import Extractor
 from pixloop.monitoring.look import Look
 from pixloop.monitoring.observations import Observation, Observations
+from pixloop.monitoring.observing import accuracy_of, observe, referral_rate
 from pixloop.monitoring.quality import Quality, summarise
 from pixloop.monitoring.reference import Reference, load_reference, read_reference, save_reference
-from pixloop.monitoring.signals import score_of
 from pixloop.monitoring.state import Arrays, read_state, write_state
 from pixloop.monitoring.unlike import find_unlike, keep_pictures
-from pixloop.records import Decision, Detection, Prediction
+from pixloop.records import Decision
 
 #: A step of a look: so many pictures, or so many bytes of them.
 _STEP_PICTURES, _STEP_BYTES = 256, 32_000_000
@@ -208,34 +205,19 @@ class Monitor:
         pictures, answers = [each.picture for each in step], [each.answer for each in step]
         measured = self._extractor.measure(pictures, answers)
         return [
-            _observe(each, self.model, values, embedding)
+            observe(each, self.model, values, embedding)
             for each, values, embedding in zip(
                 step, measured.values, measured.embeddings, strict=True
             )
         ]
 
     def _raise_drift(self) -> None:
-        found = self._drift.alarm
         name = f"drift-{self._record.tests}"
-        if found is None or any(alarm.id == name for alarm in self._record.alarms):
+        if self._drift.alarm is None or any(alarm.id == name for alarm in self._record.alarms):
             return
-        first = self._record.first
-        signals = {signal.name: signal for signal in self._reference.signals}
-        clause = words.describe(signals[found.signal], found.direction)
-        at, since = self._rows.at(first + found.at - 1), self._rows.at(first + found.since)
-        if at is None:  # there is a picture, since there is an alarm
-            return
-        alarm = Alarm(
-            id=name,
-            kind="drift",
-            model=self.model,
-            signal=found.signal,
-            direction=found.direction,
-            words=f"{clause[0].upper()}{clause[1:]}.",
-            at=at,
-            since=since,
-            first=first + found.since,
-            detail=words.describe_moved(self._drift.moved, signals),
+        signals, first = self._reference.signals, self._record.first
+        alarm = alarms.drift_alarm(
+            name, self.model, self._drift.moved, signals, first, self._rows.at
         )
         self._record.alarms.append(alarm)
 
@@ -247,20 +229,8 @@ class Monitor:
         name = f"quality-{self._record.quality_from}"
         if any(alarm.id == name for alarm in self._record.alarms):
             return
-        answers = self._checked.answers[self._record.quality_from :]
-        known = [each for each in answers if each.value is not None]
-        alarm = Alarm(
-            id=name,
-            kind="quality",
-            model=self.model,
-            signal=quality.metric,
-            direction="lower",
-            words=f"Of the answers that people checked, {quality.value:.1%} are right; "
-            f"{quality.expected:.1%} were in the evaluation.".replace("%", " %"),
-            at=known[quality.alarm - 1].at,
-            since=known[0].at,
-            detail=f"{quality.labels} pictures drawn at random were checked.",
-        )
+        checked = self._checked.answers[self._record.quality_from :]
+        alarm = alarms.quality_alarm(name, self.model, quality, checked)
         self._record.alarms.append(alarm)
         self._save()
 
@@ -269,7 +239,9 @@ class Monitor:
         for i, alarm in enumerate(self._record.alarms):
             if alarm.kind == "drift" and not alarm.acknowledged:
                 self._keep_pictures(alarm)
-                cost = self._accuracy(max(alarm.first, self._record.count - RECENT))
+                cost = accuracy_of(
+                    self._rows, max(alarm.first, self._record.count - RECENT), self._of_bundle
+                )
                 matters = cost is None or cost.matters
                 self._record.alarms[i] = alarm.model_copy(
                     update={"accuracy": cost, "matters": matters}
@@ -307,9 +279,9 @@ class Monitor:
             damaged=self._record.damaged,
             tested=self._drift.seen,
             alarms=list(self._record.alarms),
-            accuracy=self._accuracy(latest),
+            accuracy=accuracy_of(self._rows, latest, self._of_bundle),
             quality=self._quality(),
-            referral_rate=self._referral_rate(latest),
+            referral_rate=referral_rate(self._rows, latest),
             evidence=self._evidence(latest),
         )
 
@@ -334,19 +306,6 @@ class Monitor:
         correct = np.asarray(self._of_bundle.correct, np.float64)
         known = correct[~np.isnan(correct)]
         return float(known.mean()) if len(known) else 1.0
-
-    def _accuracy(self, first: int) -> AccuracyEstimate | None:
-        tables = self._rows.tables(["score"], first)
-        scores = [table["score"].to_numpy() for table in tables if len(table)]
-        known = np.concatenate(scores) if scores else np.empty(0, np.float32)
-        if np.isnan(known).all() or np.isnan(self._of_bundle.correct).all():
-            return None
-        return estimate_accuracy(self._of_bundle, known, self._of_bundle.odds)
-
-    def _referral_rate(self, first: int) -> float | None:
-        tables = list(self._rows.tables(["decision"], first))
-        decisions = [each for table in tables for each in table["decision"].to_pylist()]
-        return decisions.count(Decision.REFER) / len(decisions) if decisions else None
 
     def _normal_from(self, since: datetime | None) -> int:
         opened = [a.first for a in self._record.alarms if a.kind == "drift" and not a.acknowledged]
@@ -417,33 +376,3 @@ class Monitor:
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / "look.lock"):
             yield
-
-
-def _observe(
-    captured: CapturedPicture,
-    model: str,
-    values: NDArray[np.float32],
-    embedding: NDArray[np.float32],
-) -> Observation:
-    return Observation(
-        id=captured.id,
-        at=captured.at,
-        model=model,
-        sha256=hashlib.sha256(captured.picture).hexdigest(),
-        answer=captured.document,
-        score=score_of(captured.answer),
-        decision=_decision(captured.answer),
-        values=values,
-        embedding=embedding,
-        file=captured.file,
-        offset=captured.offset,
-    )
-
-
-def _decision(answer: Prediction | Detection) -> str:
-    decisions: list[Any] = (
-        [box.decision for box in answer.boxes]
-        if isinstance(answer, Detection)
-        else [answer.decision]
-    )
-    return str(Decision.REFER if Decision.REFER in decisions else Decision.ACCEPT)

@@ -9,11 +9,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pixloop import __version__
-from pixloop.monitoring.evidence import GROUP_WORDS
+from pixloop.monitoring.evidence import GROUP_WORDS, SignalEvidence
 from pixloop.monitoring.look import Look
 from pixloop.monitoring.plots import evidence_plot, quality_plot
 from pixloop.monitoring.unlike import SHOWN
 
+_FAR = 99.95
 _OFF = 0.5  #: of a standard deviation: what is marked among the picture statistics
 
 
@@ -64,10 +65,13 @@ def _group(look: Look, group: Any) -> dict[str, Any]:
     }
 
 
-def _statistic(signal: Any) -> dict[str, Any]:
-    known = signal.now is not None and signal.then is not None
-    off = (signal.now - signal.then) / max(signal.spread or 0, 1e-6) if known else None
-    return {"signal": signal, "off": off, "far": off is not None and abs(off) >= _OFF}
+def _statistic(signal: SignalEvidence) -> dict[str, Any]:
+    """How far a signal is from the reference, in its standard deviations there."""
+    if signal.now is None or signal.then is None:
+        return {"signal": signal, "off": None, "shown": "", "far": False}
+    off = (signal.now - signal.then) / max(signal.spread or 0.0, 1e-6)
+    shown = f"{off:+.1f}" if abs(off) < _FAR else "over 99"
+    return {"signal": signal, "off": off, "shown": shown.replace("-", "−"), "far": abs(off) >= _OFF}
 
 
 def _data(picture: bytes) -> Markup:

@@ -79,7 +79,7 @@ def _drift(look: Look) -> Table:
         table.add_row(
             GROUP_WORDS[curve.group],
             Text(sparkline(curve.shares), style),
-            Text(f"{max(0.0, top.share):.0%}", style),
+            Text("alarm" if style == "red" else f"{top.share:.0%}", style),
             Text(top.words, "" if top.moved else "dim"),
         )
     return table

@@ -1,0 +1,68 @@
+"""From a captured picture to what is kept of it, and figures of what was kept."""
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixloop.monitoring.accuracy import AccuracyEstimate, estimate_accuracy
+from pixloop.monitoring.captures import CapturedPicture
+from pixloop.monitoring.observations import Observation, Observations
+from pixloop.monitoring.reference import Reference
+from pixloop.monitoring.signals import score_of
+from pixloop.records import Decision, Detection, Prediction
+
+
+def observe(
+    captured: CapturedPicture,
+    model: str,
+    values: NDArray[np.float32],
+    embedding: NDArray[np.float32],
+) -> Observation:
+    """What is kept of a picture.
+
+    Args:
+        captured: the picture and its answer.
+        model: what answers call it.
+        values: float32 (S,).
+        embedding: float32 (E,).
+    """
+    return Observation(
+        id=captured.id,
+        at=captured.at,
+        model=model,
+        sha256=hashlib.sha256(captured.picture).hexdigest(),
+        answer=captured.document,
+        score=score_of(captured.answer),
+        decision=_decision(captured.answer),
+        values=values,
+        embedding=embedding,
+        file=captured.file,
+        offset=captured.offset,
+    )
+
+
+def _decision(answer: Prediction | Detection) -> str:
+    decisions = (
+        [box.decision for box in answer.boxes]
+        if isinstance(answer, Detection)
+        else [answer.decision]
+    )
+    return str(Decision.REFER if Decision.REFER in decisions else Decision.ACCEPT)
+
+
+def accuracy_of(rows: Observations, first: int, reference: Reference) -> AccuracyEstimate | None:
+    """The accuracy of the rows from ``first`` on, without labels; None where nothing tells it."""
+    tables = rows.tables(["score"], first)
+    scores = [table["score"].to_numpy() for table in tables if len(table)]
+    known = np.concatenate(scores) if scores else np.empty(0, np.float32)
+    if np.isnan(known).all() or np.isnan(reference.correct).all():
+        return None
+    return estimate_accuracy(reference, known, reference.odds)
+
+
+def referral_rate(rows: Observations, first: int) -> float | None:
+    """The share of the rows from ``first`` on that is referred; None where there are none."""
+    tables = rows.tables(["decision"], first)
+    decisions = [each for table in tables for each in table["decision"].to_pylist()]
+    return decisions.count(Decision.REFER) / len(decisions) if decisions else None
