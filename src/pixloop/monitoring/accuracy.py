@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy.optimize import nnls
 
-from pixloop.monitoring.odds import Odds
+from pixloop.monitoring.odds import Odds, complete_mix
 from pixloop.monitoring.signals import Signal
 
 FloatArray = NDArray[np.floating]
@@ -118,7 +118,15 @@ def estimate_accuracy(
         slope = _slope(fit, fall, shift)
         drop, error = _drop(fit, fall, shift), fit.error
         spread = float(np.hypot(slope[0] * chance, slope[1] * mix_chance))
-    half = float(np.hypot(_QUANTILE * spread, error * max(abs(drop), _LEAST_DROP)))
+    half = float(
+        np.linalg.norm(
+            (
+                _QUANTILE * spread,
+                error * max(abs(drop), _LEAST_DROP),
+                _QUANTILE * _error_of_few(odds, drop),
+            )
+        )
+    )
     own = _standard_error(reference.correct.astype(np.float64))
     whole = float(np.hypot(half, _QUANTILE * own))
     return AccuracyEstimate(
@@ -132,6 +140,14 @@ def estimate_accuracy(
     )
 
 
+def _error_of_few(odds: Odds | None, drop: float) -> float:
+    """The standard error of a drop like this one, as seen on as few pictures as were corrupted."""
+    if odds is None or not odds.pictures:
+        return 0.0
+    share = _share(drop)
+    return float((share * (1 - share) / odds.pictures) ** 0.5)
+
+
 def mix_shift(before: FloatArray, after: FloatArray) -> tuple[float, float]:
     """How far the mix of answered classes has moved, from 0 to 1, and its standard error.
 
@@ -142,11 +158,11 @@ def mix_shift(before: FloatArray, after: FloatArray) -> tuple[float, float]:
         before: (n, K), how often each picture was answered with each class.
         after: (m, K), the same of others.
     """
-    if not before.shape[1] or not np.nansum(before) or not np.nansum(after):
+    if not before.shape[1] or not len(before) or not len(after):
         return 0.0, 0.0
-    one, other = (x / np.nansum(x) * len(x) for x in (before.astype(float), after.astype(float)))
-    difference = np.nanmean(other, axis=0) - np.nanmean(one, axis=0)
-    chance = np.nanvar(one, axis=0) / len(one) + np.nanvar(other, axis=0) / len(other)
+    one, other = (x / x.sum() * len(x) for x in map(complete_mix, (before, after)))
+    difference = other.mean(axis=0) - one.mean(axis=0)
+    chance = one.var(axis=0) / len(one) + other.var(axis=0) / len(other)
     shift = 0.5 * np.sqrt(np.maximum(difference**2 - 2 * chance, 0)).sum()
     # Each picture adds or takes, as its class has become more or less frequent.
     signs = np.sign(difference) / 2

@@ -228,11 +228,19 @@ def _measure_case(
     )
 
 
+def complete_mix(classes: NDArray[np.floating]) -> NDArray[np.float64]:
+    """How often each picture was answered with each class, and with none of those that are watched.
+
+    >>> complete_mix(np.array([[1, 0], [0, 0], [2, 1]])).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [2.0, 1.0, 0.0]]
+    """
+    known = np.nan_to_num(classes.astype(np.float64))
+    return np.column_stack([known, np.maximum(1 - known.sum(axis=1), 0)])
+
+
 def _distance(before: Values, after: Values) -> float:
     """Total variation between two mixes of classes of the same pictures."""
-    one, other = np.nansum(before, axis=0), np.nansum(after, axis=0)
-    if not one.sum() or not other.sum():
-        return 0.0
+    one, other = complete_mix(before).sum(axis=0), complete_mix(after).sum(axis=0)
     return float(np.abs(one / one.sum() - other / other.sum()).sum() / 2)
 
 
