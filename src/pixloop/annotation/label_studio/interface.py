@@ -15,14 +15,19 @@ _KEYS = "123456789"
 _TURN = 0.381966
 
 
-def labelling_interface(task: Task, classes: tuple[str, ...]) -> str:
-    """The interface as Label Studio's XML: one choice, or rectangles in a colour for each class."""
+def labelling_interface(task: Task, classes: tuple[str, ...], says_why: bool = True) -> str:
+    """The interface as Label Studio's XML: one choice, or rectangles in a colour for each class.
+
+    Without ``says_why``, why a picture is asked stands in the list of tasks only: Label Studio
+    takes uploads only where the interface shows nothing but the picture.
+    """
     answer = _rectangles(classes) if task == "detection" else _choices(classes)
     picture = (
         f'  <Image name="{IMAGE}" value="${PICTURE}" zoom="true" zoomControl="true" '
         'rotateControl="false" />'
     )
-    return f'<View>\n  <Text name="why" value="${WHY}" />\n{picture}\n{answer}\n</View>\n'
+    why = f'  <Text name="why" value="${WHY}" />\n' if says_why else ""
+    return f"<View>\n{why}{picture}\n{answer}\n</View>\n"
 
 
 def colours(count: int) -> tuple[str, ...]:

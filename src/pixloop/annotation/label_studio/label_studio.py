@@ -78,13 +78,13 @@ class LabelStudio:
         with self._alone():
             if self._settings.label_studio is None:
                 start_label_studio(self.folder, port or self._settings.port, tell)
-            with self._client() as client:
+            with self.client() as client:
                 client.user()
                 tell("making the project")
                 project = open_project(
                     client,
                     self._title,
-                    labelling_interface(self._config.task, classes),
+                    self._interface(classes),
                     self._settings.annotators,
                 )
                 note = self._connect(client, int(project["id"]), server, classes, tell)
@@ -153,7 +153,7 @@ class LabelStudio:
             entry = {"email": credentials(file).email, "password_file": file}
             status = status.model_copy(update={"url": running.url, **entry})
         try:
-            with self._client() as client:
+            with self.client() as client:
                 project = find_project(client, self._title)
         except AnnotationError as e:
             return status.model_copy(update={"note": str(e)})
@@ -179,8 +179,8 @@ class LabelStudio:
         settings = self._settings
         classes = self._classes()
         rules = Rules(self._config.task, classes, settings.annotators, settings.agreement)
-        with self._alone(), self._client() as client:
-            interface = labelling_interface(self._config.task, classes)
+        with self._alone(), self.client() as client:
+            interface = self._interface(classes)
             project = open_project(client, self._title, interface, settings.annotators)
             return Sync(client, project, rules, queue, store).run(self._place(client, project))
 
@@ -204,7 +204,12 @@ class LabelStudio:
                 f"another 'pixloop annotate' has been at work in {self.folder} for {_WAIT_S:.0f} s."
             ) from e
 
-    def _client(self) -> LabelStudioClient:
+    def client(self) -> LabelStudioClient:
+        """Asks this Label Studio, as the user that pixloop made or the token's.
+
+        Raises:
+            AnnotationError: none runs, or there is no token for it.
+        """
         return LabelStudioClient(self._url, self._token)
 
     @property
