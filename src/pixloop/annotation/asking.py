@@ -35,7 +35,8 @@ def ask_in_terminal(answering: Answering, console: Console, read: Read) -> Tally
         read: gives a line for a prompt; EOFError ends the sitting.
     """
     tally = Tally()
-    items, done, place = answering.open_items(), [], 0
+    items, place = answering.open_items(), 0
+    done: list[tuple[int, bool]] = []
     while place < len(items):
         item = items[place]
         _show(answering, console, item, place, len(items))

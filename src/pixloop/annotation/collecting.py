@@ -1,8 +1,9 @@
 """Filling the queue: from what a version answered, and from what it learned from."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow.parquet as pq
 
@@ -14,14 +15,32 @@ from pixloop.bundle import Bundle
 from pixloop.data.annotations import AnnotationStore
 from pixloop.data.dataset import Dataset
 from pixloop.monitoring.alarms import Alarm
-from pixloop.monitoring.monitor import Monitor
+from pixloop.monitoring.observations import Observation
+from pixloop.monitoring.reference import Reference
 
 #: Of each reason, so many times the budget may wait: enough to choose from, and bounded.
 _WAITING_A_PLACE = 5
 
 
+class Watched(Protocol):
+    """What a version answered, in the order in which it was seen: ``monitoring.Monitor``."""
+
+    model: str  #: what answers call it
+    captures: Path
+
+    @property
+    def reference(self) -> Reference:
+        """What pictures are held against."""
+
+    def observations(self) -> Iterator[Observation]:
+        """All that was answered; only ever longer."""
+
+    def picture(self, observation: Observation) -> bytes | None:
+        """The encoded picture, while there is one."""
+
+
 def collect_observed(
-    monitor: Monitor,
+    watched: Watched,
     queue: ReviewQueue,
     known: Callable[[str], bool],
     alarms: Iterable[Alarm],
@@ -34,7 +53,7 @@ def collect_observed(
     again, and offers the same.
 
     Args:
-        monitor: the version's.
+        watched: the version's monitor.
         queue: takes them.
         known: whether a picture is learned from or annotated, by its SHA-256.
         alarms: those that are open.
@@ -44,29 +63,46 @@ def collect_observed(
     Returns:
         How many are new to the queue.
     """
-    drift = [look for alarm in alarms if (look := _drift_look(monitor, alarm)) is not None]
-    first = queue.collected(monitor.model)
-    # With an alarm, the pictures since it began count, which may have been read before it.
+    most, first = budget * _WAITING_A_PLACE, queue.collected(watched.model)
+
+    def settled(sha256: str) -> bool:
+        return known(sha256) or queue.knows(sha256)
+
+    looks = [(a, look) for a in alarms if (look := _drift_look(watched, a)) is not None]
+    drift = tuple(look for _, look in looks)
+    # What an alarm is about may have been read before it was raised.
+    since = min((alarm.first for alarm, _ in looks), default=first)
+    before = islice(watched.observations(), min(since, first), first)
+    new = 0
+    if drift:
+        again = Wanted(0, most, drift, settled)
+        new += queue.offer(find_candidates(before, watched.picture, again))
     wanted = Wanted(
         random=round(budget * random_share),
-        most=budget * _WAITING_A_PLACE,
-        looks=(*drift, ChallengerAnswers(monitor.captures)),
-        known=lambda sha256: known(sha256) or queue.knows(sha256),
+        most=most,
+        looks=(*drift, ChallengerAnswers(watched.captures)),
+        known=settled,
     )
-    count = monitor.rows.count
-    fresh = islice(monitor.rows.read(first=first), count - first)
-    new = queue.offer(find_candidates(fresh, monitor.picture, wanted))
-    if drift:
-        again = Wanted(0, budget * _WAITING_A_PLACE, tuple(drift), wanted.known)
-        start = min((a.first for a in alarms if a.kind == "drift"), default=first)
-        before = islice(monitor.rows.read(first=start), max(0, first - start))
-        new += queue.offer(find_candidates(before, monitor.picture, again))
-    queue.set_collected(monitor.model, count)
+    fresh = _Counted(islice(watched.observations(), first, None))
+    new += queue.offer(find_candidates(fresh, watched.picture, wanted))
+    queue.set_collected(watched.model, first + fresh.count)
     return new
 
 
-def _drift_look(monitor: Monitor, alarm: Alarm) -> Look | None:
-    reference = monitor.reference
+class _Counted:
+    """Counts what is taken."""
+
+    def __init__(self, observations: Iterator[Observation]) -> None:
+        self._observations, self.count = observations, 0
+
+    def __iter__(self) -> Iterator[Observation]:
+        for observation in self._observations:
+            self.count += 1
+            yield observation
+
+
+def _drift_look(watched: Watched, alarm: Alarm) -> Look | None:
+    reference = watched.reference
     names = [signal.name for signal in reference.signals]
     if alarm.kind != "drift" or alarm.signal not in names:
         return None

@@ -87,4 +87,6 @@ class Item:
     @property
     def ticket(self) -> float | None:
         """Its place in the draw, where it takes part: the highest are asked first."""
+        if self.drawn is not None:
+            return None  # its turn was
         return next((r.weight for r in self.reasons if r.kind == "random"), None)

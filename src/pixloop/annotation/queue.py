@@ -17,6 +17,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ DATABASE, PICTURES = "review.db", "pictures"
 _PATIENCE_S = 60.0
 #: Waiting pictures that are held against one another; of more, those with the most to tell.
 MOST_COMPARED = 20_000
+#: Pictures of one transaction.
+_BATCH = 32
 #: Pictures that were asked before, from which the next ones are to differ.
 MOST_HELD = 2_000
 
@@ -65,32 +68,39 @@ class ReviewQueue:
         """Take pictures into the queue; one that is known gets what reasons are new.
 
         Args:
-            candidates: taken one by one, so that few pictures are in memory.
+            candidates: taken a few at a time, so that few pictures are in memory.
 
         Returns:
             How many wait that did not before.
         """
-        return sum(self._offer(candidate) for candidate in candidates)
+        each, new = iter(candidates), 0
+        while batch := list(islice(each, _BATCH)):
+            for candidate in batch:
+                _check(candidate)
+                self._keep_picture(candidate)
+            with self._writing() as db:
+                new += sum(self._offer(db, candidate) for candidate in batch)
+        return new
 
-    def _offer(self, candidate: Candidate) -> bool:
-        _check(candidate)
+    def _keep_picture(self, candidate: Candidate) -> None:
         file = self.folder / PICTURES / candidate.sha256
         if not file.is_file():
             with atomic_path(file) as temporary:
                 temporary.write_bytes(candidate.picture)
-        with self._writing() as db:
-            known = db.execute(
-                "SELECT status FROM pictures WHERE sha256 = ?", [candidate.sha256]
-            ).fetchone()
-            if known is None:
-                db.execute(
-                    f"INSERT INTO pictures ({_ITEM}) VALUES (?, ?, ?, ?, ?, ?, 'waiting', NULL)",  # noqa: S608
-                    _row(candidate),
-                )
-            elif known[0] != "waiting":
-                return self._doubt(db, candidate, known[0])
-            for reason in candidate.reasons:
-                _merge(db, candidate.sha256, reason)
+
+    def _offer(self, db: sqlite3.Connection, candidate: Candidate) -> bool:
+        known = db.execute(
+            "SELECT status FROM pictures WHERE sha256 = ?", [candidate.sha256]
+        ).fetchone()
+        if known is not None and known[0] != "waiting":
+            return self._doubt(db, candidate, known[0])
+        if known is None:
+            db.execute(
+                f"INSERT INTO pictures ({_ITEM}) VALUES (?, ?, ?, ?, ?, ?, 'waiting', NULL)",  # noqa: S608
+                _row(candidate),
+            )
+        for reason in candidate.reasons:
+            _merge(db, candidate.sha256, reason)
         return known is None
 
     @staticmethod

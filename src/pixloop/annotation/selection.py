@@ -46,19 +46,21 @@ def select(
         items: those that wait.
         budget: how many to ask, at most.
         random_share: of the budget, 0 to 1, drawn among those that have a ticket. Where too few
-            wait with one, the others fill the places, and the other way round.
+            wait with one, the others fill the places, and the other way round. Where it is 0,
+            tickets count for nothing.
         seed: of what chance decides.
         held: asked before; what looks like one of them is not chosen.
     """
+    draws = random_share > 0
     tickets = sorted(
-        (item for item in items if item.ticket is not None),
+        (item for item in items if draws and item.ticket is not None),
         key=lambda item: (-(item.ticket or 0.0), item.sha256),
     )
-    others = [item for item in items if item.ticket is None]
+    others = [item for item in items if not draws or item.ticket is None]
     drawn = tickets[: ceil(budget * random_share)]
     chosen = _choose(others, budget - len(drawn), [*held, *drawn], seed)
     # What is left over is drawn too: the next in the order of the draw, so it stays a fair one.
-    drawn = tickets[: budget - len(chosen)] if random_share > 0 else drawn
+    drawn = tickets[: budget - len(chosen)]
     return [(item, "random") for item in drawn] + [(item, "chosen") for item in chosen]
 
 
