@@ -184,6 +184,10 @@ class LabelStudio:
             project = open_project(client, self._title, interface, settings.annotators)
             return Sync(client, project, rules, queue, store).run(self._place(client, project))
 
+    def _interface(self, classes: tuple[str, ...]) -> str:
+        own = self._settings.label_studio is None
+        return labelling_interface(self._config.task, classes, says_why=own)
+
     def _place(self, client: LabelStudioClient, project: dict[str, object]) -> Place:
         if self._settings.label_studio is None:
             return LocalPlace(self._pictures.parent, self._pictures)

@@ -1,6 +1,5 @@
 """Processes that outlive the command that started them: found again, and ended."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -16,6 +15,8 @@ from pixloop.errors import AnnotationError
 from pixloop.files import write_text
 
 _STOP_S = 15.0
+#: Those that this process has started; Python warns of one that nothing refers to any more.
+_STARTED: list[subprocess.Popen[bytes]] = []
 
 
 class Running(BaseModel):
@@ -61,6 +62,7 @@ def start(
             stderr=output,
             start_new_session=True,
         )
+    _STARTED.append(process)
     return remember(process.pid, url, file)
 
 
@@ -85,7 +87,7 @@ def wait_until(
     """
     deadline = time.monotonic() + timeout_s
     while not answers():
-        _reap(running.pid)
+        _reap()
         if running.process() is None:
             raise AnnotationError(f"{what} ended at once. Its last words are in {log}.")
         if time.monotonic() > deadline:
@@ -109,7 +111,7 @@ def stop(running: Running) -> None:
         with suppress(psutil.Error):
             each.kill()
     psutil.wait_procs(alive, timeout=_STOP_S)
-    _reap(running.pid)
+    _reap()
 
 
 def port_is_free(port: int) -> bool:
@@ -133,7 +135,6 @@ def listener(port: int) -> int | None:
     return None
 
 
-def _reap(pid: int) -> None:
-    """Our own ended child is a zombie until it is asked for; another's is none of ours."""
-    with suppress(OSError):
-        os.waitpid(pid, os.WNOHANG)
+def _reap() -> None:
+    """Our own children that have ended are zombies until they are asked for."""
+    _STARTED[:] = [process for process in _STARTED if process.poll() is None]
