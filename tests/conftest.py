@@ -40,6 +40,7 @@ QUICK = {
         "workers": 0,
     },
     "export": {"precisions": ["float32"]},
+    "monitoring": {"odds_pictures": 0},
 }
 
 

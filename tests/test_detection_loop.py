@@ -18,6 +18,7 @@ SETTINGS = {
     "model": {"name": "retinanet_mobilenet_v2_fpn", "pretrained": False, "image_size": 64},
     "training": {"epochs": 1, "batch_size": 8, "workers": 0},
     "export": {"formats": ["onnx"]},
+    "monitoring": {"odds_pictures": 0},
     "gate": {"minimum": 0.0},
 }
 

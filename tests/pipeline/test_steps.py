@@ -166,6 +166,7 @@ def small(pictures: Path, *overrides: str) -> Config:
         "training.workers=0",
         "export.formats=[onnx]",
         "gate.minimum=0",
+        "monitoring.odds_pictures=0",
         *overrides,
     ]
     return parse_config({"task": "classification", "data": str(pictures)}, settings)
