@@ -47,7 +47,12 @@ function show() {
   byId("undo").disabled = state.done.length === 0;
   if (!item) return;
   const picture = byId("picture");
-  picture.onload = drawBoxes;
+  picture.onload = () => {  // small pictures are shown larger, and no picture leaves the window
+    const frame = byId("frame").style;
+    frame.setProperty("--natural", `${picture.naturalWidth}px`);
+    frame.setProperty("--ratio", picture.naturalWidth / picture.naturalHeight);
+    drawBoxes();
+  };
   picture.src = `pictures/${encodeURIComponent(item.sha256)}`;
   picture.alt = `picture ${state.place + 1}`;
   byId("reasons").replaceChildren(...item.reasons.map((reason) => {
@@ -58,7 +63,7 @@ function show() {
   }));
   byId("given").hidden = !item.given;
   byId("given").textContent = item.given ? `Labelled ${item.given} in the data.` : "";
-  byId("origin").textContent = [item.model && `answered by ${item.model}`, item.at].filter(Boolean).join(", ");
+  byId("origin").textContent = [item.model && `answered by ${item.model}`, item.at && new Date(item.at).toLocaleString()].filter(Boolean).join(", ");
   const boxes = state.task === "detection";
   state.boxes = boxes ? (item.answer.boxes || []).map((box) => ({ ...box })) : [];
   state.picked = -1;
