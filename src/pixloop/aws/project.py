@@ -18,6 +18,7 @@ from pixloop.aws.infrastructure.github import github_role, github_workflow
 from pixloop.aws.infrastructure.parameters import Options, Place
 from pixloop.aws.infrastructure.status import Status, read_status
 from pixloop.aws.infrastructure.teardown import destroy_stacks
+from pixloop.aws.monitoring import look_on_sagemaker
 from pixloop.aws.pipeline.executions import stop_execution
 from pixloop.aws.pipeline.model_packages import PackageRegistry
 from pixloop.aws.pipeline.run import follow_on_sagemaker, run_on_sagemaker
@@ -29,6 +30,7 @@ from pixloop.config import Config
 from pixloop.data.dataset import MANIFEST as DATASET_MANIFEST
 from pixloop.data.dataset import DatasetInfo
 from pixloop.errors import AwsError
+from pixloop.monitoring.look import Look
 from pixloop.pipeline.display import Listener
 from pixloop.pipeline.runs import RunRecord, list_runs
 from pixloop.run_summary import RunSummary, output_of
@@ -77,6 +79,12 @@ class AwsProject:
     def registry(self) -> PackageRegistry:
         """The versions in SageMaker's model registry."""
         return PackageRegistry(self.session, self._place.group)
+
+    def monitor(self, version: str | None = None) -> Look:
+        """Look at what the endpoint captured, and tell CloudWatch; see ``look_on_sagemaker``."""
+        number, bundle = self._find_bundle(version or "champion")
+        [bucket] = self.resources.need("pictures_bucket")
+        return look_on_sagemaker(self.session, bucket, self.config, self.state, number, bundle)
 
     # ---- the pipeline
 

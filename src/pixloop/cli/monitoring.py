@@ -12,6 +12,7 @@ from pixloop.errors import ConfigError
 from pixloop.project import Project
 
 if TYPE_CHECKING:
+    from pixloop.monitoring.look import Look
     from pixloop.monitoring.metrics import MonitorMetrics
     from pixloop.monitoring.monitor import Monitor
 
@@ -56,22 +57,19 @@ def monitor(
     """
     opened = Project.open(project)
     if on == "sagemaker":
-        look = opened.on_aws.monitor(opened.monitor, version)
-        print_json(look) if json else out.print(f"{look.model}: {look.new} new pictures")
+        _print(opened.on_aws.monitor(version), json)
         return
     if acknowledge and new_normal:
         raise ConfigError("--new-normal acknowledges as well; give one of the two.")
     watched = opened.monitor(version)
-    watched.look()
-    if acknowledge:
-        watched.acknowledge()
-    if new_normal:
-        watched.take_as_normal()
+    if acknowledge or new_normal:
+        watched.look()
+        watched.take_as_normal() if new_normal else watched.acknowledge()
     metrics = _listen(listen)
     if follow or metrics is not None:
         _follow(watched, metrics, json)
         return
-    _show(watched, json)
+    _print(watched.look(), json)
     if report is not None:
         written = watched.report(report)
         if not json:
@@ -89,14 +87,13 @@ def _listen(port: int | None) -> "MonitorMetrics | None":
     return metrics
 
 
-def _show(watched: "Monitor", json: bool) -> None:
-    from pixloop.monitoring.terminal import render_look
-
-    look = watched.look()
+def _print(look: "Look", json: bool) -> None:
     if json:
         print_json(look)
-    else:
-        out.print(render_look(look))
+        return
+    from pixloop.monitoring.terminal import render_look
+
+    out.print(render_look(look))
 
 
 def _follow(watched: "Monitor", metrics: "MonitorMetrics | None", json: bool) -> None:
