@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from pixloop import __version__
-from pixloop.cli import annotate, aws, deployment, loop, models, monitoring, serving, watch
+from pixloop.cli import annotate, aws, demo, deployment, loop, models, monitoring, serving, watch
 from pixloop.cli.output import err
 from pixloop.errors import PixloopError
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(loop.demo)
+app.command()(demo.demo)
 app.command()(loop.init)
 app.command()(loop.run)
 app.command()(loop.report)

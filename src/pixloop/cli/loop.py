@@ -1,4 +1,4 @@
-"""The commands of the loop: demo, init, run, report, pipeline."""
+"""The commands of the loop: init, run, report, pipeline."""
 
 import math
 import shlex
@@ -11,51 +11,15 @@ from rich.markup import escape
 
 from pixloop.bundle import Task
 from pixloop.cli.output import JsonOption, ProjectOption, err, out, percent, print_json
-from pixloop.demo import DEMOS, run_demo
 from pixloop.errors import ConfigError
 from pixloop.pipeline.display import display
 from pixloop.project import Project
 from pixloop.run_summary import RunSummary
 
-DemoName = Literal["digits", "shapes"]
-_DEMOS = "; ".join(f"{name}: {demo.about}" for name, demo in DEMOS.items())
-_DEMO_FOLDERS = {"digits": "pixloop-demo", "shapes": "pixloop-shapes"}
-
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of pixloop.yaml; repeatable."),
 ]
-
-
-def demo(
-    name: Annotated[DemoName, typer.Argument(help="What it learns: " + _DEMOS + ".")] = "digits",
-    folder: Annotated[
-        str | None,
-        typer.Option("--dir", help="Where the project goes.", show_default="pixloop-demo"),
-    ] = None,
-    set_: SetOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Run the whole loop on pictures that need no network, and leave the project behind.
-
-    Example: `pixloop demo shapes`
-    """
-    folder = folder or _DEMO_FOLDERS[name]
-    with display() as listener:
-        result = run_demo(name, folder, set_ or (), listener)
-    if json:
-        print_json(result)
-        return
-    _print_summary(result.run)
-    asked = f"{result.right} of {result.asked} test pictures right"
-    out.print(f"  served      [bold]{asked}[/] over HTTP, {result.latency_ms:.0f} ms each")
-    out.print("\nTry next:")
-    for command in (
-        f"cd {shlex.quote(folder)} && pixloop report",
-        "pixloop models show latest",
-        "pixloop serve",
-    ):
-        out.print(f"  [bold cyan]{escape(command)}[/]")
 
 
 def init(
@@ -134,7 +98,7 @@ def run(
     if json:
         print_json(summary)
     else:
-        _print_summary(summary)
+        print_summary(summary)
 
 
 def _check_execution_options(on: str, tune: bool, follow: str | None, stop: str | None) -> None:
@@ -184,7 +148,8 @@ def _tell_stopped(execution: str, json: bool) -> None:
         out.print(f"{escape(execution)} is being stopped")
 
 
-def _print_summary(summary: RunSummary) -> None:
+def print_summary(summary: RunSummary) -> None:
+    """Tell people what a run made."""
     metrics, threshold = summary.metrics, summary.threshold
     out.print(
         f"[bold green]{escape(summary.project)} version {summary.version}[/] is registered, "

@@ -23,21 +23,27 @@ def write_digits(folder: Path) -> None:
     A fifth of each class is for the test, always the same.
     """
     # scikit-learn takes seconds to import, and every command knows this file.
-    from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
+
+    digits = read_digits()
+    labels = [DIGITS.index(label) for _, label in digits]
+    numbers = np.arange(len(digits))
+    _, test = train_test_split(numbers, test_size=_TEST_SHARE, stratify=labels, random_state=0)
+    held_out = frozenset(test.tolist())
+    for number, (pixels, label) in enumerate(digits):
+        split = "test" if number in held_out else "train"
+        target = folder / split / label / f"{number:04d}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(target)
+
+
+def read_digits() -> list[tuple[NDArray[np.uint8], str]]:
+    """The pixels, 8×8, and the class of each of scikit-learn's handwritten digits."""
+    from sklearn.datasets import load_digits
 
     digits = load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    numbers = np.arange(len(pixels))
-    _, test = train_test_split(
-        numbers, test_size=_TEST_SHARE, stratify=digits.target, random_state=0
-    )
-    held_out = frozenset(test.tolist())
-    for number in numbers.tolist():
-        split = "test" if number in held_out else "train"
-        target = folder / split / DIGITS[digits.target[number]] / f"{number:04d}.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels[number]).save(target)
+    return [(each, DIGITS[target]) for each, target in zip(pixels, digits.target, strict=True)]
 
 
 SHAPES = ("circle", "square", "triangle", "star")
