@@ -19,11 +19,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from pixloop.annotation.items import STATUSES, Candidate, Drawn, Item, Reason, Status
+from pixloop.annotation.items import STATUSES, Candidate, Drawn, Item, Status
+from pixloop.annotation.queue_rows import (
+    COLUMNS,
+    SCHEMA,
+    merge_reason,
+    read_items,
+    to_row,
+    weightiest,
+)
 from pixloop.annotation.selection import select
 from pixloop.errors import AnnotationError
 from pixloop.files import atomic_path
@@ -39,20 +44,6 @@ _BATCH = 32
 MOST_HELD = 2_000
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS pictures (
-    sha256 TEXT PRIMARY KEY, answer TEXT NOT NULL, model TEXT NOT NULL, at TEXT NOT NULL,
-    embedding BLOB NOT NULL, origin TEXT NOT NULL, status TEXT NOT NULL DEFAULT 'waiting',
-    drawn TEXT, turn INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX IF NOT EXISTS by_status ON pictures (status, turn);
-CREATE TABLE IF NOT EXISTS reasons (
-    sha256 TEXT NOT NULL REFERENCES pictures, kind TEXT NOT NULL, detail TEXT NOT NULL,
-    weight REAL NOT NULL, PRIMARY KEY (sha256, kind)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS collected (source TEXT PRIMARY KEY, rows INTEGER NOT NULL);
-"""
-_ITEM = "sha256, answer, model, at, embedding, origin, status, drawn"
 
 
 class ReviewQueue:
@@ -96,11 +87,11 @@ class ReviewQueue:
             return self._doubt(db, candidate, known[0])
         if known is None:
             db.execute(
-                f"INSERT INTO pictures ({_ITEM}) VALUES (?, ?, ?, ?, ?, ?, 'waiting', NULL)",  # noqa: S608
-                _row(candidate),
+                f"INSERT INTO pictures ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 'waiting', NULL)",  # noqa: S608
+                to_row(candidate),
             )
         for reason in candidate.reasons:
-            _merge(db, candidate.sha256, reason)
+            merge_reason(db, candidate.sha256, reason)
         return known is None
 
     @staticmethod
@@ -112,7 +103,7 @@ class ReviewQueue:
         ).fetchone()
         if not doubts or asked or status == "asked":
             return False
-        _merge(db, candidate.sha256, doubts[0])
+        merge_reason(db, candidate.sha256, doubts[0])
         db.execute(
             "UPDATE pictures SET status = 'waiting', origin = ? WHERE sha256 = ?",
             [json.dumps(candidate.origin), candidate.sha256],
@@ -135,13 +126,13 @@ class ReviewQueue:
         if not (self.folder / DATABASE).is_file():
             return []
         with self._writing() as db:
-            waiting = list(_items(db, "WHERE status = 'waiting'", []))
-            held = _items(
+            waiting = list(read_items(db, "WHERE status = 'waiting'", []))
+            held = read_items(
                 db,
                 f"WHERE status <> 'waiting' ORDER BY turn DESC, sha256 LIMIT {MOST_HELD}",
                 [],
             )
-            waiting = _weightiest(waiting, MOST_COMPARED)
+            waiting = weightiest(waiting, MOST_COMPARED)
             chosen = select(waiting, budget, random_share, seed, list(held))
             turn = db.execute("SELECT coalesce(max(turn), 0) FROM pictures").fetchone()[0]
             for place, (item, drawn) in enumerate(chosen, start=turn + 1):
@@ -179,9 +170,11 @@ class ReviewQueue:
         where = "" if status is None else "WHERE status = ?"
         values = [] if status is None else [status]
         with self._reading() as db:
-            found = [] if db is None else list(_items(db, where + " ORDER BY turn, sha256", values))
+            found = (
+                [] if db is None else list(read_items(db, where + " ORDER BY turn, sha256", values))
+            )
         if status == "waiting":
-            found = _weightiest(found, len(found))
+            found = weightiest(found, len(found))
         yield from found
 
     def get(self, sha256: str) -> Item:
@@ -195,7 +188,7 @@ class ReviewQueue:
         """
         with self._reading() as db:
             where = "WHERE sha256 >= ? AND sha256 < ? ORDER BY sha256 LIMIT 2"
-            found = [] if db is None else list(_items(db, where, [sha256, sha256 + "g"]))
+            found = [] if db is None else list(read_items(db, where, [sha256, sha256 + "g"]))
         if not found or not sha256:
             raise self._unknown(sha256)
         if len(found) > 1:
@@ -268,7 +261,7 @@ class ReviewQueue:
         """A transaction that nobody else writes in."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._translated(), closing(self._connect()) as db:
-            db.executescript(_SCHEMA)
+            db.executescript(SCHEMA)
             db.execute("BEGIN IMMEDIATE")
             with db:
                 yield db
@@ -280,7 +273,7 @@ class ReviewQueue:
             yield None
             return
         with self._translated(), closing(self._connect()) as db:
-            db.executescript(_SCHEMA)
+            db.executescript(SCHEMA)
             yield db
 
     def _connect(self) -> sqlite3.Connection:
@@ -309,53 +302,3 @@ def _check(candidate: Candidate) -> None:
             f"a picture {candidate.sha256!r} was offered for review; expected a SHA-256 of 64 "
             "lower-case hexadecimal digits, and at least one reason."
         )
-
-
-def _row(candidate: Candidate) -> list[Any]:
-    return [
-        candidate.sha256,
-        json.dumps(candidate.answer),
-        candidate.model,
-        candidate.at,
-        np.asarray(candidate.embedding, "<f4").tobytes(),
-        json.dumps(candidate.origin),
-    ]
-
-
-def _merge(db: sqlite3.Connection, sha256: str, reason: Reason) -> None:
-    """Of a kind, the weightiest reason is kept."""
-    db.execute(
-        "INSERT INTO reasons VALUES (?, ?, ?, ?) ON CONFLICT (sha256, kind) DO UPDATE SET "
-        "detail = excluded.detail, weight = excluded.weight WHERE excluded.weight > weight",
-        [sha256, reason.kind, reason.detail, reason.weight],
-    )
-
-
-def _items(db: sqlite3.Connection, where: str, values: list[Any]) -> Iterator[Item]:
-    rows = db.execute(f"SELECT {_ITEM} FROM pictures {where}", values).fetchall()  # noqa: S608
-    for sha256, answer, model, at, embedding, origin, status, drawn in rows:
-        reasons = db.execute(
-            "SELECT kind, detail, weight FROM reasons WHERE sha256 = ? ORDER BY weight DESC, kind",
-            [sha256],
-        )
-        yield Item(
-            sha256,
-            tuple(Reason(*reason) for reason in reasons),
-            json.loads(answer),
-            model,
-            at,
-            tuple(np.frombuffer(embedding, "<f4").tolist()),
-            json.loads(origin),
-            status,
-            drawn,
-        )
-
-
-def _weightiest(items: list[Item], most: int) -> list[Item]:
-    """The items by weight; those in the draw are never left out."""
-    ranked = sorted(items, key=lambda i: (-max(i.weight, i.ticket or 0.0), i.sha256))
-    if len(ranked) <= most:
-        return ranked
-    drawn = [item for item in ranked if item.ticket is not None]
-    others = [item for item in ranked if item.ticket is None]
-    return drawn + others[: max(0, most - len(drawn))]
