@@ -81,7 +81,9 @@ class Fixture:
             version="2", report=str(folder / "report.html"), seconds=3.0, steps={"Train": "cached"}
         )
         self.parts = ProjectParts(
-            Config.model_validate({"task": "classification", "data": "pictures"}),
+            Config.model_validate(
+                {"task": "classification", "data": "pictures", "registry": {"url": "http://x"}}
+            ),
             folder,
             folder / ".pixloop",
             run=lambda: self.summary,  # type: ignore[arg-type, return-value]
@@ -202,6 +204,28 @@ def test_before_there_is_a_version_there_is_no_champion(project: Fixture) -> Non
     project.parts._find_champion = none
     assert project.parts.champion() is None
     project.parts.promote("2")
+    assert project.parts.champion() == "2"
+
+
+def test_the_champion_is_asked_once_until_the_registry_changes(project: Fixture) -> None:
+    project.parts._config = Config.model_validate({"task": "classification", "data": "pictures"})
+    asked = []
+
+    def find() -> str | None:
+        asked.append(1)
+        raise RegistryError("There is no model version to serve.")
+
+    project.parts._find_champion = find
+    assert project.parts.champion() is None
+    assert project.parts.look() == []
+    assert (asked, project.opened) == ([], [])  # there is no registry yet
+    file = project.folder / ".pixloop" / "registry" / "registry.db"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"all rejected")
+    assert [project.parts.champion() for _ in range(3)] == [None] * 3
+    assert len(asked) == 1
+    project.parts._find_champion = lambda: "2"
+    file.write_bytes(b"version 2 was approved")
     assert project.parts.champion() == "2"
 
 

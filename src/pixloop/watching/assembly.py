@@ -61,6 +61,7 @@ class ProjectParts:
         self._open_monitor, self.sync, self.collect = monitor, sync, collect
         self._digest, self._commit = annotations, commit
         self._digested: tuple[object, str] = (None, "")  # how files looked, and their digest then
+        self._asked: tuple[object, str | None] = (None, None)  # the registry's look, the answer
         self._monitor: tuple[object, Monitor] | None = None
 
     # ---- looking
@@ -77,6 +78,8 @@ class ProjectParts:
 
     def look(self) -> Sequence[OpenAlarm]:
         """The open alarms about what is served."""
+        if self._registry_stamp() == ():
+            return []
         try:
             alarms = self._served_monitor().look().open_alarms
         except RegistryError:
@@ -102,12 +105,13 @@ class ProjectParts:
             return str(e)
 
     def champion(self) -> str | None:
-        """The version that serves."""
-        try:
-            return self._find_champion()
-        except RegistryError:
-            versions = self._registry().list()  # raises where it cannot be asked
-            return next((each.version for each in versions if each.champion), None)
+        """The version that serves. Asked of the registry once, until its file changes."""
+        stamp = self._registry_stamp()
+        if stamp == ():
+            return None
+        if stamp is None or stamp != self._asked[0]:
+            self._asked = stamp, self._ask_champion()
+        return self._asked[1]
 
     # ---- starting
 
@@ -167,6 +171,23 @@ class ProjectParts:
         if self._digested[0] != look:
             self._digested = look, self._digest()
         return Mark(self._digested[1], number)
+
+    def _registry_stamp(self) -> tuple[int, ...] | None:
+        """How the registry's file looks; empty before there is one, None where it is no file."""
+        if self._config.registry.url:
+            return None
+        try:
+            stat = (self._state / "registry" / "registry.db").stat()
+        except FileNotFoundError:
+            return ()
+        return stat.st_mtime_ns, stat.st_size
+
+    def _ask_champion(self) -> str | None:
+        try:
+            return self._find_champion()
+        except RegistryError:
+            versions = self._registry().list()  # raises where it cannot be asked
+            return next((each.version for each in versions if each.champion), None)
 
     def _places(self) -> list[str | Path]:
         sources = [self._config.data.train, self._config.data.test]
