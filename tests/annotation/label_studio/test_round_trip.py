@@ -94,8 +94,11 @@ def test_a_person_sees_the_models_boxes_submits_and_they_come_home(world, browse
     if kept := os.environ.get("PIXLOOP_TEST_SCREENSHOTS"):
         shutil.copy(tmp_path / "prefilled.png", Path(kept))
     assert not bell.exists()
-    submit.click()
-    page.get_by_role("button", name="Update").wait_for()
+    with page.expect_response(
+        lambda answer: answer.request.method == "POST" and "/annotations" in answer.url
+    ) as submitted:
+        submit.click()
+    assert submitted.value.status == 201
     for _ in range(100):
         if bell.exists():
             break
