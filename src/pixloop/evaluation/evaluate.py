@@ -25,6 +25,7 @@ from pixloop.evaluation.page import Evidence
 from pixloop.evaluation.promotion import no_champion, weigh
 from pixloop.evaluation.scoring import CLASSIFICATION, DETECTION, Answers, Scoring
 from pixloop.files import sha256_file, write_json, write_text
+from pixloop.monitoring.reference import FOLDER, read_odds
 
 EVALUATION, PREDICTIONS, REPORT = "evaluation.json", "predictions.parquet", "report.html"
 #: The file that lies in a champion's place before there is one.
@@ -140,6 +141,7 @@ def _evaluate(
         certificate=_read_json(bundle.path / CERTIFICATE),
         data_report=_read_json(data.folder / "data_report.json"),
         training=_read_json(training),
+        odds=read_odds(bundle.path / FOLDER),
     )
     scored = _score_champion(scoring, champion, data)
     theirs = scored.answers if scored is not None else None

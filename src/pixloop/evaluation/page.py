@@ -16,7 +16,9 @@ from pixloop.bundle import Manifest, graph_name
 from pixloop.data.dataset import Dataset
 from pixloop.data.findings import KINDS
 from pixloop.evaluation.metrics import Counts
+from pixloop.evaluation.odds import describe_odds
 from pixloop.evaluation.plots import history_plot, interval_plot
+from pixloop.monitoring.odds import Odds
 
 #: With more classes than this, lists of the worst take the place of the full matrix and table.
 MAX_CLASSES = 25
@@ -38,8 +40,8 @@ Answers = TypeVar("Answers")
 class Evidence(Generic[Answers]):
     """What a report shows beside the numbers of evaluation.json.
 
-    The last three are the content of files that may be missing, which takes their part from the
-    report: the parity certificate, data_report.json and training.json.
+    The last four are the content of files that may be missing, which takes their part from the
+    report: the parity certificate, data_report.json, training.json, and the bundle's odds.json.
     """
 
     manifest: Manifest
@@ -48,6 +50,7 @@ class Evidence(Generic[Answers]):
     certificate: Mapping[str, Any] | None = None
     data_report: Mapping[str, Any] | None = None
     training: Mapping[str, Any] | None = None
+    odds: Odds | None = None
 
 
 def render_page(
@@ -79,6 +82,7 @@ def render_page(
             certificate=evidence.certificate or {},
             training=_training(evidence.training, *learned),
             pictures=info.pictures or {k: sum(n.values()) for k, n in info.counts.items()},
+            drift=describe_odds(evidence.odds),
             findings=_findings(evidence.data_report),
             promotion=_promotion(summary.get("promotion")),
             lineage=_lineage(evidence.manifest),
