@@ -75,6 +75,10 @@ def test_a_turned_rectangle_gives_the_upright_box_around_it_and_keeps_its_angle(
     (box,) = boxes_of(turned).annotation.boxes
     assert box.xyxy == pytest.approx((80, 20, 100, 60))
     assert box.rotation == 90
+    # Whatever size it states: it was turned in the picture that was shown.
+    (same,) = boxes_of(turned | {"original_width": 100, "original_height": 200}).annotation.boxes
+    (bare,) = boxes_of({k: v for k, v in turned.items() if "original" not in k}).annotation.boxes
+    assert same == bare == box
 
 
 def test_a_box_that_reaches_beyond_the_picture_ends_at_its_edge():
@@ -114,6 +118,21 @@ def test_a_cancelled_annotation_is_skipped_and_no_fault():
     found = boxes_of(rectangle(), was_cancelled=True)
     assert found.annotation.skipped
     assert not found.findings
+
+
+@pytest.mark.parametrize(
+    ("written", "who"),
+    [
+        ({"completed_by": 4, "created_username": " ann@here.org, 4"}, "ann@here.org"),
+        ({"completed_by": 4, "created_username": "Ann Lee ann@here.org, 4"}, "ann@here.org"),
+        ({"completed_by": 4, "created_username": ""}, "user 4"),
+        ({"completed_by": {"id": 4, "email": "ann@here.org"}}, "ann@here.org"),
+        ({"completed_by": {"id": 4}}, "user 4"),
+        ({}, ""),
+    ],
+)
+def test_who_answered_is_known_by_address_where_there_is_one(written, who):
+    assert boxes_of(rectangle(), **written).annotation.annotator == who
 
 
 def test_a_choice_is_the_class():

@@ -41,8 +41,11 @@ def test_one_that_is_half_made_is_made_again(uv, tmp_path):
     (tmp_path / "broken").touch()
     with pytest.raises(AnnotationError, match="could not be installed"):
         install()
-    leftover = environment_folder() / "lib"
-    leftover.mkdir(parents=True, exist_ok=True)
+    # As a kill leaves it: the program is there, other packages are not.
+    leftover = environment_folder() / "bin" / "half"
+    leftover.parent.mkdir(parents=True, exist_ok=True)
+    leftover.touch()
+    leftover.with_name("label-studio").touch()
     (tmp_path / "broken").unlink()
     install()
     assert not leftover.exists()

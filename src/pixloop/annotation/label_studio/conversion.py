@@ -1,5 +1,6 @@
 """Annotations of Label Studio as ours: percent to pixels of the upright picture."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from pixloop.records import Finding, Xyxy
 _HARMLESS = "turned_box"
 #: A box thinner than this, in pixels, was a slip of the hand.
 _THIN_PX = 0.5
+_USERNAME = re.compile(r"(\S+@\S+), \d+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def convert(
     blank = Annotation(
         id=identity,
         sha256=mark.sha256,
-        annotator=_annotator(written.get("completed_by")),
+        annotator=_address(written) or _annotator(written.get("completed_by")),
         at=_instant(written.get("updated_at") or written.get("created_at")),
         drawn=mark.drawn,
         reasons=mark.reasons,
@@ -125,6 +127,12 @@ def _known(label: str, where: str, classes: Collection[str]) -> str:
             "them, or add it to the data and train, so that the model has it."
         )
     return label
+
+
+def _address(written: Mapping[str, Any]) -> str:
+    """The annotator's address, where it stands in ``created_username``: "Ann ann@here.org, 4"."""
+    found = _USERNAME.search(str(written.get("created_username") or ""))
+    return found[1] if found else ""
 
 
 def _annotator(written: Any) -> str:
