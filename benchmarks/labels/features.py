@@ -35,6 +35,11 @@ def read_features(data: Path, weights: Path, kept: Path) -> dict[str, NDArray[np
         return dict(file)
 
 
+def see_files(weights: Path, files: list[Path]) -> NDArray[np.float32]:
+    """What the network sees in picture files, float32 (N, 1280)."""
+    return _see(_backbone(weights), files)
+
+
 def _backbone(weights: Path) -> torch.nn.Module:
     network = timm.create_model(BACKBONE, pretrained=False)
     network.load_state_dict(load_file(weights))

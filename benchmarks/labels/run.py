@@ -44,9 +44,9 @@ class World:
     def __init__(self, pool: Floats, labels: Floats, held: Floats, truth: Floats) -> None:
         mean, spread = pool.mean(axis=0), pool.std(axis=0) + 1e-6
         # Directions and scales come from pictures alone, without labels.
-        self.embeddings = (pool - mean) @ _directions(pool - mean, KEPT_DIRECTIONS)
+        self.embeddings = (pool - mean) @ directions(pool - mean, KEPT_DIRECTIONS)
         scaled, scored = (pool - mean) / spread, (held - mean) / spread
-        turn = _directions(scaled, HEAD_DIRECTIONS)
+        turn = directions(scaled, HEAD_DIRECTIONS)
         self.features, self.scored = scaled @ turn, scored @ turn
         self.labels, self.truth = labels, truth
         self.classes = int(labels.max()) + 1
@@ -71,7 +71,7 @@ class World:
         return Item(f"{index:064x}", tuple(reasons), answer, "m:1", "", embedding)
 
 
-def _directions(centred: Floats, count: int) -> Floats:
+def directions(centred: Floats, count: int) -> Floats:
     return np.linalg.svd(centred, full_matrices=False)[2][:count].T
 
 
