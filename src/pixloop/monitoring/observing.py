@@ -55,10 +55,11 @@ def accuracy_of(rows: Observations, first: int, reference: Reference) -> Accurac
     """The accuracy of the rows from ``first`` on, without labels; None where nothing tells it."""
     tables = rows.tables(["score"], first)
     scores = [table["score"].to_numpy() for table in tables if len(table)]
-    known = np.concatenate(scores) if scores else np.empty(0, np.float32)
-    if np.isnan(known).all() or np.isnan(reference.correct).all():
+    if not scores:
         return None
-    return estimate_accuracy(reference, known, reference.odds)
+    # The mix of answers tells what scores alone do not.
+    values = np.concatenate(list(rows.values(first)))
+    return estimate_accuracy(reference, np.concatenate(scores), reference.odds, values)
 
 
 def referral_rate(rows: Observations, first: int) -> float | None:
