@@ -178,7 +178,8 @@ class GateConfig(Section):
     minimum: float = Field(default=0.8, ge=0, le=1)
     """The least value of the metric."""
     better_than_champion: bool = True
-    """Also require at least the champion's value on the same test pictures."""
+    """Also refuse what the paired test shows to be worse than the champion by more than
+    ``promotion.margin``, on the same test pictures."""
 
 
 class ThresholdsConfig(Section):

@@ -232,6 +232,7 @@ class Project:
         settings = self.config.serving.model_copy(
             update={k: v for k, v in (("host", host), ("port", port)) if v is not None}
         )
+        shadow = self.config.promotion.shadow and version is None
         follow = self._registry.champion() if version is None and settings.follow_s else None
         serve(
             bundle.path,
@@ -239,7 +240,8 @@ class Project:
             settings,
             ready,
             follow,
-            captures=self.state / "captures",
+            captures=self._loop.captures,
+            challenger=self._registry.challenger() if shadow else None,
         )
 
     def predict(

@@ -10,21 +10,19 @@ from typing import TYPE_CHECKING
 
 from pixloop.config import Config
 from pixloop.pipeline.display import Listener
+from pixloop.pipeline.runs import list_runs
 from pixloop.project_folder import git_commit
 from pixloop.project_registry import ProjectRegistry
-from pixloop.run_summary import RunSummary
+from pixloop.run_summary import RunSummary, output_of
 
 if TYPE_CHECKING:
-    from pixloop.annotation.candidates import Look
     from pixloop.annotation.label_studio.label_studio import LabelStudio
     from pixloop.annotation.queue import ReviewQueue
     from pixloop.data.annotations import AnnotationStore
+    from pixloop.data.dataset import Dataset
     from pixloop.monitoring.monitor import Monitor
     from pixloop.watching.events import Event
     from pixloop.watching.watcher import Watcher
-
-#: Of each reason, so many times the budget are looked at: what is chosen should differ.
-_TO_CHOOSE_FROM = 10
 
 Run = Callable[[Listener | None], RunSummary]
 Listening = Callable[[], AbstractContextManager[Listener]]
@@ -91,17 +89,15 @@ class ProjectLoop:
         Returns:
             How many pictures are asked that were not before.
         """
-        from pixloop.annotation.candidates import Wanted, find_candidates
+        from pixloop.annotation.collecting import collect_observed, known_pictures
 
         monitor, review, queue = self.monitor(version), self._config.review, self.queue
-        wanted = Wanted(
-            random=round(review.budget * review.random_share),
-            most=_TO_CHOOSE_FROM * review.budget,
-            looks=self._looks(monitor),
-            known=queue.knows,
-        )
-        queue.offer(find_candidates(monitor.observations(), monitor.picture, wanted))
-        return len(queue.choose(review.budget, review.random_share))
+        alarms = monitor.look().open_alarms
+        known = known_pictures(self._datasets(), self.annotations)
+        collect_observed(monitor, queue, known, alarms, review.budget, review.random_share)
+        # Those that are asked already count: a second alarm must not ask twice as much.
+        missing = review.budget - queue.counts()["asked"]
+        return len(queue.choose(missing, review.random_share)) if missing > 0 else 0
 
     @property
     def label_studio(self) -> "LabelStudio":
@@ -150,17 +146,12 @@ class ProjectLoop:
         automatic = self._config.promotion.automatic
         return Watcher(self._state / "watch", self._config.triggers, parts, automatic, tell)
 
-    def _looks(self, monitor: "Monitor") -> "tuple[Look, ...]":
-        """Why to ask about a picture, beside doubt: open drift, and what a challenger objects."""
-        from pixloop.annotation.looks import ChallengerAnswers, look_for_drift
+    def _datasets(self) -> "list[Dataset]":
+        """The data set of the last run that prepared one."""
+        from pixloop.data.dataset import MANIFEST, Dataset
 
-        reference = monitor.reference
-        columns = {signal.name: i for i, signal in enumerate(reference.signals)}
-        looks: list[Look] = []
-        for alarm in monitor.look().open_alarms:
-            if alarm.kind == "drift" and alarm.since is not None:
-                column = columns[alarm.signal]
-                words, values = reference.signals[column].words, reference.values[:, column]
-                looks.append(look_for_drift(alarm.since, column, words, values))
-        challengers = ChallengerAnswers(self.captures)
-        return (*looks, challengers) if len(challengers) else tuple(looks)
+        for run in list_runs(self._state):
+            folder = output_of(run, "Prepare", "dataset")
+            if (folder / MANIFEST).is_file():
+                return [Dataset.open(folder)]
+        return []

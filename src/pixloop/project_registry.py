@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixloop.bundle import Bundle
+from pixloop.challenger_version import ChallengerVersion
 from pixloop.config import Config
 from pixloop.served_version import Champion, find_bundle
 
@@ -44,6 +45,12 @@ class ProjectRegistry:
     def champion(self) -> Champion:
         """What says at every call which version is the champion."""
         return Champion(self.url, self._config.model_name, self.artifacts, self._state, self.file)
+
+    def challenger(self) -> ChallengerVersion:
+        """What says at every call which version is the challenger."""
+        return ChallengerVersion(
+            self.url, self._config.model_name, self.artifacts, self._state, self.file
+        )
 
     def champion_bundle(self) -> Path | None:
         """The champion's bundle, unless there is no champion."""

@@ -8,7 +8,18 @@ import typer
 from rich.markup import escape
 
 from pixloop import __version__
-from pixloop.cli import annotate, aws, demo, deployment, loop, models, monitoring, serving, watch
+from pixloop.cli import (
+    annotate,
+    aws,
+    demo,
+    deployment,
+    loop,
+    models,
+    monitoring,
+    review,
+    serving,
+    watch,
+)
 from pixloop.cli.output import err
 from pixloop.errors import PixloopError
 
@@ -29,6 +40,7 @@ app.add_typer(models.app, name="models")
 app.command()(serving.serve)
 app.command()(serving.predict)
 app.command()(monitoring.monitor)
+app.add_typer(review.app, name="review")
 app.add_typer(annotate.app, name="annotate")
 app.command()(watch.watch)
 app.command()(deployment.deploy)

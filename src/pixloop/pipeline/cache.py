@@ -27,19 +27,26 @@ from pixloop.pipeline.shares import files_below
 DONE = "done.json"
 #: Rooms whose code no step runs: a change there repeats nothing.
 _OUTSIDE_STEPS = (
+    "annotation",
     "aws",
+    "challenger_version.py",
     "cli",
     "demo.py",
+    "demo_loop.py",
     "drawing.py",
     "entrypoint.py",
     "model_versions.py",
     "picture_predictions",
     "project.py",
     "project_folder.py",
+    "project_loop.py",
+    "project_registry.py",
+    "project_sources.py",
     "registry.py",
     "run_summary.py",
     "served_version.py",
     "verification",
+    "watching",
 )
 #: Say where a result comes from, and do not change it. The versions of data and champion are for
 #: SageMaker's cache, which knows addresses only; here the content itself is looked at.
