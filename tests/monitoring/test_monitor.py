@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,23 @@ def test_every_content_type_is_read(tmp_path, bundle, random):
         kept = monitor.picture(row)
         assert kept is not None
         assert hashlib.sha256(kept).hexdigest() == row.sha256
+
+
+def test_of_lines_that_two_models_answered_each_sees_its_own(tmp_path, bundle, random):
+    lines = "\n".join(
+        json.dumps({"image": b64encode(picture(random)).decode()}) for _ in range(3)
+    ).encode()
+    file = capture(tmp_path / "captures", [(lines, "application/jsonlines")], random)
+    line = json.loads(file.read_text())
+    side = line["captureData"]["endpointOutput"]
+    answers = b64decode(side["data"]) if side["encoding"] == "BASE64" else side["data"].encode()
+    first, _, rest = answers.partition(b"\n")
+    answers = first.replace(b"pets:1", b"pets:2") + b"\n" + rest
+    side |= {"data": b64encode(answers).decode(), "encoding": "BASE64"}
+    file.write_text(json.dumps(line) + "\n")
+    monitor = open_monitor(tmp_path, bundle)
+    assert monitor.look().seen == 2
+    assert [row.id.rpartition(":")[2] for row in monitor.observations()] == ["1", "2"]
 
 
 def test_removed_files_are_forgotten(tmp_path, bundle, random):
@@ -184,6 +201,7 @@ def test_acknowledged_drift_is_raised_again_while_it_lasts(tmp_path, bundle, ran
     look = open_monitor(tmp_path, bundle).look()
     assert len(look.open_alarms) == 1
     assert len({alarm.id for alarm in look.alarms}) == 2
+    assert look.alarms[-1].first >= 250
 
 
 def test_a_new_normal_ends_the_alarm_for_good(tmp_path, bundle, random):
