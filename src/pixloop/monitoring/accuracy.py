@@ -118,15 +118,8 @@ def estimate_accuracy(
         slope = _slope(fit, fall, shift)
         drop, error = _drop(fit, fall, shift), fit.error
         spread = float(np.hypot(slope[0] * chance, slope[1] * mix_chance))
-    half = float(
-        np.linalg.norm(
-            (
-                _QUANTILE * spread,
-                error * max(abs(drop), _LEAST_DROP),
-                _QUANTILE * _error_of_few(odds, drop),
-            )
-        )
-    )
+    spread = float(np.hypot(spread, _error_of_few(odds, drop)))
+    half = float(np.hypot(_QUANTILE * spread, error * max(abs(drop), _LEAST_DROP)))
     own = _standard_error(reference.correct.astype(np.float64))
     whole = float(np.hypot(half, _QUANTILE * own))
     return AccuracyEstimate(
@@ -141,11 +134,15 @@ def estimate_accuracy(
 
 
 def _error_of_few(odds: Odds | None, drop: float) -> float:
-    """The standard error of a drop like this one, as seen on as few pictures as were corrupted."""
-    if odds is None or not odds.pictures:
+    """The standard error by which all corrupted sets, being the same pictures, err alike.
+
+    A drop is the share of right answers that is lost, times the accuracy without a corruption, and
+    that is known from those few pictures alone.
+    """
+    if odds is None or not odds.pictures or not odds.accuracy:
         return 0.0
-    share = _share(drop)
-    return float((share * (1 - share) / odds.pictures) ** 0.5)
+    of_accuracy = (odds.accuracy * (1 - odds.accuracy) / odds.pictures) ** 0.5
+    return float(of_accuracy * min(abs(drop) / odds.accuracy, 1.0))
 
 
 def mix_shift(before: FloatArray, after: FloatArray) -> tuple[float, float]:
