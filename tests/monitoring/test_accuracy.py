@@ -198,3 +198,33 @@ def test_left_out_corruptions_are_estimated_from_others(odds):
     assert len(names) == 75
     assert np.abs(estimated - drops).mean() < 0.05
     assert np.abs(causes[:, 0] - drops).mean() > 0.1  # scores alone
+
+
+def test_a_corruption_does_not_teach_its_own_estimate():
+    causes = np.array([[1.0, 0.0], [1.0, 0.0]])
+    assert left_out_drops(["fog", "snow"], causes, np.array([0.1, 0.3])) == pytest.approx(
+        [0.3, 0.1]
+    )
+
+
+def test_scores_alone_have_a_weight_of_their_own(odds):
+    # Accuracy falls as the mix moves, and scores fall by half of that.
+    cases = [
+        case.model_copy(
+            update={
+                "accuracy": 0.9 - 0.1 * case.severity,
+                "score": 0.9 - 0.05 * case.severity,
+                "mix_shift": 0.1 * case.severity,
+            }
+        )
+        for case in odds.corruptions
+    ]
+    exact = odds.model_copy(update={"accuracy": 0.9, "score": 0.9, "corruptions": tuple(cases)})
+    fallen = REFERENCE.scores - np.float32(0.1)
+    estimate = estimate_accuracy(REFERENCE, fallen, exact)
+    assert estimate is not None
+    assert estimate.accuracy == pytest.approx(estimate.reference_accuracy - 0.2, abs=1e-3)
+    both = estimate_accuracy(REFERENCE, fallen, exact, REFERENCE.values)
+    assert both is not None
+    assert both.accuracy > estimate.accuracy + 0.05  # the mix is as it was
+    assert both.from_scores == pytest.approx(estimate.accuracy)

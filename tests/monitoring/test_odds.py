@@ -107,6 +107,12 @@ def test_what_moves_nothing_is_not_noticed(odds):
     assert shaken.accuracy == pytest.approx(1, abs=0.1)
 
 
+def test_the_median_is_an_alarm_where_half_of_the_streams_have_one(odds):
+    noticed = [case.noticed >= 0.5 for case in odds.corruptions]
+    assert noticed == [case.pictures is not None for case in odds.corruptions]
+    assert not all(noticed)
+
+
 def test_clean_streams_are_as_long_as_the_pool_allows(odds):
     assert odds.clean is not None
     assert (odds.clean.reference, odds.clean.pictures) == (60, 60)

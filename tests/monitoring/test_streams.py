@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pixloop.monitoring.drift import DriftTest
 from pixloop.monitoring.signals import Signal
-from pixloop.monitoring.streams import Shift, clean_stream, replay
+from pixloop.monitoring.streams import Alarmed, Shift, clean_stream, replay
 
 SIGNALS = (
     Signal("brightness", "picture", "brightness"),
@@ -35,6 +36,19 @@ def test_a_later_alarm_is_found_where_a_whole_look_finds_it():
     alarm = replay(SIGNALS, values(200), stream, 0.01, 0)
     assert alarm is not None
     assert 600 < alarm.at < 800
+
+
+@given(st.integers(0, 10), st.sampled_from([0, 50, 200]))
+@settings(max_examples=15)
+def test_it_finds_what_one_look_at_everything_finds(seed, start):
+    stream = values(600, seed)
+    stream[start:, 0] += 9
+    whole = DriftTest(SIGNALS, values(200), 0.01, seed)
+    whole.update(stream)
+    assert whole.alarm is not None
+    assert replay(SIGNALS, values(200), stream, 0.01, seed) == Alarmed(
+        whole.alarm.at, whole.alarm.signal
+    )
 
 
 def test_what_does_not_move_raises_no_alarm():
