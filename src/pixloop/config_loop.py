@@ -26,8 +26,8 @@ class MonitoringConfig(Section):
     """Pictures that each corruption is tried on at export, at each of its five severities, to
     measure what the alarm notices and how soon; 0 leaves it out."""
     quality_drop: float = Field(default=0.05, gt=0, lt=1)
-    """How far the accuracy (detection: the F1) of what people have checked may lie below the
-    evaluation's before it is an alarm."""
+    """How far the accuracy (detection: the share of right boxes) of what people have checked may
+    lie below the evaluation's before it is an alarm."""
 
 
 class ReviewConfig(Section):

@@ -65,6 +65,8 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     # As sure as a few hundred test pictures allow.
     # Measuring what the alarm notices would take longer than the story.
     "monitoring": {"odds_pictures": 0},
+    # What so few calibration pictures can promise.
+    "thresholds": {"max_error": 0.05},
     "promotion": {"automatic": True, "margin": 0.03},
     "triggers": {"settle_s": 0.0, "look_s": 1.0},
 }
@@ -109,7 +111,7 @@ class LoopSummary(BaseModel):
     through: str  #: what people answered with
     verdict: str  #: why the new version was promoted, or not
     promoted: bool
-    quiet: bool  #: no alarm is open at the end
+    quiet: bool  #: no alarm is open at the end: what is sent now has become the new normal
     seconds: float
 
 
@@ -151,14 +153,16 @@ def run_loop_demo(
         asked = story.project.review.counts()["asked"]
         answered = story.annotate({_sha256(d.picture): d.label for d in clean + before}, studio)
         events = story.watch()  # annotations start a run, its evidence a promotion
-        promoted = next((e.version for e in events if e.started == "promotion"), None)
+        promotion = _last(events, "promotion")
+        promoted = promotion.version if promotion and promotion.outcome == "done" else None
         if promoted is not None:
             story.wait_for(promoted, client)
         story.ask("the same, with the new champion" if promoted else "the same", client, after)
         story.watch()  # what comes now is the new normal
         if label_studio:
             story.project.label_studio.down()
-    runs = [event for event in events if event.started == "run" and event.outcome != "began"]
+    said = promotion or _last(events, "run")
+    quiet = not story.project.monitor().look().open_alarms
     return LoopSummary(
         folder=str(root),
         chapters=tuple(story.chapters),
@@ -167,9 +171,9 @@ def run_loop_demo(
         asked=asked,
         answered=answered,
         through="Label Studio" if label_studio else "the script alone",
-        verdict=runs[-1].detail if runs else "nothing was run",
+        verdict=said.detail if said else "nothing was run",
         promoted=promoted is not None,
-        quiet=not story.project.monitor().look().open_alarms,
+        quiet=quiet,
         seconds=time.monotonic() - started,
     )
 
@@ -344,6 +348,12 @@ def _address(server: "subprocess.Popen[str]") -> str:
         with suppress(ValueError):
             return str(json.loads(text)["url"])
     raise ServingError("The server did not start; its message stands above.")
+
+
+def _last(events: Sequence[Event], started: str) -> Event | None:
+    """How the last of the things of a kind that were started ended."""
+    ended = [event for event in events if event.started == started and event.outcome != "began"]
+    return ended[-1] if ended else None
 
 
 def _sha256(picture: bytes) -> str:

@@ -72,7 +72,7 @@ class ProjectLoop:
         from pixloop.monitoring.monitor import Monitor
 
         number, bundle = self._registry.bundle(version)
-        metrics = self._registry.open().show(number).metrics if version else {}
+        metrics = self._registry.open().show(number).metrics
         return Monitor(
             self._state / "monitoring",
             self._config,

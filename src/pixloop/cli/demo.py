@@ -84,6 +84,8 @@ def _print_story(story: "LoopSummary") -> None:
         f"{story.asked} pictures were asked, {story.answered} answered through "
         f"{story.through}. {escape(story.verdict)}"
     )
+    if story.quiet:
+        out.print("No alarm is open: what is sent now has become the new normal.")
     out.print(f"It took {story.seconds:.0f} s.")
     _print_next(story.folder, "pixloop monitor", "pixloop models list", "pixloop review list")
 

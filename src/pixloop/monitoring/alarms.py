@@ -92,6 +92,7 @@ def drift_alarm(
         at=at(first + found.at - 1) or datetime.now(UTC),
         since=at(first + found.since),
         first=first + found.since,
+        number=first + found.at - 1,
         detail=_list_others(others),
     )
 
