@@ -20,6 +20,7 @@ name: vehicles
 data: ../pictures
 model: {name: test_resnet, pretrained: false, image_size: 32}
 training: {epochs: 8, batch_size: 16, learning_rate: 0.003, augmentations: []}
+monitoring: {odds_pictures: 0}
 """
 
 
