@@ -40,6 +40,14 @@ templates: $(INSTALLED)
 bench-serving: $(INSTALLED)
 	bash benchmarks/serving/bench.sh $(ARGS)
 
+# How soon drift is noticed, and how often it is wrong, beside Evidently: DATA is a folder a class.
+bench-drift: $(INSTALLED)
+	$(BIN)/python benchmarks/drift/run.py $(DATA) $(ARGS)
+
+# Accuracy against labels bought: DATA as above, WEIGHTS those of mobilenetv2_100.
+bench-labels: $(INSTALLED)
+	$(BIN)/python benchmarks/labels/run.py $(DATA) $(WEIGHTS) $(ARGS)
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
