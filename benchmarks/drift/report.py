@@ -121,7 +121,7 @@ def _false_alarm_text(results: dict) -> list[str]:
         "pixloop looks after every picture. Evidently's DataDriftPreset compares the latest 100 "
         "with the reference, every 100 pictures, by its defaults: a test a column at 0.05, and "
         "the data set has drifted where half of the columns have. That is a rule for one look: "
-        "nothing says how often it is ever wrong, and here it never was.",
+        "nothing says how often it is ever wrong.",
     ]
 
 
