@@ -191,6 +191,20 @@ def test_dark_pictures_raise_one_alarm_with_its_pictures(tmp_path, bundle, rando
     assert [each["id"] for each in kept["alarms"]] == [alarm.id]
 
 
+def test_one_picture_sent_over_and_over_is_no_drift(tmp_path, bundle, random):
+    mixed = clean(100, random)
+    (health_check,) = clean(1, random)
+    for number in range(100):
+        mixed += [health_check] * 3
+        if number % 2:
+            mixed += clean(1, random)
+    capture(tmp_path / "captures", mixed, random)
+
+    look = open_monitor(tmp_path, bundle).look()
+
+    assert (look.seen, look.open_alarms) == (len(mixed), [])
+
+
 def test_acknowledged_drift_is_raised_again_while_it_lasts(tmp_path, bundle, random):
     monitor = _dark(tmp_path, bundle, random)
     monitor.look()

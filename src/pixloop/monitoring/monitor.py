@@ -28,7 +28,7 @@ from pixloop.monitoring.evidence import Evidence, gather
 from pixloop.monitoring.extractor import Extractor
 from pixloop.monitoring.look import Look
 from pixloop.monitoring.observations import Observation, Observations
-from pixloop.monitoring.observing import accuracy_of, observe, referral_rate
+from pixloop.monitoring.observing import accuracy_of, observe, referral_rate, without_repetitions
 from pixloop.monitoring.quality import Quality, summarise
 from pixloop.monitoring.reference import Reference, load_reference, read_reference, save_reference
 from pixloop.monitoring.state import Arrays, read_state, write_state
@@ -193,7 +193,7 @@ class Monitor:
             self._rows.count += len(rows)
             self._record.count = self._rows.count
             self._record.referred += sum(row.decision == Decision.REFER for row in rows)
-            self._drift.update(np.stack([row.values for row in rows]))
+            self._drift.update(without_repetitions(rows, self._record.recent))
             self._raise_drift()
         self._save()
 

@@ -1,6 +1,7 @@
 """From a captured picture to what is kept of it, and figures of what was kept."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,10 @@ from pixloop.monitoring.observations import Observation, Observations
 from pixloop.monitoring.reference import Reference
 from pixloop.monitoring.signals import score_of
 from pixloop.records import Decision, Detection, Prediction
+
+#: A picture that is among so many latest ones is a repetition.
+_RECENT = 1000
+_BEGINNING = 16
 
 
 def observe(
@@ -40,6 +45,30 @@ def observe(
         file=captured.file,
         offset=captured.offset,
     )
+
+
+def without_repetitions(rows: Sequence[Observation], recent: list[str]) -> NDArray[np.float32]:
+    """What is tested of observations: no value where the same picture came a little while ago.
+
+    A health check that sends one picture over and over, or a client that tries again, says nothing
+    about what pictures are like, but a test that takes them for independent would ring.
+
+    Args:
+        rows: M observations.
+        recent: the beginnings of the latest pictures' SHA-256; these are added.
+
+    Returns:
+        float32 (M, S), rows of NaN for repetitions.
+    """
+    values = np.stack([row.values for row in rows])
+    for place, row in enumerate(rows):
+        beginning = row.sha256[:_BEGINNING]
+        if beginning in recent:
+            values[place] = np.nan
+        else:
+            recent.append(beginning)
+    del recent[:-_RECENT]
+    return values
 
 
 def _decision(answer: Prediction | Detection) -> str:

@@ -27,6 +27,7 @@ class Record(BaseModel):
     first: int = 0  #: the observation with which the drift test began
     tests: int = 0  #: drift tests that were ended by an acknowledgement
     reference: str = ""  #: the folder of the new normal; empty for the bundle's
+    recent: list[str] = []  #: the beginnings of the latest pictures' SHA-256
     alarms: list[Alarm] = []
     quality_from: int = 0  #: the checked answer with which the quality test began
 
