@@ -236,18 +236,23 @@ def test_other_paths_and_methods_are_problems_too(client: TestClient) -> None:
 
 def test_too_many_waiting_requests_are_503(predictor: Predictor, make_picture: Make) -> None:
     release, picture = threading.Event(), make_picture()
+    at_work = usable_cores()
+    taken = threading.Semaphore(0)
 
     def slow(images: object) -> object:
+        taken.release()
         release.wait(30)
         return predictor._engine(images)  # type: ignore[arg-type]
 
     busy = make_predictor(predictor.manifest, slow)  # type: ignore[arg-type]
-    at_work = usable_cores()
     with (
         TestClient(build_app(busy, "colours", LIMITS)) as client,
         ThreadPoolExecutor(at_work + LIMITS.queue + 3) as pool,
     ):
-        futures = [pool.submit(post, client, picture) for _ in range(at_work + LIMITS.queue + 3)]
+        futures = [pool.submit(post, client, picture) for _ in range(at_work)]
+        # Until a worker has taken them, they stand in the queue themselves.
+        assert all(taken.acquire(timeout=20) for _ in range(at_work))
+        futures += [pool.submit(post, client, picture) for _ in range(LIMITS.queue + 3)]
         # Only those beyond the queue are answered before the release.
         refused = [f.result() for f in islice(as_completed(futures, timeout=20), 3)]
         release.set()

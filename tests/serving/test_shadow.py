@@ -177,7 +177,7 @@ def test_it_follows_the_challenger(stage: Stage, make_picture: Callable[..., byt
     assert stage.shadow.answered == 1  # a count does not fall
     stage.found = None  # it is the champion now
     eventually(lambda: not stage.shadow.challenger)
-    assert stage.kept[-1].closed
+    eventually(lambda: stage.kept[-1].closed)
     stage.ask(make_picture("red"))
     assert stage.shadow.dropped == 0
 
