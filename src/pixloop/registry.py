@@ -176,7 +176,10 @@ class Registry:
             while past and past[-1] == current.version:
                 past.pop()
             if not past:
-                raise RegistryError(f"There was no champion before version {current.version}.")
+                raise RegistryError(
+                    f"There was no champion before version {current.version}"
+                    + (" that was not rejected since." if rejected else ".")
+                )
             # The alias decides; a kill in between leaves a history that is too long, no more.
             self._client.set_registered_model_alias(self.model, CHAMPION, past[-1])
             self._keep_champions(past)

@@ -135,3 +135,10 @@ def test_a_table_goes_out_and_comes_back(answering, store, tmp_path):
     with pytest.raises(AnnotationError, match="line 5: there is no class 'wolf'"):
         import_labels(answering, table)
     assert len(store.read()) == 2
+
+
+def test_another_table_is_no_export(tmp_path, answering):
+    table = tmp_path / "other.csv"
+    table.write_text("name,label\na,cat\n")
+    with pytest.raises(AnnotationError, match="has no column 'sha256'"):
+        import_labels(answering, table)

@@ -229,3 +229,21 @@ def test_a_run_ends_with_what_it_made_and_how_good_it_is(pixloop, project):
     assert "is registered" in out
     assert re.search(r"model +\S+, started from random initialisation", out)
     assert re.search(r"quality +accuracy \d+\.\d %", out)
+
+
+def test_what_is_no_picture_is_not_asked_about(pixloop, tmp_path):
+    folder = tmp_path / "pets"
+    Project.init(folder, str(tmp_path))
+    code, _, err = pixloop("review", "report", str(folder / "pixloop.yaml"), "-C", str(folder))
+    assert code == 1
+    assert "pixloop.yaml cannot be asked about" in err
+
+
+def test_what_the_system_refuses_is_an_error_and_no_trace(pixloop, tmp_path):
+    folder = tmp_path / "pets"
+    Project.init(folder, str(tmp_path))
+    (folder / ".pixloop").write_text("no folder")
+    code, _, err = pixloop("annotate", "sync", "-C", str(folder))
+    assert code == 1
+    assert "error:" in err
+    assert "Traceback" not in err

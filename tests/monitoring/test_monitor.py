@@ -1,6 +1,7 @@
 """A monitor sees each captured picture once, whatever happens in between."""
 
 import hashlib
+import io
 import json
 from base64 import b64decode, b64encode
 from pathlib import Path
@@ -203,6 +204,33 @@ def test_one_picture_sent_over_and_over_is_no_drift(tmp_path, bundle, random):
     look = open_monitor(tmp_path, bundle).look()
 
     assert (look.seen, look.open_alarms) == (len(mixed), [])
+
+
+def test_nothing_is_said_where_nothing_was_tested(tmp_path, bundle, random):
+    monitor = _dark(tmp_path, bundle, random)
+    monitor.look()
+    monitor.acknowledge()
+
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(render_look(monitor.look()))
+    page = monitor.report(tmp_path / "monitoring.html").read_text()
+
+    assert "nothing can be said yet" in shown.getvalue()
+    assert "Nothing can be said yet" in page
+    assert "Nothing has moved" not in shown.getvalue() + page
+
+
+def test_half_a_state_is_named_with_the_way_out(tmp_path, bundle, random):
+    monitor = _dark(tmp_path, bundle, random)
+    monitor.look()
+    state = monitor.folder / "state.npz"
+    state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
+
+    with pytest.raises(MonitoringError, match=r"state\.npz is not what pixloop writes"):
+        open_monitor(tmp_path, bundle)
+
+    state.unlink()
+    assert open_monitor(tmp_path, bundle).look().seen == 250
 
 
 def test_acknowledged_drift_is_raised_again_while_it_lasts(tmp_path, bundle, random):

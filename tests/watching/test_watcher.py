@@ -348,6 +348,14 @@ def test_a_single_watch_tries_a_failure_once(tmp_path: Path) -> None:
         assert exit_code(outcomes) == 1
 
 
+def test_a_single_watch_tells_of_a_look_that_failed(tmp_path: Path) -> None:
+    parts = settled(tmp_path)
+    parts.fails["look"] = Trouble("the state is damaged")
+    assert exit_code(watcher(tmp_path, parts).watch(once=True)) == 1
+    del parts.fails["look"]
+    assert exit_code(watcher(tmp_path, parts).watch(once=True)) == 0
+
+
 @pytest.mark.parametrize("call", ["look", "sync", "collect", "normal", "mark raw_data"])
 def test_what_fails_beside_a_run_ends_nothing_and_is_said_once(tmp_path: Path, call: str) -> None:
     parts = settled(tmp_path)

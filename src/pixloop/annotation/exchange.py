@@ -71,9 +71,18 @@ def import_labels(answering: Answering, table: Path) -> int:
     """
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = [(n, row) for n, row in enumerate(csv.DictReader(file), start=2) if _said(row)]
+            reader = csv.DictReader(file)
+            missing = [
+                name for name in ("sha256", "label") if name not in (reader.fieldnames or ())
+            ]
+            rows = [(n, row) for n, row in enumerate(reader, start=2) if _said(row)]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise AnnotationError(f"{table} cannot be read as a table: {e}.") from e
+    if missing:
+        raise AnnotationError(
+            f"{table} has no column {missing[0]!r}; expected the review.csv that "
+            "'pixloop review export' wrote."
+        )
     for number, row in rows:
         where, label = f"{table}, line {number}", _said(row)
         if not row.get("sha256"):

@@ -77,3 +77,9 @@ def main() -> None:
             print(json.dumps({"error": error}, ensure_ascii=False))
         err.print(f"[bold red]error:[/] {escape(str(e))}")
         sys.exit(e.exit_code)
+    except OSError as e:
+        if e.filename is None or e.strerror is None:
+            raise  # not about a file that the user could do something about
+        where = e.filename2 or e.filename
+        err.print(f"[bold red]error:[/] {escape(str(where))}: {escape(e.strerror)}")
+        sys.exit(PixloopError.exit_code)

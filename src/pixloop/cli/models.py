@@ -98,7 +98,13 @@ def promote(
 
     Example: `pixloop models promote latest`
     """
-    _print_version(Project.open(project).registry.promote(version), json)
+    registry = Project.open(project).registry
+    before = registry.show(version)
+    promoted = registry.promote(version)
+    if not json:
+        did = "is the champion already" if before.champion else "is the champion now"
+        out.print(f"Version {promoted.version} {did}.")
+    _print_version(promoted, json)
 
 
 @app.command()

@@ -51,7 +51,8 @@ def monitor(
 ) -> None:
     """Look whether pictures are still like those that the model was measured on.
 
-    With --json and --follow it prints a JSON object a look.
+    It ends with 0 whatever it finds; --json tells open alarms. With --json and --follow it prints a
+    line of JSON a look.
 
     Example: `pixloop monitor --report monitoring.html`
     """
@@ -63,8 +64,10 @@ def monitor(
         raise ConfigError("--new-normal acknowledges as well; give one of the two.")
     watched = opened.monitor(version)
     if acknowledge or new_normal:
-        watched.look()
+        closed = len(watched.look().open_alarms)
         watched.take_as_normal() if new_normal else watched.acknowledge()
+        if not json:
+            out.print(_closed(closed, len(watched.reference.values) if new_normal else None))
     metrics = _listen(listen)
     if follow or metrics is not None:
         _follow(watched, metrics, json)
@@ -74,6 +77,14 @@ def monitor(
         written = watched.report(report)
         if not json:
             out.print(f"\nThe report is {written}")
+
+
+def _closed(alarms: int, normal: int | None) -> str:
+    """What an acknowledgement has changed."""
+    what = "1 alarm is closed" if alarms == 1 else f"{alarms} alarms are closed"
+    if normal is None:
+        return f"{what}; the tests begin anew with the next picture."
+    return f"{what}; the latest {normal} pictures are what the next ones are held against."
 
 
 def _listen(port: int | None) -> "MonitorMetrics | None":
@@ -108,7 +119,7 @@ def _follow(watched: "Monitor", metrics: "MonitorMetrics | None", json: bool) ->
             if metrics:
                 metrics.show(look)
             if json:
-                print_json(look)
+                print(look.model_dump_json(), flush=True)
             elif live:
                 live.update(render_look(look), refresh=True)
             elif look.new:

@@ -14,7 +14,8 @@ from pixloop.annotation.answering import Answering
 from pixloop.annotation.items import STATUSES, Item, Status
 from pixloop.cli.output import JsonOption, ProjectOption, err, out, print_json
 from pixloop.data.dataset import MANIFEST, Dataset
-from pixloop.errors import ConfigError
+from pixloop.decoding import open_image
+from pixloop.errors import ConfigError, ImageError
 from pixloop.pipeline.runs import list_runs
 from pixloop.project import Project
 from pixloop.run_summary import output_of
@@ -238,7 +239,9 @@ def skip(
 
 @app.command()
 def report(
-    picture: Annotated[Path, typer.Argument(help="The picture's file.", exists=True)],
+    picture: Annotated[
+        Path, typer.Argument(help="The picture's file.", exists=True, dir_okay=False)
+    ],
     why: Annotated[str, typer.Option("--why", help="What is wrong with its answer.")] = "",
     project: ProjectOption = ".",
     json: JsonOption = False,
@@ -249,8 +252,12 @@ def report(
     """
     from pixloop.annotation.candidates import report_candidate
 
-    queue = Project.open(project).review
-    new = queue.offer([report_candidate(picture.read_bytes(), why, {}, "")])
+    queue, content = Project.open(project).review, picture.read_bytes()
+    try:
+        open_image(content)
+    except ImageError as e:
+        raise ImageError(f"{picture} cannot be asked about: {e}") from e
+    new = queue.offer([report_candidate(content, why, {}, "")])
     if json:
         print_json({"new": new})
     else:

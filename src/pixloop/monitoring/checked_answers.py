@@ -6,10 +6,11 @@ changed later is learned from, and does not rewrite what was tested.
 
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from pixloop.config_loop import AnnotationConfig
 from pixloop.data.annotations import AnnotationStore
+from pixloop.errors import MonitoringError
 from pixloop.files import write_text
 from pixloop.monitoring.checking import check, judges
 from pixloop.monitoring.observations import Observations
@@ -37,9 +38,19 @@ class CheckedAnswers:
         self._searched: tuple[frozenset[str], int] = (frozenset(), 0)
 
     def load(self) -> None:
-        """Read what was kept."""
+        """Read what was kept.
+
+        Raises:
+            MonitoringError: it is not what pixloop writes.
+        """
         known = self._file.read_bytes() if self._file.is_file() else b"[]"
-        self.answers = _ANSWERS.validate_json(known)
+        try:
+            self.answers = _ANSWERS.validate_json(known)
+        except ValidationError as e:
+            raise MonitoringError(
+                f"{self._file} is not what pixloop writes. Remove it: the next look makes it anew "
+                "of the annotations."
+            ) from e
 
     def update(self, rows: Observations) -> None:
         """Add the observations whose picture people have answered for since.

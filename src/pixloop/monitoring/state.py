@@ -1,6 +1,7 @@
 """What a monitor knows between two looks: one file, replaced whole, so that it is never half."""
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,12 +42,14 @@ def read_state(file: Path) -> tuple[Record, Arrays]:
     if not file.is_file():
         return Record(), {}
     try:
-        with np.load(file, allow_pickle=False) as content:
+        # Opened here: of half a file numpy would leave its own open.
+        with file.open("rb") as raw, np.load(raw, allow_pickle=False) as content:
             arrays: Arrays = dict(content)
         record = Record.model_validate_json(arrays.pop(_RECORD).tobytes())
-    except (ValueError, KeyError, OSError, ValidationError) as e:
+    except (ValueError, KeyError, OSError, EOFError, BadZipFile, ValidationError) as e:
         raise MonitoringError(
-            f"{file} is not what pixloop writes: {e}. Remove its folder to begin anew."
+            f"{file} is not what pixloop writes: {e}. Remove the file: the next look reads the "
+            "captures that are kept anew."
         ) from e
     return record, arrays
 

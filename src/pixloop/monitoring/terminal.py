@@ -43,13 +43,20 @@ def render_look(look: Look) -> Group:
         return Group(*parts, Text(words, "dim"))
     parts += [line for alarm in look.open_alarms for line in _alarm(alarm)]
     if not look.open_alarms:
-        parts.append(Text("✓ Nothing has moved.", "green"))
+        parts.append(_verdict(look))
     return Group(*parts, Text(), _drift(look), Text(), *_mix(look), _rates(look))
+
+
+def _verdict(look: Look) -> Text:
+    """What may be said where no alarm is open: nothing, before anything was tested."""
+    if look.tested:
+        return Text(f"✓ Nothing has moved in {look.tested:,} pictures.".replace(",", " "), "green")
+    return Text("No picture has come since the test began anew: nothing can be said yet.", "dim")
 
 
 def _alarm(alarm: Alarm) -> list[Text]:
     style = "bold red" if alarm.matters else "yellow"
-    since = f" Since {alarm.since:%Y-%m-%d %H:%M:%S}." if alarm.since else ""
+    since = f" Since {alarm.since:%Y-%m-%d %H:%M:%S} UTC." if alarm.since else ""
     lines = [Text.assemble(("✕ " if alarm.matters else "! ", style), (alarm.words, style), since)]
     if alarm.detail:
         lines.append(Text(f"  {alarm.detail}", "dim"))

@@ -61,6 +61,11 @@ class Attention:
         """Whether somebody has said since the last look that there are annotations."""
         return _touched(self._bell) != self._heard
 
+    @property
+    def fails(self) -> bool:
+        """Whether something that was tried at the last look failed."""
+        return bool(self._complaints)
+
     def complain(self, about: str, error: Exception) -> None:
         """Say what is wrong, once until something else is."""
         words = describe_failure(error)

@@ -78,7 +78,8 @@ class Watcher:
                     outcomes.append(outcome)
                 ended = outcome == "failed" or (outcome is None and self.due.wait_s is None)
                 if once and ended:
-                    return outcomes
+                    # A look that failed is told by the exit code as well: cron reads nothing else.
+                    return [*outcomes, "failed"] if self._attention.fails else outcomes
                 if outcome is None:
                     self._pause()
 
