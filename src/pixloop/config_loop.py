@@ -46,6 +46,10 @@ class AnnotationConfig(Section):
     label_studio: str | None = None
     """The address of a Label Studio that runs already; its token is read from the environment
     variable LABEL_STUDIO_TOKEN. Without one, 'pixloop annotate up' starts its own."""
+    pictures: str | None = None
+    """Where pictures lie that people are asked about: an s3:// address that Label Studio reads with
+    the keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Without one: a folder that it serves
+    where it runs here, uploads where it runs elsewhere."""
     port: int = Field(default=8081, ge=1, le=65535)
     """The port of Label Studio that 'pixloop annotate up' starts."""
     backend_port: int = Field(default=8082, ge=1, le=65535)

@@ -1,5 +1,6 @@
 """The whole way, with a real Label Studio, a real browser and a real server, and kills between."""
 
+import io
 import os
 import shutil
 import signal
@@ -7,7 +8,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
+from PIL import Image
 from tests.annotation.label_studio.real import World, candidate, make_studio, scene, start_sync
 
 from pixloop.annotation.label_studio.credentials import TOKEN_VARIABLE, credentials
@@ -247,6 +251,48 @@ def test_a_label_studio_by_its_address_and_a_personal_token_works_as_well(
     (annotation,) = other.store.read()
     assert annotation.sha256 == sha256
     assert annotation.boxes[0].xyxy == pytest.approx((12.8, 9.6, 38.4, 28.8))
+
+
+@pytest.fixture
+def bucket(monkeypatch) -> Iterator[str]:
+    """An address on a stand-in for S3."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="asked")
+    yield "s3://asked/pictures"
+    server.stop()
+
+
+def test_pictures_may_lie_on_s3(world, tmp_path, monkeypatch, bucket):
+    url = world.studio.status().url
+    token = credentials(world.studio.folder / "credentials.json").token
+    monkeypatch.setenv(TOKEN_VARIABLE, token)
+    settings = {"label_studio": url, "pictures": bucket}
+    other = World(tmp_path, backend_port=world.settings["backend_port"])
+    other.studio = make_studio(tmp_path, settings, "on-s3")
+    picture = scene(10, orientation=6)
+    (sha256,) = other.ask([candidate(picture)])
+    assert other.sync().pushed == 1
+    assert other.sync().pushed == 0
+    project = int(other.studio.status().project_url.split("/")[-2])
+    with world.client() as client:
+        assert len(client.listed("storages/s3", project)) == 1
+        (task,) = client.tasks(project)
+        assert task["data"]["image"].startswith("s3://asked/pictures/")
+        # As the page asks for it: Label Studio fetches it, and shows it upright.
+        shown = client._http.get(f"/api/tasks/{task['id']}/").json()["data"]["image"]
+        answered = client._http.get(shown, follow_redirects=True)
+        assert Image.open(io.BytesIO(answered.content)).size == (128, 96)
+        client.create(f"tasks/{task['id']}/annotations/", result=[region("red")])
+    assert other.sync().new == 1
+    (annotation,) = other.store.read()
+    assert annotation.sha256 == sha256
+    assert other.store.picture(sha256).read_bytes() == picture
 
 
 def test_a_second_up_finds_what_runs_and_down_stops_it_all(world):

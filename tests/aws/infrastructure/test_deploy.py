@@ -117,7 +117,8 @@ def test_a_project_is_deployed_changed_destroyed_and_deployed_again(
     s3 = session.client("s3")
     bucket = first["BucketName"]
     assert [o["Key"] for o in s3.list_objects_v2(Bucket=bucket)["Contents"]] == [
-        "champion/none.json"
+        "annotations/none.json",
+        "champion/none.json",
     ]
     definition = json.loads(
         session.client("sagemaker").describe_pipeline(PipelineName=NAMES.pipeline)[

@@ -16,6 +16,7 @@ from pixloop.annotation.label_studio.environment import Tell
 from pixloop.annotation.label_studio.interface import labelling_interface
 from pixloop.annotation.label_studio.launching import start_backend, start_label_studio
 from pixloop.annotation.label_studio.processes import read_running, stop
+from pixloop.annotation.label_studio.s3 import S3Place
 from pixloop.annotation.label_studio.sync import Rules, Sync, SyncSummary
 from pixloop.annotation.label_studio.tasks import LocalPlace, Place, UploadPlace
 from pixloop.annotation.queue import ReviewQueue
@@ -189,6 +190,8 @@ class LabelStudio:
         return labelling_interface(self._config.task, classes, says_why=own)
 
     def _place(self, client: LabelStudioClient, project: dict[str, object]) -> Place:
+        if self._settings.pictures is not None:
+            return S3Place(client, int(str(project["id"])), self._settings.pictures)
         if self._settings.label_studio is None:
             return LocalPlace(self._pictures.parent, self._pictures)
         return UploadPlace(client, int(str(project["id"])))
