@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pixloop.monitoring.look import Look
     from pixloop.monitoring.metrics import MonitorMetrics
     from pixloop.monitoring.monitor import Monitor
+    from pixloop.monitoring.server_rates import ServerRates
 
 _EVERY_S = 5.0
 
@@ -43,6 +44,10 @@ def monitor(
         int | None,
         typer.Option("--listen", min=0, max=65535, help="Serve /metrics at this port; follows."),
     ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option("--server", help="A server's address: its latency and errors are told too."),
+    ] = None,
     on: Annotated[
         Literal["here", "sagemaker"], typer.Option("--on", help="Whose captures.")
     ] = "here",
@@ -70,11 +75,12 @@ def monitor(
             out.print(_closed(closed, len(watched.reference.values) if new_normal else None))
     metrics = _listen(listen)
     if follow or metrics is not None:
-        _follow(watched, metrics, json)
+        _follow(watched, metrics, json, server)
         return
-    _print(watched.look(), json)
+    rates = _rates(server)
+    _print(watched.look().model_copy(update={"server": rates}), json)
     if report is not None:
-        written = watched.report(report)
+        written = watched.report(report, rates)
         if not json:
             out.print(f"\nThe report is {written}")
 
@@ -107,7 +113,17 @@ def _print(look: "Look", json: bool) -> None:
     out.print(render_look(look))
 
 
-def _follow(watched: "Monitor", metrics: "MonitorMetrics | None", json: bool) -> None:
+def _rates(server: str | None) -> "ServerRates | None":
+    if server is None:
+        return None
+    from pixloop.monitoring.server_rates import read_server
+
+    return read_server(server)
+
+
+def _follow(
+    watched: "Monitor", metrics: "MonitorMetrics | None", json: bool, server: str | None
+) -> None:
     from pixloop.monitoring.terminal import render_look
 
     live = Live(console=out, auto_refresh=False) if out.is_terminal and not json else None
@@ -115,7 +131,7 @@ def _follow(watched: "Monitor", metrics: "MonitorMetrics | None", json: bool) ->
         if live:
             live.start()
         while True:
-            look = watched.look()
+            look = watched.look().model_copy(update={"server": _rates(server)})
             if metrics:
                 metrics.show(look)
             if json:

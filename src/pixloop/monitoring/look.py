@@ -6,6 +6,7 @@ from pixloop.monitoring.accuracy import AccuracyEstimate
 from pixloop.monitoring.alarms import Alarm
 from pixloop.monitoring.evidence import Evidence
 from pixloop.monitoring.quality import Quality
+from pixloop.monitoring.server_rates import ServerRates
 
 
 class Look(BaseModel):
@@ -23,6 +24,7 @@ class Look(BaseModel):
     quality: Quality | None  #: with labels, where there are any
     referral_rate: float | None  #: the share of the latest pictures that is referred
     evidence: Evidence  #: of drift
+    server: ServerRates | None = None  #: what the server says of itself, where it was asked
 
     @property
     def open_alarms(self) -> list[Alarm]:

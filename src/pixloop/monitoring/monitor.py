@@ -31,6 +31,7 @@ from pixloop.monitoring.observations import Observation, Observations
 from pixloop.monitoring.observing import accuracy_of, observe, referral_rate, without_repetitions
 from pixloop.monitoring.quality import Quality, summarise
 from pixloop.monitoring.reference import Reference, load_reference, read_reference, save_reference
+from pixloop.monitoring.server_rates import ServerRates
 from pixloop.monitoring.state import Arrays, read_state, write_state
 from pixloop.monitoring.unlike import find_unlike, keep_pictures
 from pixloop.records import Decision
@@ -142,8 +143,12 @@ class Monitor:
             save_reference(self.folder / name, self._normal(rows))
             self._begin_anew(name)
 
-    def report(self, to: Path) -> Path:
+    def report(self, to: Path, server: ServerRates | None = None) -> Path:
         """Write what a look would tell as one HTML file, which needs nothing else.
+
+        Args:
+            to: the file.
+            server: what the server says of itself, if it was asked.
 
         Returns:
             ``to``.
@@ -151,7 +156,7 @@ class Monitor:
         # Its template engine is no part of looking.
         from pixloop.monitoring.report import render_report
 
-        look = self._describe(0)
+        look = self._describe(0).model_copy(update={"server": server})
         drifts = [alarm for alarm in look.open_alarms if alarm.kind == "drift"]
         unlike = self.thumbnails(drifts[-1]) if drifts else []
         typical = self._reference.thumbnails

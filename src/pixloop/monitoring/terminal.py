@@ -124,4 +124,10 @@ def _rates(look: Look) -> Table:
         words += f"{quality.expected:.1%} in the evaluation  "
         words += sparkline([w.value for w in quality.windows])
         table.add_row(quality.metric, f"{quality.value:.1%}", words)
+    if (server := look.server) is not None:
+        words = f"of {server.requests:,} requests failed; ".replace(",", " ")
+        words += f"{server.refused:.2%} refused, {server.wrong:.2%} asked wrongly"
+        table.add_row("server", f"{server.failed:.2%}", words)
+        if server.p50_ms is not None and server.p99_ms is not None:
+            table.add_row("latency", f"{server.p50_ms:.1f} ms", f"p50; p99 {server.p99_ms:.1f} ms")
     return table
