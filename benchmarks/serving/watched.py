@@ -52,12 +52,12 @@ def serve(bundle: Path, captures: Path, way: str) -> None:
 
 
 def monitor(bundle: Path, captures: Path, state: Path) -> None:
-    """Look every two seconds, as 'pixloop watch' does, until told to stop."""
+    """Look every two seconds, as 'pixloop monitor --follow' does, until told to stop."""
     from pixloop.bundle import Bundle
     from pixloop.config import Config
     from pixloop.monitoring.monitor import Monitor
 
-    os.nice(10)
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     config = Config.model_validate({"task": "classification", "data": "none"})
     opened = Monitor(state, config, "1", Bundle.open(bundle), captures, state / "annotations")
     while True:

@@ -1,6 +1,8 @@
 """``pixloop monitor``: whether pictures are as they were, and answers as right."""
 
+import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -61,6 +63,7 @@ def monitor(
 
     Example: `pixloop monitor --report monitoring.html`
     """
+    _give_way()
     opened = Project.open(project)
     if on == "sagemaker":
         _print(opened.on_aws.monitor(version), json)
@@ -83,6 +86,16 @@ def monitor(
         written = watched.report(report, rates)
         if not json:
             out.print(f"\nThe report is {written}")
+
+
+def _give_way() -> None:
+    """Take only what no one else wants of the processor: a server may run beside it.
+
+    A niceness would not do: of two busy cores, a process of niceness 10 still gets a tenth.
+    """
+    if hasattr(os, "SCHED_IDLE"):
+        with suppress(OSError):  # a container may forbid it
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _closed(alarms: int, normal: int | None) -> str:
