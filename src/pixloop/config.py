@@ -16,7 +16,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from pixloop.config_aws import AwsConfig, TuningConfig
+from pixloop.config_aws import AwsConfig
+from pixloop.config_evaluation import (
+    CardConfig,
+    ExplanationsConfig,
+    RobustnessConfig,
+    TrustConfig,
+)
 from pixloop.config_loop import (
     AnnotationConfig,
     MonitoringConfig,
@@ -25,6 +31,7 @@ from pixloop.config_loop import (
     TriggersConfig,
 )
 from pixloop.config_section import Section
+from pixloop.config_tuning import TuningConfig
 
 FILE_NAME = "pixloop.yaml"
 
@@ -282,6 +289,10 @@ class Config(Section):
     tuning: TuningConfig = TuningConfig()
     gate: GateConfig = GateConfig()
     thresholds: ThresholdsConfig = ThresholdsConfig()
+    robustness: RobustnessConfig = RobustnessConfig()
+    explanations: ExplanationsConfig = ExplanationsConfig()
+    trust: TrustConfig = TrustConfig()
+    card: CardConfig = CardConfig()
     serving: ServingConfig = ServingConfig()
     registry: RegistryConfig = RegistryConfig()
     monitoring: MonitoringConfig = MonitoringConfig()

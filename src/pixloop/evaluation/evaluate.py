@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any
 
 from pixloop.bundle import ARCHIVE, CERTIFICATE, MANIFEST, Bundle, Manifest
 from pixloop.config import Config
@@ -24,6 +24,8 @@ from pixloop.errors import BundleError, DataError
 from pixloop.evaluation.page import Evidence
 from pixloop.evaluation.promotion import no_champion, weigh
 from pixloop.evaluation.scoring import CLASSIFICATION, DETECTION, Answers, Scoring
+from pixloop.evaluation.section import Contender, Subject
+from pixloop.evaluation.studies import study
 from pixloop.files import sha256_file, write_json, write_text
 from pixloop.monitoring.reference import FOLDER, read_odds
 
@@ -133,62 +135,56 @@ def _evaluate(
     champion: Path | None,
     training: Path | None,
 ) -> Evaluation:
-    """Score, compare and write, whatever the task."""
+    """Score, compare, study and write, whatever the task."""
+    answers = scoring.answer(bundle, data, "scoring test pictures")
+    with _score_champion(scoring, champion, data) as theirs:
+        summary = scoring.summarise(
+            bundle.manifest,
+            answers,
+            config.gate,
+            theirs.answers if theirs else None,
+            _weigh(scoring, answers, theirs, data, config),
+        )
+        sections = study(Subject(config, bundle, data, answers, theirs))
     evidence = Evidence(
         manifest=bundle.manifest,
         dataset=data,
-        answers=scoring.answer(bundle, data, "scoring test pictures"),
+        answers=answers,
         certificate=_read_json(bundle.path / CERTIFICATE),
         data_report=_read_json(data.folder / "data_report.json"),
         training=_read_json(training),
         odds=read_odds(bundle.path / FOLDER),
+        sections=sections,
     )
-    scored = _score_champion(scoring, champion, data)
-    theirs = scored.answers if scored is not None else None
-    summary = scoring.summarise(
-        bundle.manifest,
-        evidence.answers,
-        config.gate,
-        theirs,
-        _weigh(scoring, evidence.answers, scored, data, config),
-    )
-    content = {**scoring.quality(evidence.answers, summary), "pixloop": summary}
-    scoring.write_answers(output / PREDICTIONS, evidence.answers)
+    summary |= {section.key: dict(section.content) for section in sections}
+    content = {**scoring.quality(answers, summary), "pixloop": summary}
+    scoring.write_answers(output / PREDICTIONS, answers)
     write_text(output / REPORT, scoring.render_report(summary, evidence))
     # Last, so that an evaluation.json always has the other two beside it.
     write_json(output / EVALUATION, content)
     return Evaluation(output, content)
 
 
-@dataclass(frozen=True, slots=True)
-class _Champion(Generic[Answers]):
-    """What the champion answers, and which bundle it is."""
-
-    answers: Answers
-    created: str
-    sha256: str
-
-
+@contextmanager
 def _score_champion(
     scoring: Scoring[Answers], champion: Path | None, data: Dataset
-) -> _Champion[Answers] | None:
+) -> Iterator[Contender[Answers] | None]:
     if champion is None or _is_vacant(champion):
-        return None
+        yield None
+        return
     with open_bundle(champion) as bundle:
         if bundle.manifest.task != data.info.task:
             raise BundleError(
                 f"the champion {champion} is a model for {bundle.manifest.task}, which cannot be "
                 f"compared with one for {data.info.task}. Set registry.model to another name."
             )
-        answers = scoring.answer(bundle, data, "scoring the champion")
-        identity = sha256_file(bundle.path / MANIFEST)
-        return _Champion(answers, bundle.manifest.created, identity)
+        yield Contender(bundle, scoring.answer(bundle, data, "scoring the champion"))
 
 
 def _weigh(
     scoring: Scoring[Answers],
     answers: Answers,
-    champion: _Champion[Answers] | None,
+    champion: Contender[Answers] | None,
     data: Dataset,
     config: Config,
 ) -> dict[str, Any]:
@@ -198,9 +194,9 @@ def _weigh(
     return weigh(
         scoring.worth(answers),
         scoring.worth(champion.answers),
-        annotated_since(data, "test", champion.created),
+        annotated_since(data, "test", champion.bundle.manifest.created),
         config.promotion,
-        champion.sha256,
+        sha256_file(champion.bundle.path / MANIFEST),
     )
 
 

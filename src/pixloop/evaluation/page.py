@@ -18,6 +18,7 @@ from pixloop.data.findings import KINDS
 from pixloop.evaluation.metrics import Counts
 from pixloop.evaluation.odds import describe_odds
 from pixloop.evaluation.plots import history_plot, interval_plot
+from pixloop.evaluation.section import Section
 from pixloop.monitoring.odds import Odds
 
 #: With more classes than this, lists of the worst take the place of the full matrix and table.
@@ -40,8 +41,9 @@ Answers = TypeVar("Answers")
 class Evidence(Generic[Answers]):
     """What a report shows beside the numbers of evaluation.json.
 
-    The last four are the content of files that may be missing, which takes their part from the
-    report: the parity certificate, data_report.json, training.json, and the bundle's odds.json.
+    The four after the answers are the content of files that may be missing, which takes their
+    part from the report: the parity certificate, data_report.json, training.json, and the bundle's
+    odds.json.
     """
 
     manifest: Manifest
@@ -51,6 +53,7 @@ class Evidence(Generic[Answers]):
     data_report: Mapping[str, Any] | None = None
     training: Mapping[str, Any] | None = None
     odds: Odds | None = None
+    sections: Sequence[Section] = ()  #: what the studies found
 
 
 def render_page(
@@ -86,6 +89,7 @@ def render_page(
             findings=_findings(evidence.data_report),
             promotion=_promotion(summary.get("promotion")),
             lineage=_lineage(evidence.manifest),
+            sections=evidence.sections,
             version=__version__,
             **more,
         )

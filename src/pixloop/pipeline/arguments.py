@@ -40,7 +40,16 @@ STEP_KEYS: Mapping[str, tuple[str, ...]] = {
         "monitoring.odds_pictures",
         "monitoring.false_alarm",
     ),
-    "Evaluate": ("task", "gate.", "promotion.margin", "promotion.confidence"),
+    "Evaluate": (
+        "task",
+        "gate.",
+        "promotion.margin",
+        "promotion.confidence",
+        "robustness.",
+        "explanations.",
+        "trust.",
+        "card.",
+    ),
 }
 
 #: Configuration keys that are pipeline parameters: a run may change them, the definition stays.
