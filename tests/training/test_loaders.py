@@ -84,7 +84,7 @@ LETTERBOX = Preprocessing(image_size=64, resize="letterbox")
 
 def test_processes_of_one_host_share_its_cores_and_a_cpu_keeps_them_for_the_network(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)), raising=False)
-    assert [suitable_workers(True, processes) for processes in (1, 4, 16)] == [8, 3, 1]
+    assert [suitable_workers(True, processes) for processes in (1, 4, 16)] == [12, 3, 1]
     assert suitable_workers(False) == 0
 
 

@@ -14,6 +14,7 @@ folder or an older one, are told what it read.
 """
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +85,21 @@ class EpochKeeper(Checkpoint):  # type: ignore[misc]  # Lightning is Any to mypy
         best: the best of them.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, patience: int) -> None:
-        """``fingerprint``: of all that a run depends on; only an equal run is resumed."""
+    def __init__(
+        self,
+        folder: Path,
+        fingerprint: str,
+        patience: int,
+        on_epoch: Callable[[Epoch], None] | None = None,
+    ) -> None:
+        """``fingerprint``: of all that a run depends on; only an equal run is resumed.
+
+        ``on_epoch`` is told of every epoch that is trained, once its checkpoint is written.
+        """
         self.history: list[Epoch] = []
         self.best: Epoch | None = None
         self._folder, self._fingerprint, self._patience = folder, fingerprint, patience
+        self._on_epoch = on_epoch
 
     @property
     def exhausted(self) -> bool:
@@ -155,6 +166,8 @@ class EpochKeeper(Checkpoint):  # type: ignore[misc]  # Lightning is Any to mypy
         if rank() == 0:
             self._remove_others()
         trainer.should_stop = self.exhausted
+        if self._on_epoch is not None:
+            self._on_epoch(epoch)
 
     def _remove_others(self) -> None:
         for path in self._folder.glob("epoch-*.safetensors"):

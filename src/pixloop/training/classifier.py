@@ -10,6 +10,7 @@ from torch.nn import functional
 from pixloop.training.distributed import from_first, gather
 from pixloop.training.learner import Learner
 from pixloop.training.loaders import Batch
+from pixloop.training.optimizers import takes_fused
 from pixloop.training.scores import score
 
 
@@ -38,6 +39,10 @@ class Classifier(Learner):
             self(pictures).float(), targets, label_smoothing=self._config.label_smoothing
         )
         return self.note_loss(loss, batch_idx)
+
+    def optimizer_options(self) -> dict[str, Any]:
+        fused = self.device.type == "cuda" and takes_fused(self._config.optimizer)
+        return super().optimizer_options() | ({"fused": True} if fused else {})
 
     def on_validation_epoch_start(self) -> None:
         self._validation = []

@@ -1,6 +1,7 @@
 # ruff: noqa: D102  (the hooks are described by Lightning)
 """What one sees of a training run: progress, and TensorBoard."""
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -90,7 +91,9 @@ class TensorBoard(Callback):  # type: ignore[misc]  # Lightning is Any to mypy
 
 
 def _note(trainer: pl.Trainer, learner: Learner) -> str:
-    note = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} loss {learner.train_loss:.2f}"
+    note = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+    if not math.isnan(learner.train_loss):
+        note += f" loss {learner.train_loss:.2f}"
     for name, shown in _SHOWN_SCORES.items():
         if name in learner.scores:
             note += f" {shown} {learner.scores[name]:.3f}"

@@ -16,6 +16,8 @@ from pixloop.training.distributed import mean, rank, world
 from pixloop.training.optimizers import create_optimizer
 
 _WARM_UP = 0.1
+#: A GPU works on while its losses are not looked at; looking waits for all that it was asked for.
+_STEPS_BETWEEN_LOOKS = 20
 
 
 class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to mypy
@@ -23,7 +25,9 @@ class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to 
 
     Attributes:
         network: float32 (N, 3, size, size) → what its task gives.
-        train_loss: the mean loss of the epoch that is running or was last.
+        train_loss: the mean loss of the steps of this epoch so far, on a GPU of those that were
+            looked at; NaN before the first. Of several processes, each knows its own until the
+            epoch is over.
         scores: of the last validation, by name; empty before the first.
         fixed_statistics: names of layers of batch normalisation that go on using the running
             statistics that came with the weights, instead of each batch's own.
@@ -45,15 +49,9 @@ class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to 
         self.register_buffer("_mean", (centre * 255.0).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_scale", (1.0 / (std * 255.0)).view(1, 3, 1, 1), persistent=False)
         self.scores: dict[str, float] = {}
-        self._losses: list[Tensor] = []
-
-    @property
-    def train_loss(self) -> float:
-        """The mean loss of the steps of this epoch so far; NaN before the first.
-
-        Of several processes, each knows its own until the epoch is over.
-        """
-        return float(torch.stack(self._losses).mean()) if self._losses else math.nan
+        self.train_loss = math.nan
+        self._losses: list[float] = []
+        self._unseen: list[Tensor] = []
 
     def normalise(self, pictures: Tensor) -> Tensor:
         """uint8 (N, size, size, 3) → the network's input, as ``imaging.normalise`` gives it."""
@@ -65,22 +63,31 @@ class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to 
         """Keep a step's loss for the epoch's mean; what is learned from is returned.
 
         Raises:
-            TrainingError: it is no number.
+            TrainingError: it, or that of a step not yet looked at, is no number.
         """
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"The loss became {loss.item()} in epoch {self.current_epoch + 1}, step"
-                f" {batch_idx + 1}. Try a tenth of the learning rate"
-                f" (training.learning_rate={self._config.learning_rate / 10:g}), or"
-                " training.precision=float32."
-            )
         if world() > 1 and self.weight is not None:
             loss = loss * self.weight(batch_idx)
-        self._losses.append(loss.detach())
+        self._unseen.append(loss.detach())
+        is_last = batch_idx + 1 == self.trainer.num_training_batches
+        if not loss.is_cuda or len(self._unseen) == _STEPS_BETWEEN_LOOKS or is_last:
+            self._look_at_losses()
         return loss
 
+    def _look_at_losses(self) -> None:
+        for loss in torch.stack(self._unseen).tolist():
+            self._losses.append(loss)
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"The loss became {loss} in epoch {self.current_epoch + 1}, step"
+                    f" {len(self._losses)}. Try a tenth of the learning rate"
+                    f" (training.learning_rate={self._config.learning_rate / 10:g}), or"
+                    " training.precision=float32."
+                )
+        self._unseen = []
+        self.train_loss = math.fsum(self._losses) / len(self._losses)
+
     def on_train_epoch_start(self) -> None:
-        self._losses = []
+        self._losses, self._unseen, self.train_loss = [], [], math.nan
         for name in self.fixed_statistics:
             self.network.get_submodule(name).eval()
 
@@ -91,7 +98,7 @@ class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to 
 
     def on_train_epoch_end(self) -> None:
         if world() > 1:
-            self._losses = [torch.tensor(mean(self.train_loss))]
+            self.train_loss = mean(self.train_loss)
 
     def optimizer_options(self) -> dict[str, Any]:
         """What ``timm.optim.create_optimizer_v2`` is told besides the optimizer and its rate."""

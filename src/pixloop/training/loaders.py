@@ -4,6 +4,7 @@ Batches travel as ``uint8`` in height × width × channel order: a quarter of th
 and already channels-last when the network's device normalises them.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from pixloop.bundle import Task
@@ -31,6 +32,8 @@ Batch = tuple[Tensor, Tensor]
 Target = dict[str, Tensor]
 #: Pictures, uint8 (N, size, size, 3), and what is in each.
 BoxBatch = tuple[Tensor, list[Target]]
+
+_MOST_WORKERS = 32
 
 
 class EpochBatches(Sampler[list[Item]]):
@@ -82,9 +85,11 @@ class Pictures(TorchDataset[Batch]):
         self._augment = Augmenter(augment, preprocessing)
 
     def __getitem__(self, items: Sequence[Item]) -> Batch:
-        pixels = _empty(len(items), self._preprocessing)
-        labels = [self._read(*item, out) for item, out in zip(items, pixels, strict=True)]
-        return torch.from_numpy(pixels), torch.tensor(labels)
+        batch = _empty(len(items), self._preprocessing)
+        pixels, labels = batch.numpy(), torch.empty(len(items), dtype=torch.int64)
+        for place in _reading_order(items):
+            labels[place] = self._read(*items[place], pixels[place])
+        return batch, labels
 
     def _read(self, row: int, seed: int | None, out: RgbArray) -> int:
         found = self._split.read(row)
@@ -103,9 +108,11 @@ class BoxPictures(TorchDataset[BoxBatch]):
         self._augment = BoxAugmenter(augment, preprocessing)
 
     def __getitem__(self, items: Sequence[Item]) -> BoxBatch:
-        pixels = _empty(len(items), self._preprocessing)
-        targets = [self._read(*item, out) for item, out in zip(items, pixels, strict=True)]
-        return torch.from_numpy(pixels), targets
+        batch = _empty(len(items), self._preprocessing)
+        pixels, targets = batch.numpy(), [Target()] * len(items)
+        for place in _reading_order(items):
+            targets[place] = self._read(*items[place], pixels[place])
+        return batch, targets
 
     def _read(self, row: int, seed: int | None, out: RgbArray) -> Target:
         found = self._split.read(row)
@@ -168,7 +175,8 @@ def plain_loader(
         _PICTURES[task](split, preprocessing, ()),
         sampler=batches,
         batch_size=None,
-        num_workers=workers,
+        num_workers=min(workers, len(batches)),
+        persistent_workers=workers > 0 and len(batches) > 0,  # they are asked after every epoch
         pin_memory=torch.cuda.is_available(),
     )
 
@@ -183,9 +191,12 @@ def suitable_workers(on_gpu: bool, local_world: int = 1) -> int:
 
     A picture takes 0.6 (8×8 PNG) to 1.4 ms (150×150 JPEG) of one core to read, decode and augment,
     a training step of a small network on the CPU 10 to 20 ms of all cores: there, processes would
-    only take cores from the network.
+    only take cores from the network. A GPU can take all that 16 cores give: mobilenetv3_large_100
+    at 224 pixels learns 7,800 pictures a second on an H200.
     """
-    return min(8, max(1, cores() // local_world)) if on_gpu else 0
+    if not on_gpu:
+        return 0
+    return min(_MOST_WORKERS, max(1, cores() // local_world))
 
 
 _PICTURES: Mapping[Task, Callable[[Split, Preprocessing, Sequence[str]], TorchDataset[Any]]] = {
@@ -194,9 +205,18 @@ _PICTURES: Mapping[Task, Callable[[Split, Preprocessing, Sequence[str]], TorchDa
 }
 
 
-def _empty(pictures: int, preprocessing: Preprocessing) -> RgbArray:
-    side = preprocessing.image_size
-    return np.empty((pictures, side, side, 3), np.uint8)
+def _reading_order(items: Sequence[Item]) -> list[int]:
+    """Places by row: neighbours are often in one row group, which is then read once."""
+    return sorted(range(len(items)), key=lambda place: items[place][0])
+
+
+def _empty(pictures: int, preprocessing: Preprocessing) -> Tensor:
+    """Room for a batch; in a worker process in shared memory, where it need not be copied to."""
+    shape = (pictures, preprocessing.image_size, preprocessing.image_size, 3)
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    storage = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]  # torch has no types here
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
 
 
 def _target(boxes: NDArray[np.floating], labels: NDArray[np.int64]) -> Target:

@@ -1,6 +1,7 @@
 """Optimizers: any of timm's, by name."""
 
 import difflib
+import inspect
 from typing import Any
 
 import timm.optim
@@ -34,6 +35,14 @@ def create_optimizer(
             f" {_others(config.optimizer)}"
         ) from e
     return optimizer
+
+
+def takes_fused(name: str) -> bool:
+    """Whether an optimizer can update all parameters of a GPU in one kernel."""
+    if name.lower() not in timm.optim.list_optimizers():
+        return False  # the error is for ``create_optimizer``
+    kind: Any = timm.optim.get_optimizer_class(name, bind_defaults=False)
+    return "fused" in inspect.signature(kind).parameters
 
 
 def _others(name: str) -> str:

@@ -1,7 +1,7 @@
 """One training run: loaders, learner and Lightning's trainer, put together."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class TrainingRun:
         checkpoints: Path,
         logs: Path,
         fingerprint: str,
+        on_epoch: Callable[[Epoch], None] | None = None,
     ) -> None:
         settings = config.training
         self._config, self._data, self._built = config, data, built
@@ -71,7 +72,8 @@ class TrainingRun:
         )
         self._validates = self._has_validation()
         self.precision = choose_precision(settings.precision, config.task)
-        self.keeper = EpochKeeper(checkpoints, fingerprint, settings.patience)
+        self._on_epoch = on_epoch
+        self.keeper = EpochKeeper(checkpoints, fingerprint, settings.patience, on_epoch)
         self._trainer = pl.Trainer(
             accelerator="auto",
             devices=local_world(),
@@ -106,6 +108,9 @@ class TrainingRun:
             scores = from_first(lambda: self._fit_head(learner))
             if scores is not None:
                 self.keeper.keep(Epoch(epoch=0, validation=scores), learner.network)
+        if self._on_epoch is not None:
+            for epoch in self.keeper.history:
+                self._on_epoch(epoch)
         if not self.keeper.exhausted:
             validation = self._plain("validation", rank(), world()) if self._validates else None
             self._trainer.fit(

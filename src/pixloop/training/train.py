@@ -6,7 +6,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -64,6 +64,7 @@ def train(
     checkpoints: Path,
     logs: Path,
     weights: Path | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
 ) -> TrainingSummary:
     """Train a model on a data set's ``train`` pictures; ``validation`` chooses the epoch.
 
@@ -80,6 +81,8 @@ def train(
         checkpoints: a folder that survives a kill.
         logs: gets TensorBoard's event files.
         weights: a file to start from; ``config.model.weights`` is not read.
+        on_epoch: is told of every epoch as it ends, and at the start of those that an interrupted
+            run had finished. What it raises ends the training.
 
     Raises:
         ConfigError: there is no model, optimizer or augmentation of a name.
@@ -94,9 +97,8 @@ def train(
     built = build_model(config.model, len(data.info.classes), weights, config.task)
     _log.info("%s starts from: %s", config.model.name, built.weights_origin)
     with _explained(config), _quiet(), connected():
-        run = TrainingRun(
-            config, data, built, checkpoints, logs, _fingerprint(config, data, weights)
-        )
+        fingerprint = _fingerprint(config, data, weights)
+        run = TrainingRun(config, data, built, checkpoints, logs, fingerprint, on_epoch)
         run.fit()
     keeper = run.keeper
     summary = _summarise(keeper, built, run, time.monotonic() - started)
