@@ -20,6 +20,13 @@ THRESHOLD = Threshold(
 )
 
 
+def by_class(**scores: float | None) -> Threshold:
+    """A threshold for each class."""
+    share = {"accepted_share": 0.7, "error": 0.01, "pictures": 300}
+    groups = [{"classes": (label,), "score": score, **share} for label, score in scores.items()]
+    return Threshold.model_validate({**THRESHOLD.model_dump(), "score": None, "groups": groups})
+
+
 def write_graph(path: Path) -> None:
     """Logits: ten times the mean of each channel."""
     shape = ["N", 3, SIZE, SIZE]

@@ -21,7 +21,7 @@ def test_a_folder_and_its_archive_give_the_same(bundle: Bundle) -> None:
     with archive(bundle).open("rb") as stream:
         assert read_certificate(stream) == from_folder
     assert from_folder.name == bundle.manifest.name
-    assert from_folder.threshold == bundle.manifest.threshold.score
+    assert from_folder.acceptance == bundle.manifest.threshold.acceptance
     assert from_folder.latency_ms == 2.0
     assert [p.path for p in from_folder.pictures][:2] == ["test/0000.png", "test/0001.png"]
 

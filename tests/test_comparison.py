@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 from tests.certified_bundles import rewrite, spoil
-from tests.small_bundles import THRESHOLD
+from tests.small_bundles import THRESHOLD, by_class
 from tests.verification.conftest import serve_here
 
+from pixloop.acceptance import Acceptance
 from pixloop.bundle import BoxScores, Bundle
 from pixloop.certificate import Certificate, read_certificate
 from pixloop.comparison import compare, find_differences
@@ -33,6 +34,7 @@ def test_a_trained_model_answers_as_certified(finished: tuple[Project, RunSummar
         {"temperature": 1.0},
         {"threshold": THRESHOLD.model_copy(update={"score": 0.2})},
         {"threshold": THRESHOLD.model_copy(update={"score": None})},
+        {"threshold": by_class(red=0.1, green=0.9, blue=None)},
         {"classes": ("green", "red", "blue")},
         {"classes": ("red", "green", "violet")},
     ],
@@ -52,6 +54,7 @@ def test_a_changed_classifier_is_noticed(
         {"box_scores": BoxScores(slope=0.9, offset=0.3, minimum=0.6)},
         {"box_scores": BoxScores(slope=0.8, offset=0.3, minimum=0.99)},
         {"threshold": THRESHOLD.model_copy(update={"score": 0.61})},
+        {"threshold": by_class(red=0.61, green=0.61, blue=0.61)},
         {"classes": ("green", "red", "blue")},
     ],
     ids=str,
@@ -118,7 +121,7 @@ class TestClassification:
         answer = self.answer(classifier_bundle, certificate, 0)
         score = answer["predictions"][0]["score"]
         answer["predictions"][0]["decision"] = "refer"
-        edge = Certificate(**{**vars(certificate), "threshold": score - 0.0005})
+        edge = Certificate(**{**vars(certificate), "acceptance": Acceptance(score - 0.0005)})
         assert compare(edge, certificate.pictures[0], answer) == []
 
     def test_of_two_classes_as_likely_either_is_right(self, certificate: Certificate) -> None:
@@ -126,8 +129,13 @@ class TestClassification:
         picture = replace(certificate.pictures[0], probabilities=shares)
         answered = {"red": 0.4, "green": 0.4004, "blue": 0.1996}
         prediction = {"probabilities": answered, "label": "green", "decision": "refer"}
-        unsure = replace(certificate, threshold=0.9)
+        unsure = replace(certificate, acceptance=Acceptance(0.9))
         assert compare(unsure, picture, {"predictions": [prediction]}) == []
+        # The class that was answered decides which threshold counts.
+        own = replace(certificate, acceptance=Acceptance(None, {"red": 0.9, "green": 0.2}))
+        assert compare(own, picture, {"predictions": [prediction]})
+        accepted = {**prediction, "decision": "accept"}
+        assert compare(own, picture, {"predictions": [accepted]}) == []
 
     @pytest.mark.parametrize(
         "answer", [{}, {"predictions": []}, {"predictions": [{}]}, {"predictions": [None]}]
@@ -181,10 +189,12 @@ class TestDetection:
         box = (certificate.pictures[0].boxes or ())[0]
         for each in answer["predictions"][0]["boxes"]:
             each["decision"] = "refer"
-        edge = replace(certificate, threshold=box.score)
+        edge = replace(certificate, acceptance=Acceptance(box.score))
         assert compare(edge, certificate.pictures[0], answer) == []
         (difference,) = compare(
-            replace(certificate, threshold=box.least - 0.001), certificate.pictures[0], answer
+            replace(certificate, acceptance=Acceptance(box.least - 0.001)),
+            certificate.pictures[0],
+            answer,
         )
         assert "decision is 'refer', the certificate has 'accept'" in difference
 

@@ -20,8 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pixloop.acceptance import Acceptance
 from pixloop.errors import BundleError
 from pixloop.files import sha256_file, unpack, write_text
 from pixloop.imaging import Preprocessing
@@ -31,7 +32,8 @@ CERTIFICATE = "certificate.json"
 ARCHIVE = "model.tar.gz"
 #: 2: graphs of reduced precision, and pictures scaled as only later versions can.
 #: 3: a reference for drift.
-FORMAT_VERSION = 3
+#: 4: thresholds of groups of classes, which older readers would take for none.
+FORMAT_VERSION = 4
 
 Task = Literal["classification", "detection"]
 GraphFormat = Literal["torchscript", "onnx", "openvino"]
@@ -83,12 +85,28 @@ class Graph(_Part):
         return graph_name(self.format, self.precision)
 
 
+class ThresholdGroup(_Part):
+    """The threshold of the predictions of some classes: a class of its own, or a pool of them.
+
+    Its promise is about these predictions together. Fields mean what they do in ``Threshold``.
+    """
+
+    classes: tuple[str, ...] = Field(min_length=1)  #: what is predicted
+    score: float | None = Field(ge=0, le=1)
+    accepted_share: float  #: of the calibration pictures' predictions of these classes
+    error: float | None
+    pictures: int  #: how many calibration pictures have a prediction of these classes
+
+
 class Threshold(_Part):
     """When a prediction is accepted: from ``score`` on, if there is such a score.
 
     ``score`` is None where no threshold keeps the promise; then every prediction is referred. A
     detector's predictions are its boxes; its ``max_error`` bounds the mean, over pictures with
     accepted boxes, of the share of wrong ones among them, and ``error`` is that mean.
+
+    Where there are ``groups``, each prediction's class decides which threshold it must reach, and
+    ``score`` is None. Each group's promise is as sure as ``confidence`` by itself.
     """
 
     score: float | None = Field(ge=0, le=1)
@@ -97,6 +115,26 @@ class Threshold(_Part):
     accepted_share: float  #: of the calibration pictures
     error: float | None  #: among the accepted calibration pictures; None where none is accepted
     pictures: int  #: how many calibration pictures there were
+    groups: tuple[ThresholdGroup, ...] = ()  #: each class is in one; none in older bundles
+
+    @model_validator(mode="after")
+    def _check_groups(self) -> "Threshold":
+        classes = [label for group in self.groups for label in group.classes]
+        if len(set(classes)) < len(classes):
+            raise ValueError("a class has two thresholds")
+        if self.groups and self.score is not None:
+            raise ValueError("there is a threshold for all classes beside those of groups")
+        return self
+
+    @property
+    def acceptance(self) -> Acceptance:
+        """The least score of each class: what decides."""
+        own = {label: group.score for group in self.groups for label in group.classes}
+        return Acceptance(self.score, own)
+
+    def accepts(self, label: str, score: float) -> bool:
+        """Whether a prediction of a class needs no person."""
+        return self.acceptance.accepts(label, score)
 
 
 class BoxScores(_Part):
@@ -152,6 +190,14 @@ class Manifest(_Part):
     lineage: dict[str, Any]  #: dataset_sha256, config, commit, seed, model, weights, ...
     versions: dict[str, str]  #: of pixloop and the libraries that made it
     files: dict[str, FileRecord] = {}
+
+    @model_validator(mode="after")
+    def _check_groups(self) -> "Manifest":
+        classes = {label for group in self.threshold.groups for label in group.classes}
+        if classes and classes != set(self.classes):
+            odd = ", ".join(sorted(classes ^ set(self.classes)))
+            raise ValueError(f"thresholds and classes differ in: {odd}")
+        return self
 
 
 class Bundle:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from pixloop.acceptance import Acceptance
 from pixloop.errors import BundleError
 
 _MANIFEST, _CERTIFICATE = "bundle.json", "certificate.json"
@@ -62,7 +63,7 @@ class Certificate:
 
     Attributes:
         name: the bundle's own.
-        threshold: the score from which an answer is accepted; None where none is.
+        acceptance: from which score on an answer of each class is accepted.
         max_difference: of a probability, or of a detector's score before calibration: what was
             allowed to the precision of the chosen graph. Where that is a reduced one, a machine
             without it serves one nearer to the model.
@@ -73,7 +74,7 @@ class Certificate:
     """
 
     name: str
-    threshold: float | None
+    acceptance: Acceptance
     max_difference: float
     min_box_iou: float
     minimum: float
@@ -191,7 +192,7 @@ def _certificate(files: _Files) -> Certificate:
     max_difference = tolerance / min(1.0, temperature)
     return Certificate(
         name=manifest["name"],
-        threshold=manifest["threshold"]["score"],
+        acceptance=Acceptance.of(manifest["threshold"]),
         max_difference=max_difference,
         min_box_iou=min_box_iou or 0.0,
         minimum=box_scores.get("minimum", 0.0),

@@ -74,8 +74,12 @@ def _compare_classes(
     label, score = prediction["label"], expected[best]
     if label != best and not expected.get(label, -1.0) >= score - 2 * allowed:
         differences.append(f"label is {label!r}, the certificate has {best!r}")
-    right = "accept" if _is_accepted(score, certificate) else "refer"
-    near = certificate.threshold is not None and abs(score - certificate.threshold) <= allowed
+    elif label != best:
+        # Another class that is as likely has its own threshold.
+        best, score = label, expected[label]
+    right = str(certificate.acceptance.decide(best, score))
+    least = certificate.acceptance.least(best)
+    near = least is not None and abs(score - least) <= allowed
     if prediction["decision"] != right and not near:
         differences.append(_wrong_decision(prediction["decision"], right, best, score, certificate))
     return differences
@@ -110,10 +114,10 @@ def _compare_boxes(
 def _compare_decision(
     certificate: Certificate, box: CertifiedBox, answer: Mapping[str, Any]
 ) -> list[str]:
-    threshold = certificate.threshold
-    if threshold is not None and box.least <= threshold <= box.most:
+    least = certificate.acceptance.least(box.label)
+    if least is not None and box.least <= least <= box.most:
         return []
-    right = "accept" if _is_accepted(box.score, certificate) else "refer"
+    right = str(certificate.acceptance.decide(box.label, box.score))
     if answer["decision"] == right:
         return []
     return [_wrong_decision(answer["decision"], right, box.label, box.score, certificate)]
@@ -151,16 +155,12 @@ def _area(box: Sequence[float]) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def _is_accepted(score: float, certificate: Certificate) -> bool:
-    return certificate.threshold is not None and score >= certificate.threshold
-
-
 def _wrong_decision(
     answered: str, right: str, label: str, score: float, certificate: Certificate
 ) -> str:
     return (
         f"decision is {answered!r}, the certificate has {right!r} for {label!r} at {score:.4g} "
-        f"(threshold {certificate.threshold})"
+        f"(threshold {certificate.acceptance.least(label)})"
     )
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+from tests.small_bundles import by_class
 
 from pixloop.bundle import BoxScores, Bundle
 from pixloop.errors import BundleError, ImageError, ServingError
@@ -83,6 +84,17 @@ def test_scores_are_calibrated_before_they_are_judged(detector: Detector, make_s
     assert [box.score for box in detection.boxes] == [pytest.approx(2 / (2 + np.exp(-0.2)))]
     (detection,) = calibrated.predict([make_scene(((0, 140, 0), (50, 0, 90, 40)))])
     assert detection.boxes == ()
+
+
+def test_each_class_of_boxes_has_its_own_threshold(detector: Detector, make_scene: Make) -> None:
+    threshold = by_class(red=None, green=0.75, blue=0.9)
+    manifest = detector.manifest.model_copy(update={"threshold": threshold})
+    scene = make_scene(
+        (RED, (0, 0, 40, 40)), ((0, 204, 0), (50, 0, 90, 40)), ((0, 0, 204), (0, 50, 60, 96))
+    )
+    (detection,) = make_predictor(manifest, detector._engine).predict([scene])
+    decided = {box.label: str(box.decision) for box in detection.boxes}
+    assert decided == {"red": "refer", "green": "accept", "blue": "refer"}
 
 
 def test_without_a_promise_everything_is_referred(detector: Detector, make_scene: Make) -> None:

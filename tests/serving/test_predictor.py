@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
-from tests.small_bundles import manifest
+from tests.small_bundles import by_class, manifest
 
 from pixloop.bundle import Bundle, Graph, Manifest
 from pixloop.errors import BundleError, ImageError, ImageTooLarge, ServingError
 from pixloop.records import Decision, Prediction
 from pixloop.serving.classifier import softmax
-from pixloop.serving.model import BATCH_SIZE, decide
+from pixloop.serving.model import BATCH_SIZE
 from pixloop.serving.predictor import Predictor, choose_graph, make_predictor, open_predictor
 
 Make = Callable[..., bytes]
@@ -58,11 +58,18 @@ def test_a_sure_prediction_is_accepted(predictor: Predictor, make_picture: Make)
     assert prediction.decision is Decision.ACCEPT
 
 
-def test_the_threshold_itself_is_accepted_and_none_refers_all(predictor: Predictor) -> None:
-    threshold = predictor.manifest.threshold
-    assert decide(0.9, threshold) is Decision.ACCEPT
-    assert decide(np.nextafter(0.9, 0), threshold) is Decision.REFER
-    assert decide(1.0, threshold.model_copy(update={"score": None})) is Decision.REFER
+def test_each_class_has_its_own_threshold(predictor: Predictor, make_picture: Make) -> None:
+    # Red and blue are as sure as can be; what is nearly yellow is 0.88 sure to be red or green.
+    pictures = [make_picture(colour) for colour in ("red", "blue", (255, 204, 0), (204, 255, 0))]
+    threshold = by_class(red=0.95, green=0.8, blue=None)
+    manifest = predictor.manifest.model_copy(update={"threshold": threshold})
+    answers = make_predictor(manifest, predictor._engine).predict(pictures)
+    assert [(a.label, str(a.decision)) for a in answers] == [
+        ("red", "accept"),
+        ("blue", "refer"),
+        ("red", "refer"),
+        ("green", "accept"),
+    ]
 
 
 def test_a_bad_picture_is_named_by_its_index(predictor: Predictor, make_picture: Make) -> None:

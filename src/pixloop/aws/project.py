@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+from pixloop.acceptance import Acceptance
 from pixloop.aws.cost.estimate import Estimate, estimate, find_durations
 from pixloop.aws.cost.prices import read_prices
 from pixloop.aws.cost.running import RunningCosts, running_costs
@@ -37,6 +38,8 @@ from pixloop.run_summary import RunSummary, output_of
 
 #: What a run is taken to work on where there has been none.
 ASSUMED_PICTURES = 1000
+#: Of the 4 KB that Lambda gives to all variables of a function together.
+MAX_THRESHOLD_CHARACTERS = 2500
 
 
 class AwsProject:
@@ -139,14 +142,25 @@ class AwsProject:
         )
 
     def let_rekognition_answer(
-        self, on_event: OnEvent, version_arn: str = "", threshold: float | None = None
+        self, on_event: OnEvent, version_arn: str = "", acceptance: Acceptance | None = None
     ) -> None:
-        """Let the queue and the workflow ask a running version; without one, the deployed model."""
+        """Let the queue and the workflow ask a running version; without one, the deployed model.
+
+        Raises:
+            AwsError: the thresholds of the classes are too long for a function's environment.
+        """
+        threshold = (acceptance or Acceptance()).to_text()
+        if len(threshold) > MAX_THRESHOLD_CHARACTERS:
+            raise AwsError(
+                f"the thresholds of the classes take {len(threshold):,} characters, a function's "
+                f"environment has {MAX_THRESHOLD_CHARACTERS:,} for them. One threshold for all "
+                "fits: set thresholds.by to 'all' and start a version that has none noted yet."
+            )
         before = stack_parameters(self.session, self._place.names.serving_stack)
         if before.get("RekognitionVersion", "") != version_arn:
             options = {
                 "rekognition_version": version_arn,
-                "rekognition_threshold": "" if threshold is None else str(threshold),
+                "rekognition_threshold": threshold,
             }
             self.deploy_stacks(on_event, options)
 

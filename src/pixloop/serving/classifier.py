@@ -9,7 +9,7 @@ from pixloop.decoding import Size
 from pixloop.errors import ServingError
 from pixloop.records import Prediction
 from pixloop.serving.engines import Logits, Outputs
-from pixloop.serving.model import Model, decide
+from pixloop.serving.model import Model
 
 
 class Classifier(Model[Logits, Prediction]):
@@ -48,7 +48,7 @@ class Classifier(Model[Logits, Prediction]):
             label=classes[best],
             score=score,
             probabilities=dict(zip(classes, probabilities, strict=True)),
-            decision=decide(score, self.manifest.threshold),
+            decision=self._acceptance.decide(classes[best], score),
         )
 
 

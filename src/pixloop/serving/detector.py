@@ -12,7 +12,7 @@ from pixloop.errors import BundleError, ServingError
 from pixloop.imaging import unfit_boxes
 from pixloop.records import DetectedBox, Detection
 from pixloop.serving.engines import Engine, Outputs
-from pixloop.serving.model import Model, decide
+from pixloop.serving.model import Model
 
 #: Raw scores are float32: one of 1 means "over 1 - 2^-25", and has no logit without this.
 _NEAREST_SCORE = 2.0**-25
@@ -115,15 +115,15 @@ class Detector(Model[Found, Detection]):
         shown = scores >= self._box_scores.minimum
         boxes = tuple(
             DetectedBox(
-                label=self.manifest.classes[label],
+                label=label,
                 score=score,
                 xyxy=(x1, y1, x2, y2),
-                decision=decide(score, self.manifest.threshold),
+                decision=self._acceptance.decide(label, score),
             )
             for (x1, y1, x2, y2), score, label in zip(
                 found.boxes[shown].tolist(),
                 scores[shown].tolist(),
-                found.labels[shown].tolist(),
+                [self.manifest.classes[label] for label in found.labels[shown].tolist()],
                 strict=True,
             )
         )

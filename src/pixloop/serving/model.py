@@ -14,11 +14,10 @@ from typing import Generic, TypeVar
 import numpy as np
 from PIL import Image
 
-from pixloop.bundle import Manifest, Threshold
+from pixloop.bundle import Manifest
 from pixloop.decoding import RgbArray, Size
 from pixloop.errors import ImageError
 from pixloop.imaging import read_input
-from pixloop.records import Decision
 from pixloop.serving.engines import Engine, Outputs, PixelBatch, side_by_side, usable_cores
 
 #: Pictures that one engine call computes at most: more is no faster on a CPU, and takes memory.
@@ -39,6 +38,7 @@ class Model(ABC, Generic[Reading, Answer]):
         """Use ``predictor.open_predictor`` or ``predictor.make_predictor``."""
         self.manifest = manifest
         self._engine = engine
+        self._acceptance = manifest.threshold.acceptance
         self._pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
 
     def predict(self, pictures: Sequence[bytes]) -> list[Answer]:
@@ -134,9 +134,3 @@ def _blank_jpeg() -> bytes:
     file = BytesIO()
     Image.new("RGB", (64, 64)).save(file, "JPEG")
     return file.getvalue()
-
-
-def decide(score: float, threshold: Threshold) -> Decision:
-    """Accept from the threshold's score on; without one, everything is referred."""
-    sure = threshold.score is not None and score >= threshold.score
-    return Decision.ACCEPT if sure else Decision.REFER

@@ -190,7 +190,15 @@ def rekognition(monkeypatch: pytest.MonkeyPatch, threshold: str) -> tuple[Any, S
     return client, Stubber(client)
 
 
-@pytest.mark.parametrize(("threshold", "decision"), [("0.9", "accept"), ("", "refer")])
+@pytest.mark.parametrize(
+    ("threshold", "decision"),
+    [
+        ("0.9", "accept"),
+        ("", "refer"),
+        ('{"score": null, "classes": {"cat": 0.94, "dog": 0.99}}', "accept"),
+        ('{"score": null, "classes": {"cat": 0.96, "dog": 0.1}}', "refer"),
+    ],
+)
 def test_rekognition_answers_instead_where_the_environment_says_so(
     monkeypatch: pytest.MonkeyPatch, threshold: str, decision: str
 ) -> None:

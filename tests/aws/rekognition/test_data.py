@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pixloop.acceptance import Acceptance
 from pixloop.aws.rekognition import evaluation
 from pixloop.aws.rekognition.answers import ask_rekognition, picture_size
 from pixloop.aws.rekognition.data import convert, write_rekognition_data
@@ -154,7 +155,7 @@ def encode(size: tuple[int, int], format_: str, **options: object) -> bytes:
 )
 def test_labels_become_a_prediction(threshold: float | None, decision: str) -> None:
     client = Client({"Name": "red", "Confidence": 6.5}, {"Name": "blue", "Confidence": 93.5})
-    answer = ask_rekognition(client, "arn", b"picture", model="m", threshold=threshold)
+    answer = ask_rekognition(client, "arn", b"picture", model="m", acceptance=Acceptance(threshold))
     assert answer == {
         "model": "m",
         "predictions": [
@@ -172,7 +173,7 @@ def test_geometry_becomes_boxes_in_pixels() -> None:
     box = {"Left": 0.1, "Top": 0.2, "Width": 0.5, "Height": 0.25}
     client = Client({"Name": "star", "Confidence": 80.0, "Geometry": {"BoundingBox": box}})
     picture = encode((200, 100), "JPEG", progressive=True)
-    answer = ask_rekognition(client, "arn", picture, model="m", threshold=0.5)
+    answer = ask_rekognition(client, "arn", picture, model="m", acceptance=Acceptance(0.5))
     (prediction,) = answer["predictions"]
     assert prediction["boxes"] == [
         {"label": "star", "score": 0.8, "xyxy": [20, 20, 120, 45], "decision": "accept"}
@@ -181,7 +182,7 @@ def test_geometry_becomes_boxes_in_pixels() -> None:
 
 
 def test_nothing_found_is_referred() -> None:
-    answer = ask_rekognition(Client(), "arn", b"picture", model="m", threshold=0.1)
+    answer = ask_rekognition(Client(), "arn", b"picture", model="m", acceptance=Acceptance(0.1))
     assert answer["predictions"][0]["decision"] == "refer"
 
 
@@ -228,3 +229,11 @@ def test_calibration_does_not_ask_what_rekognition_does_not_take(
 
     monkeypatch.setattr(evaluation, "LARGEST_PICTURE_BYTES", 100)
     assert calibrate(ask, dataset, ThresholdsConfig()).pictures == 0
+
+
+def test_each_class_has_its_own_threshold() -> None:
+    own = Acceptance(None, {"red": 0.5, "blue": 0.95})
+    for label, confidence, decision in (("red", 60, "accept"), ("blue", 93.5, "refer")):
+        client = Client({"Name": label, "Confidence": confidence})
+        answer = ask_rekognition(client, "arn", b"picture", model="m", acceptance=own)
+        assert answer["predictions"][0]["decision"] == decision

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from botocore.stub import Stubber
+from tests.small_bundles import by_class
 
+from pixloop.acceptance import Acceptance
 from pixloop.aws.project import AwsProject
 from pixloop.aws.rehearsal.cloud import Cloud
 from pixloop.aws.rekognition import project as rekognition_project
@@ -71,6 +73,19 @@ def test_the_threshold_that_was_noted_decides(
     assert answer["predictions"][0]["decision"] == decision
 
 
+def test_the_thresholds_that_were_noted_for_classes_decide(
+    project: RekognitionProject, running: None, aws: Session, tmp_path: Path
+) -> None:
+    noted = by_class(cat=0.9, dog=None).model_dump()
+    write_json(tmp_path / "rekognition/data-1/threshold.json", noted)
+    with Stubber(aws.client("rekognition")) as stub:
+        for name in ("cat", "dog"):
+            found: dict[str, Any] = {"CustomLabels": [{"Name": name, "Confidence": 95.0}]}
+            stub.add_response("detect_custom_labels", found)
+        decided = [project.ask(b"p")["predictions"][0]["decision"] for _ in range(2)]
+    assert decided == ["accept", "refer"]
+
+
 def test_pictures_that_rekognition_does_not_take_are_the_pictures_fault(
     project: RekognitionProject, running: None, aws: Session
 ) -> None:
@@ -123,7 +138,7 @@ def test_a_threshold_is_chosen_once(
         first = trained.start("latest", 1.0, lambda _: None)
         stub.assert_no_pending_responses()
         again = trained.start("latest", 1.0, lambda _: None)  # asks nothing
-    assert first == again == {"version": "data-1", "arn": ARN, "threshold": None}
+    assert first == again == {"version": "data-1", "arn": ARN, "threshold": None, "classes": {}}
 
 
 def test_without_a_run_there_is_nothing_to_train_on(project: RekognitionProject) -> None:
@@ -151,7 +166,7 @@ def test_queue_and_workflow_ask_it_until_they_are_told_otherwise(tmp_path: Path)
         project = AwsProject(config(), tmp_path, "", no_bundle)
         project.deploy_stacks(ignore)
         assert told(cloud) == {("", "")}
-        project.let_rekognition_answer(ignore, ARN, 0.9)
+        project.let_rekognition_answer(ignore, ARN, Acceptance(0.9))
         assert told(cloud) == {(ARN, "0.9")}
         project.deploy_stacks(ignore)  # what is not said stays as it is
         assert told(cloud) == {(ARN, "0.9")}

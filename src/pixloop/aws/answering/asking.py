@@ -6,6 +6,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable
 from typing import Any
 
+from pixloop.acceptance import Acceptance
 from pixloop.aws.rekognition.answers import LARGEST_PICTURE_BYTES, UNREADABLE, ask_rekognition
 
 PICTURE = "application/x-image"
@@ -129,14 +130,14 @@ def ask_served(
 def _ask_rekognition(client: Any, version: str, picture: bytes) -> dict[str, Any]:
     who = f"Rekognition version {version}"
     _check_size(picture, LARGEST_PICTURE_BYTES, who)
-    threshold = os.environ.get("REKOGNITION_THRESHOLD")
+    acceptance = Acceptance.from_text(os.environ.get("REKOGNITION_THRESHOLD", ""))
     try:
         return ask_rekognition(
             client,
             version,
             picture,
             model=version.rpartition("/version/")[2].partition("/")[0],
-            threshold=float(threshold) if threshold else None,
+            acceptance=acceptance,
         )
     except ValueError as e:
         raise PictureRefused(f"{who}: {e}") from e

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pixloop.acceptance import Acceptance
+
 Json = dict[str, Any]
 
 #: What DetectCustomLabels takes as bytes; larger pictures must lie in S3.
@@ -16,7 +18,7 @@ UNREADABLE = ("InvalidImageFormatException", "ImageTooLargeException")
 
 
 def ask_rekognition(
-    client: Any, version_arn: str, picture: bytes, *, model: str, threshold: float | None
+    client: Any, version_arn: str, picture: bytes, *, model: str, acceptance: Acceptance
 ) -> Json:
     """Ask a running model version about one picture.
 
@@ -25,7 +27,7 @@ def ask_rekognition(
         version_arn: the project version's ARN; it must be running.
         picture: an encoded PNG or JPEG of at most ``LARGEST_PICTURE_BYTES``.
         model: what the answer gives as ``model``.
-        threshold: from which score on, 0 to 1, an answer is accepted; without one none is.
+        acceptance: from which score on an answer of each class is accepted.
 
     Returns:
         ``{"model", "predictions": [one]}``, as ``POST /invocations`` would.
@@ -35,27 +37,27 @@ def ask_rekognition(
     )["CustomLabels"]
     boxed = any("BoundingBox" in label.get("Geometry", {}) for label in found)
     prediction = (
-        _detection(found, picture_size(picture), threshold)
+        _detection(found, picture_size(picture), acceptance)
         if boxed
-        else _classification(found, threshold)
+        else _classification(found, acceptance)
     )
     return {"model": model, "predictions": [prediction]}
 
 
-def _classification(found: Sequence[Mapping[str, Any]], threshold: float | None) -> Json:
+def _classification(found: Sequence[Mapping[str, Any]], acceptance: Acceptance) -> Json:
     scores = {label["Name"]: label["Confidence"] / 100 for label in found}
     best = max(scores, key=lambda name: scores[name], default="")
     score = scores.get(best, 0.0)
     return {
         "label": best,
         "score": score,
-        "decision": _decide(score, threshold),
+        "decision": str(acceptance.decide(best, score)),
         "probabilities": scores,  # confidences: unlike our own they need not sum to 1
     }
 
 
 def _detection(
-    found: Sequence[Mapping[str, Any]], size: tuple[int, int], threshold: float | None
+    found: Sequence[Mapping[str, Any]], size: tuple[int, int], acceptance: Acceptance
 ) -> Json:
     width, height = size
     boxes = []
@@ -68,14 +70,10 @@ def _detection(
                 "label": label["Name"],
                 "score": score,
                 "xyxy": [round(edge, 2) for edge in edges],
-                "decision": _decide(score, threshold),
+                "decision": str(acceptance.decide(label["Name"], score)),
             }
         )
     return {"boxes": boxes, "width": width, "height": height}
-
-
-def _decide(score: float, threshold: float | None) -> str:
-    return "accept" if threshold is not None and score >= threshold else "refer"
 
 
 def picture_size(picture: bytes) -> tuple[int, int]:

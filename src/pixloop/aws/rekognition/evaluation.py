@@ -16,9 +16,9 @@ from pixloop.bundle import Threshold, now
 from pixloop.config import ThresholdsConfig
 from pixloop.data.dataset import Dataset
 from pixloop.errors import AwsError
+from pixloop.evaluation.class_thresholds import choose_thresholds
 from pixloop.evaluation.metrics import Counts, measure
 from pixloop.evaluation.model_quality import model_quality
-from pixloop.evaluation.thresholds import choose_threshold
 from pixloop.progress import track
 
 Json = dict[str, Any]
@@ -92,7 +92,7 @@ def convert_summary(summary: Json, name: str) -> Json:
 def calibrate(
     ask: Ask, dataset: Path, settings: ThresholdsConfig, description: str = "calibrating"
 ) -> Threshold:
-    """Choose the score from which on answers are accepted, by the calibration pictures.
+    """Choose the scores from which on answers are accepted, by the calibration pictures.
 
     Rekognition has not seen them. Every picture is one request to the running version, in the form
     in which it would have been trained on; what it does not take is not asked.
@@ -104,15 +104,16 @@ def calibrate(
     if data.info.task != "classification":
         raise AwsError("a threshold for Rekognition's boxes is not chosen: nothing is accepted.")
     rows = data.split("calibration")
-    scores, correct = [], []
+    classes, scores, answers, correct = data.info.classes, [], [], []
     for row in track(iter(rows), description, len(rows)):
         picture, _ = convert(row.image)
         if find_fault(row, picture, LARGEST_PICTURE_BYTES):
             continue
         answer = ask(picture)
         scores.append(float(answer["score"]))
-        correct.append(answer["label"] == data.info.classes[row.label])
-    return choose_threshold(scores, correct, settings.max_error, settings.confidence)
+        answers.append(str(answer["label"]))
+        correct.append(answer["label"] == classes[row.label])
+    return choose_thresholds(scores, answers, correct, classes, settings)
 
 
 def _counts(matrix: Sequence[Json], labels: Sequence[Json]) -> tuple[tuple[str, ...], Counts]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pixloop.acceptance import Acceptance
 from pixloop.aws.cost.prices import read_prices
 from pixloop.aws.names import Names
 from pixloop.aws.rekognition.answers import LARGEST_PICTURE_BYTES, UNREADABLE, ask_rekognition
@@ -15,6 +16,7 @@ from pixloop.aws.rekognition.evaluation import calibrate, read_evaluation
 from pixloop.aws.rekognition.versions import OnStatus, Rekognition, RekognitionVersion
 from pixloop.aws.resources import find_outputs, find_resources
 from pixloop.aws.session import Session, translated
+from pixloop.bundle import Threshold
 from pixloop.config import Config
 from pixloop.data.dataset import MANIFEST
 from pixloop.errors import AwsError, ImageError
@@ -57,7 +59,8 @@ class RekognitionProject:
         """Start a version, with its stop scheduled, and choose its threshold where it has none.
 
         Returns:
-            ``version``, ``arn``, and ``threshold``, None where nothing can be accepted.
+            ``version``, ``arn``, ``threshold``, the least score of all classes that have none of
+            their own, None where nothing of them can be accepted, and the ``classes`` that have.
         """
         outputs = find_outputs(self._session, Names(self._config.name).learning_stack) or {}
         role = outputs.get("StopRoleArn")
@@ -69,11 +72,13 @@ class RekognitionProject:
         running = self._versions.start(version, hours, role, on_status)
         file = self._noted(running.name, "threshold.json")
         if not file.exists() and self._config.task == "classification":
-            write_json(file, {"score": self._choose_threshold(running)})
+            write_json(file, self._choose_threshold(running).model_dump())
+        acceptance = self._acceptance(running.name)
         return {
             "version": running.name,
             "arn": running.arn,
-            "threshold": self._threshold(running.name),
+            "threshold": acceptance.score,
+            "classes": dict(acceptance.classes),
         }
 
     def stop(self, version: str = "latest") -> RekognitionVersion:
@@ -100,7 +105,7 @@ class RekognitionProject:
             raise AwsError("No version runs. 'pixloop aws rekognition start' starts one.")
         if len(picture) > LARGEST_PICTURE_BYTES:
             raise ImageError(f"it is larger than {LARGEST_PICTURE_BYTES >> 20} MiB")
-        return self._ask(running[0], picture, self._threshold(running[0].name))
+        return self._ask(running[0], picture, self._acceptance(running[0].name))
 
     # ---- inside
 
@@ -114,7 +119,7 @@ class RekognitionProject:
         return self.list()  # once for many pictures
 
     def _ask(
-        self, version: RekognitionVersion, picture: bytes, threshold: float | None
+        self, version: RekognitionVersion, picture: bytes, acceptance: Acceptance
     ) -> dict[str, Any]:
         client = self._session.client("rekognition")
         try:
@@ -124,7 +129,7 @@ class RekognitionProject:
                     version.arn,
                     picture,
                     model=f"{self._config.name}:{version.name}",
-                    threshold=threshold,
+                    acceptance=acceptance,
                 )
         except ValueError as e:
             raise ImageError(str(e)) from e
@@ -133,19 +138,18 @@ class RekognitionProject:
                 raise ImageError(str(e)) from e
             raise
 
-    def _choose_threshold(self, version: RekognitionVersion) -> float | None:
+    def _choose_threshold(self, version: RekognitionVersion) -> Threshold:
         def ask(picture: bytes) -> dict[str, Any]:
-            return dict(self._ask(version, picture, None)["predictions"][0])
+            return dict(self._ask(version, picture, Acceptance())["predictions"][0])
 
-        return calibrate(ask, self._dataset(), self._config.thresholds).score
+        return calibrate(ask, self._dataset(), self._config.thresholds)
 
-    def _threshold(self, version: str) -> float | None:
+    def _acceptance(self, version: str) -> Acceptance:
         try:
             noted = json.loads(self._noted(version, "threshold.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return None
-        score = noted["score"]
-        return None if score is None else float(score)
+            return Acceptance()
+        return Acceptance.of(noted)
 
     def _noted(self, version: str, name: str) -> Path:
         return self._state / "rekognition" / version / name

@@ -12,16 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pixloop.bundle import BoxScores, Threshold
-from pixloop.data.dataset import Objects, Split
+from pixloop.data.dataset import Objects
 from pixloop.errors import DataError
-from pixloop.evaluation.batches import ask_in_batches
+from pixloop.evaluation.batches import PicturesWithObjects, ask_in_batches
 from pixloop.evaluation.detection.causes import Mistake, confusion_with_background, find_mistakes
 from pixloop.evaluation.detection.matching import Bools, Floats, Matches, match_boxes
 from pixloop.evaluation.metrics import Counts
 from pixloop.files import atomic_path
 from pixloop.records import Decision
 from pixloop.serving.detector import Detector, Found, read_scores
-from pixloop.serving.model import decide
 
 _BOX = [(name, pa.float64()) for name in ("x1", "y1", "x2", "y2")]
 _SCHEMA = pa.schema(
@@ -91,7 +90,11 @@ class Detections:
     @cached_property
     def accepted(self) -> Bools:
         """Which boxes are accepted without a person, (B,)."""
-        sure = [decide(score, self.threshold) is Decision.ACCEPT for score in self.scores]
+        acceptance = self.threshold.acceptance
+        sure = [
+            acceptance.accepts(self.classes[label], score)
+            for label, score in zip(self.matches.label, self.scores, strict=True)
+        ]
         return self.shown & np.array(sure, np.bool_)
 
     @cached_property
@@ -125,7 +128,7 @@ class Detections:
 
 
 def detect_split(
-    detector: Detector, split: Split, classes: tuple[str, ...], description: str
+    detector: Detector, split: PicturesWithObjects, classes: tuple[str, ...], description: str
 ) -> Detections:
     """Search every picture of a split, holding one batch of pictures in memory.
 

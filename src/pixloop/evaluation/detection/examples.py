@@ -82,7 +82,7 @@ class BoxExamples:
 
 def choose_box_examples(detections: Detections, pictures: Split) -> BoxExamples:
     """Pick what is shown, and read it; ``pictures`` are in the detections' order."""
-    album = _Album(detections, pictures)
+    album = Album(detections, pictures)
     found = [m for m in detections.mistakes if m.box is not None]
     missed = [m for m in detections.mistakes if m.box is None]
     found.sort(key=lambda m: -album.score(m))
@@ -106,7 +106,7 @@ def _varied(mistakes: Iterable[Mistake], most: int) -> list[Mistake]:
     return chosen
 
 
-class _Album:
+class Album:
     """Reads the pictures, and knows what is drawn on each."""
 
     def __init__(self, detections: Detections, pictures: Split) -> None:
@@ -132,15 +132,17 @@ class _Album:
         about += [] if mistake.truth is None else [truth.boxes[mistake.truth]]
         area = _around(np.array(about), found.width, found.height)
         sure = None if mistake.box is None else self.score(mistake)
-        least = self._of.threshold.score
+        answer = None if mistake.box is None else self._of.classes[found.labels[mistake.box]]
         return MistakeView(
             view=self._view(mistake.picture, area, _CROP_PX, mistake),
             cause=mistake.cause,
-            answer=None if mistake.box is None else self._of.classes[found.labels[mistake.box]],
+            answer=answer,
             label=None if mistake.truth is None else self._of.classes[truth.labels[mistake.truth]],
             score=sure,
             iou=mistake.iou,
-            accepted=sure is not None and least is not None and sure >= least,
+            accepted=answer is not None
+            and sure is not None
+            and self._of.threshold.accepts(answer, sure),
         )
 
     def whole(self, picture: int) -> PictureView:

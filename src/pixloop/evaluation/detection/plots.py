@@ -7,8 +7,8 @@ from markupsafe import Markup
 
 from pixloop.evaluation.detection.matching import Floats, Ints
 from pixloop.evaluation.detection.precision import PrecisionRecall
-from pixloop.evaluation.detection.thresholds import BoxCurve
-from pixloop.evaluation.plots import PERCENT_TICKS, Frame, RiskPoint, draw, round_ticks, thin
+from pixloop.evaluation.plots import PERCENT_TICKS, Frame, draw, round_ticks
+from pixloop.evaluation.risk import thin
 
 #: So many classes have their own colour.
 MOST_LINES = 6
@@ -62,18 +62,6 @@ def iou_histogram(edges: Sequence[float], boxes: Sequence[int], mean: float | No
         "Overlap of the right boxes",
         f"Mean {mean:.3f}" if mean is not None else "There is no right box",
     )
-
-
-def box_risk_points(curve: BoxCurve, answered: int) -> list[RiskPoint]:
-    """A detector's, from the threshold on that accepts boxes in a twentieth of the pictures."""
-    most = int(curve.pictures[-1]) if len(curve.pictures) else 0
-    picks = np.flatnonzero(curve.pictures >= max(1, most // 20))
-    return [
-        RiskPoint(
-            int(curve.boxes[i]) / max(answered, 1), float(curve.error[i]), curve.interval(int(i))
-        )
-        for i in picks
-    ]
 
 
 def _corners(recall: Floats) -> Ints:

@@ -3,27 +3,25 @@
 The verdict comes first, then what it rests on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from pixloop.evaluation.calibration import score_reliability
+from pixloop.evaluation.decisions import decisions_part
 from pixloop.evaluation.detection.detections import Detections
 from pixloop.evaluation.detection.examples import choose_box_examples
 from pixloop.evaluation.detection.plots import (
     MOST_LINES,
-    box_risk_points,
     iou_histogram,
     precision_recall_plot,
 )
 from pixloop.evaluation.detection.precision import precision_recall
-from pixloop.evaluation.detection.thresholds import accept_boxes
-from pixloop.evaluation.page import Evidence, matrix_rows, render_page
-from pixloop.evaluation.plots import reliability_diagram, risk_curve
-
-_MOST_POINTS = 160
+from pixloop.evaluation.detection.risk import risk_of_boxes
+from pixloop.evaluation.page import Evidence, matrix_rows, reliability_plot, render_page
+from pixloop.evaluation.plots import risk_curve
+from pixloop.evaluation.risk import RiskPoint
 
 _CAUSES = {
     "class": ("wrong class", "right place, another class"),
@@ -55,8 +53,9 @@ def render_detection_report(summary: Mapping[str, Any], evidence: Evidence[Detec
         causes=_cause_rows(summary["causes"]),
         cause_names={cause: name for cause, (name, _) in _CAUSES.items()},
         matrix=matrix_rows(detections.confusion, (*detections.classes, "background")),
-        calibration=_calibration(detections),
-        risk=_risk(summary["threshold"], detections),
+        calibration=reliability_plot(summary["reliability"], "boxes"),
+        risk=_risk(summary),
+        **decisions_part(summary["threshold"], _risk_points(detections), "boxes"),
         examples=choose_box_examples(detections, evidence.dataset.split("test")),
     )
 
@@ -84,29 +83,20 @@ def _curves(detections: Detections, drawn: list[str]) -> Markup:
     return precision_recall_plot({name: curves[name] for name in drawn}, least)
 
 
-def _calibration(detections: Detections) -> Markup:
-    judged = detections.shown & ~detections.matches.ignored
-    right = detections.matches.right[judged]
-    return reliability_diagram(
-        score_reliability(detections.matches.score[judged], right),
-        score_reliability(detections.scores[judged], right),
-        "boxes",
-    )
-
-
-def _risk(threshold: Mapping[str, Any], detections: Detections) -> Markup:
+def _risk(summary: Mapping[str, Any]) -> Markup:
+    threshold = summary["threshold"]
     chosen = None
     if threshold["accepted_pictures"]:
         chosen = (threshold["accepted_share"], threshold["error"])
-    judged = detections.shown & ~detections.matches.ignored
-    scores = detections.scores[judged]
-    falling = np.unique(scores)[::-1]
-    picks = np.unique(np.linspace(0, len(falling) - 1, _MOST_POINTS).astype(np.int64))
-    curve = accept_boxes(
-        detections.matches.picture[judged],
-        scores,
-        detections.matches.right[judged],
-        falling[picks] if len(falling) else falling,
-    )
-    points = box_risk_points(curve, len(scores))
+    points = [RiskPoint(**point) for point in summary["risk_curve"]]
     return risk_curve(points, threshold["max_error"], chosen, "boxes")
+
+
+def _risk_points(detections: Detections) -> Callable[[str], list[RiskPoint]]:
+    """What thresholds do to the boxes of a class."""
+    judged, labels = detections.shown & ~detections.matches.ignored, detections.matches.label
+
+    def points(name: str) -> list[RiskPoint]:
+        return risk_of_boxes(detections, judged & (labels == detections.classes.index(name)))
+
+    return points

@@ -1,6 +1,7 @@
 """A detector's ``pixloop`` section of evaluation.json: every number of the report."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from pixloop.bundle import Manifest, now
 from pixloop.config import GateConfig
 from pixloop.evaluation.calibration import calibration_error, score_reliability
+from pixloop.evaluation.decisions import describe_threshold
 from pixloop.evaluation.detection.causes import count_causes
 from pixloop.evaluation.detection.detections import Detections
 from pixloop.evaluation.detection.matching import Floats
@@ -16,6 +18,7 @@ from pixloop.evaluation.detection.precision import (
     measure_precision,
     precision_interval,
 )
+from pixloop.evaluation.detection.risk import risk_of_boxes
 from pixloop.evaluation.detection.thresholds import accept_boxes
 from pixloop.evaluation.summary import compare_values, judge
 
@@ -75,6 +78,8 @@ def summarise_detections(
         "causes": _causes(detections),
         "confusion_matrix": detections.confusion.tolist(),
         "threshold": _threshold(detections),
+        "reliability": _reliability(detections),
+        "risk_curve": _risk_curve(detections),
         "comparison": comparison,
         "promotion": promotion,
         "gate": judge(gate, comparison, promotion),
@@ -122,6 +127,22 @@ def _box_metrics(detections: Detections) -> Json:
     }
 
 
+def _reliability(detections: Detections) -> Json:
+    """The bins of the answered boxes' scores before and after calibration."""
+    judged = detections.shown & ~detections.matches.ignored
+    right = detections.matches.right[judged]
+    scores = {"before": detections.matches.score[judged], "after": detections.scores[judged]}
+    return {
+        when: [asdict(bin_) for bin_ in score_reliability(score, right)]
+        for when, score in scores.items()
+    }
+
+
+def _risk_curve(detections: Detections) -> list[Json]:
+    judged = detections.shown & ~detections.matches.ignored
+    return [asdict(point) for point in risk_of_boxes(detections, judged)]
+
+
 def _count_boxes(detections: Detections) -> Json:
     matches, shown = detections.matches, detections.shown
     return {
@@ -161,32 +182,38 @@ def _causes(detections: Detections) -> Json:
 
 
 def _threshold(detections: Detections) -> Json:
-    """The bundle's threshold, and what it does on the test pictures.
+    """The bundle's thresholds, and what they do on the test pictures.
 
     ``error`` is what is promised: the mean, over pictures with accepted boxes, of the share of
-    wrong ones. ``accepted_share`` is of all answered boxes that are in no crowd region.
+    wrong ones. ``accepted_share`` is of all answered boxes that are in no crowd region, ``recall``
+    the share of the true boxes that an accepted one is.
     """
-    threshold, matches = detections.threshold, detections.matches
+    matches = detections.matches
     judged = detections.shown & ~matches.ignored
-    taken = detections.accepted & judged
-    # As if it were the only candidate: everything that is accepted has the same score.
-    curve = accept_boxes(
-        matches.picture[taken], np.ones(int(taken.sum())), matches.right[taken], np.ones(1)
-    )
-    accepted, wrong = int(curve.boxes[0]), int(curve.wrong[0])
-    pictures, error = int(curve.pictures[0]), float(curve.error[0])
-    return {
-        "score": threshold.score,
-        "max_error": threshold.max_error,
-        "confidence": threshold.confidence,
-        "calibration_pictures": threshold.pictures,
-        "accepted": accepted,
-        "wrong": wrong,
-        "accepted_share": accepted / max(int(judged.sum()), 1),
-        "accepted_pictures": pictures,
-        "error": error if pictures else None,
-        "error_interval": list(curve.interval(0)) if pictures else None,
-    }
+    true = matches.true_boxes.sum(axis=0)
+
+    def measure(classes: Sequence[str]) -> Json:
+        labels = [detections.classes.index(label) for label in classes]
+        of = judged & np.isin(matches.label, labels)
+        taken = detections.accepted & of
+        # As if it were the only candidate: everything that is accepted has the same score.
+        curve = accept_boxes(
+            matches.picture[taken], np.ones(int(taken.sum())), matches.right[taken], np.ones(1)
+        )
+        accepted, wrong = int(curve.boxes[0]), int(curve.wrong[0])
+        pictures, there = int(curve.pictures[0]), int(true[labels].sum())
+        return {
+            "answered": int(of.sum()),
+            "accepted": accepted,
+            "wrong": wrong,
+            "accepted_share": accepted / max(int(of.sum()), 1),
+            "accepted_pictures": pictures,
+            "error": float(curve.error[0]) if pictures else None,
+            "error_interval": list(curve.interval(0)) if pictures else None,
+            "recall": (accepted - wrong) / there if there else None,
+        }
+
+    return describe_threshold(detections.threshold, detections.classes, measure)
 
 
 def _compare(

@@ -15,7 +15,7 @@ import numpy as np
 
 from pixloop.bundle import BoxScores, Threshold
 from pixloop.data.dataset import Objects
-from pixloop.evaluation.detection.matching import Bools, Floats, Ints, match_boxes
+from pixloop.evaluation.detection.matching import Bools, Floats, Ints, Matches, match_boxes
 from pixloop.evaluation.metrics import wilson_interval
 from pixloop.evaluation.thresholds import last_in_sequences, sequence_starts
 from pixloop.serving.detector import Found, read_scores
@@ -116,25 +116,59 @@ def choose_box_threshold(
     if not (0 < max_error < 1 and 0 < confidence < 1):
         raise ValueError("max_error and confidence must lie between 0 and 1")
     classes = 1 + max((int(o.labels.max()) for o in truth if len(o.labels)), default=0)
-    matches = match_boxes(found, truth, classes)
+    boxes = judge_boxes(match_boxes(found, truth, classes), box_scores)
+    return choose_among(boxes, box_scores, max_error, confidence)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedBoxes:
+    """The found boxes of some classes in N pictures that lie in no crowd region, (B,) each."""
+
+    picture: Ints  #: index of the picture
+    label: Ints
+    score: Floats  #: calibrated, 0 to 1
+    right: Bools  #: whether it is a true box
+    pictures: int  #: N
+
+    def of(self, labels: Ints) -> "JudgedBoxes":
+        """Only those of some classes."""
+        rows = np.isin(self.label, labels)
+        return JudgedBoxes(
+            self.picture[rows], self.label[rows], self.score[rows], self.right[rows], self.pictures
+        )
+
+
+def judge_boxes(matches: Matches, box_scores: BoxScores) -> JudgedBoxes:
+    """What is known of found boxes that a promise counts."""
     counted = ~matches.ignored
-    scores = read_scores(matches.score[counted], box_scores)
-    candidates = read_scores(1 / (1 + np.exp(-CANDIDATES)), box_scores)
-    curve = accept_boxes(
-        matches.picture[counted],
-        scores,
-        matches.right[counted],
-        candidates[candidates >= box_scores.minimum],
+    return JudgedBoxes(
+        picture=matches.picture[counted],
+        label=matches.label[counted],
+        score=read_scores(matches.score[counted], box_scores),
+        right=matches.right[counted],
+        pictures=matches.pictures,
     )
+
+
+def choose_among(
+    boxes: JudgedBoxes, box_scores: BoxScores, max_error: float, confidence: float
+) -> Threshold:
+    """The same as ``choose_box_threshold`` for boxes that are already matched.
+
+    ``pictures`` counts all, also those without a box.
+    """
+    candidates = read_scores(1 / (1 + np.exp(-CANDIDATES)), box_scores)
+    candidates = candidates[candidates >= box_scores.minimum]
+    curve = accept_boxes(boxes.picture, boxes.score, boxes.right, candidates)
     chosen = last_that_passes(curve, max_error, 1 - confidence)
-    answered = int((scores >= box_scores.minimum).sum())
+    answered = int((boxes.score >= box_scores.minimum).sum())
     return Threshold(
         score=None if chosen is None else float(curve.scores[chosen]),
         max_error=max_error,
         confidence=confidence,
         accepted_share=0.0 if chosen is None else int(curve.boxes[chosen]) / answered,
         error=None if chosen is None else float(curve.error[chosen]),
-        pictures=len(found),
+        pictures=boxes.pictures,
     )
 
 
