@@ -235,3 +235,18 @@ SEARCH_CONFIG = "[1].Arguments.HyperParameterTuningJobConfig"
 def test_planted_errors_in_a_search_are_found(change: Callable[[Json], None], says: str) -> None:
     definition = copy.deepcopy(build_definition(config(*SEARCH), tune=True))
     assert any(says in problem for problem in problems_of(definition, change))
+
+
+def test_kept_accuracy_is_a_condition_only_where_it_is_asked_for() -> None:
+    def gate(*settings: str) -> Json:
+        arguments: Json = build_definition(config(*settings))["Steps"][-1]["Arguments"]
+        return arguments
+
+    assert len(gate()["Conditions"]) == 1
+    asked = gate("gate.min_kept_accuracy=0.7")
+    kept = asked["Conditions"][1]
+    assert (kept["Type"], kept["RightValue"]) == ("GreaterThanOrEqualTo", 0.7)
+    assert kept["LeftValue"]["Std:JsonGet"]["Path"] == "pixloop.robustness.kept_share"
+    message = asked["ElseSteps"][0]["Arguments"]["ErrorMessage"]
+    assert "0.7 is kept under corruptions" in json.dumps(message)
+    assert problems(build_definition(config("gate.min_kept_accuracy=0.7"))) == []

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.pipeline.request_shapes import NETWORK, SEARCH, arguments_of, config
+from tests.pipeline.request_shapes import NETWORK, SEARCH, arguments_of, config, problems
 
 from pixloop.errors import ConfigError
 from pixloop.pipeline.definition import build_definition
@@ -88,6 +88,58 @@ def test_a_search_maximises_what_the_validation_pictures_show(task: str, metric:
     assert search["HyperParameterTuningJobObjective"] == objective
     assert metric in {d["Name"] for d in job["AlgorithmSpecification"]["MetricDefinitions"]}
     assert search["ResourceLimits"] == {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 3}
+
+
+def test_every_kind_of_setting_has_its_kind_of_range() -> None:
+    space = {
+        "training.augmentations": [["flip"], ["flip", "blur"]],
+        "training.batch_size": {"low": 16, "high": 128, "log": True},
+        "training.label_smoothing": {"low": 0, "high": 0.2},
+        "model.image_size": {"low": 96, "high": 160, "step": 32},
+    }
+    given = config(f"tuning.space={json.dumps(space)}", "tuning.minutes=30")
+    tune = arguments_of(build_definition(given, tune=True), "Tune")
+    search = tune["HyperParameterTuningJobConfig"]
+    assert search["ParameterRanges"] == {
+        "CategoricalParameterRanges": [
+            {"Name": "training.augmentations", "Values": ['["flip"]', '["flip", "blur"]']},
+            {"Name": "model.image_size", "Values": ["96", "128", "160"]},
+        ],
+        "ContinuousParameterRanges": [
+            {
+                "Name": "training.label_smoothing",
+                "MinValue": "0.0",
+                "MaxValue": "0.2",
+                "ScalingType": "Auto",
+            }
+        ],
+        "IntegerParameterRanges": [
+            {
+                "Name": "training.batch_size",
+                "MinValue": "16",
+                "MaxValue": "128",
+                "ScalingType": "Logarithmic",
+            }
+        ],
+    }
+    assert search["ResourceLimits"]["MaxRuntimeInSeconds"] == 1800
+    assert (search["Strategy"], search["TrainingJobEarlyStoppingType"]) == ("Bayesian", "Auto")
+    assert problems(build_definition(given, tune=True)) == []
+
+
+def test_a_random_search_without_early_stopping_is_one_on_sagemaker() -> None:
+    given = config(*SEARCH, "tuning.sampler=random", "tuning.pruner=none")
+    search = arguments_of(build_definition(given, tune=True), "Tune")[
+        "HyperParameterTuningJobConfig"
+    ]
+    assert (search["Strategy"], search["TrainingJobEarlyStoppingType"]) == ("Random", "Off")
+
+
+def test_more_choices_than_sagemaker_takes_are_refused() -> None:
+    with pytest.raises(ConfigError, match="has 31 choices; SageMaker takes 30"):
+        build_definition(
+            config(f"tuning.space={{training.batch_size: {list(range(1, 32))}}}"), tune=True
+        )
 
 
 def test_what_is_searched_is_no_longer_fixed_and_the_rest_is() -> None:

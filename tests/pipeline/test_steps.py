@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.pipeline.folders import Folders
+from tests.without_studies import NO_STUDIES_SET
 
 from pixloop.bundle import Bundle
 from pixloop.config import Config
@@ -167,6 +168,7 @@ def small(pictures: Path, *overrides: str) -> Config:
         "export.formats=[onnx]",
         "gate.minimum=0",
         "monitoring.odds_pictures=0",
+        *NO_STUDIES_SET,
         *overrides,
     ]
     return parse_config({"task": "classification", "data": str(pictures)}, settings)

@@ -4,10 +4,12 @@ The arguments are those of CreateTrainingJob and CreateHyperParameterTuningJob.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pixloop.bundle import Task
 from pixloop.config import Config
+from pixloop.config_tuning import TuningConfig
 from pixloop.errors import ConfigError
 from pixloop.pipeline.arguments import (
     DAY_S,
@@ -23,6 +25,7 @@ from pixloop.pipeline.arguments import (
     settings,
     vpc,
 )
+from pixloop.pipeline.search_space import Choice, Range, Space, search_space, stepped
 
 #: Where the training's log, "epoch 3/10 loss 0.31 F1 0.93", has what SageMaker plots.
 _METRICS: Mapping[Task, Mapping[str, str]] = {
@@ -31,6 +34,10 @@ _METRICS: Mapping[Task, Mapping[str, str]] = {
 }
 #: What a search looks for, measured on the validation pictures: the test's are for the gate alone.
 _OBJECTIVES: Mapping[Task, str] = {"classification": "f1_macro", "detection": "map_50"}
+#: Of a categorical range, and of a tuning job's runtime (API reference, CategoricalParameterRange
+#: and ResourceLimits).
+_MOST_CATEGORIES = 30
+_LEAST_RUNTIME_S = 120
 
 
 def training(config: Config, with_weights: bool) -> Json:
@@ -63,34 +70,27 @@ def tuning(config: Config, with_weights: bool) -> Json:
     Raises:
         ConfigError: nothing is to be searched.
     """
-    categories, numbers = _categories(config), _numbers(config)
-    if not categories and not numbers:
+    space = search_space(config)
+    if not space:
         raise ConfigError(
-            "tuning: there is nothing to search. Set tuning.models, tuning.optimizers or "
-            "tuning.learning_rate, each to a choice or a range."
+            "tuning: there is nothing to search. Set tuning.models, tuning.optimizers, "
+            "tuning.learning_rate or tuning.space, each to a choice or a range."
         )
-    tuned = {searched["Name"] for searched in (*categories, *numbers)}
     job = {
         **_job(config, with_weights),
         "StaticHyperParameters": {
-            key: value for key, value in _hyperparameters(config).items() if key not in tuned
+            key: value for key, value in _hyperparameters(config).items() if key not in space
         },
     }
     search = {
-        "Strategy": "Bayesian",
+        "Strategy": "Bayesian" if config.tuning.sampler == "tpe" else "Random",
         "HyperParameterTuningJobObjective": {
             "Type": "Maximize",
             "MetricName": _OBJECTIVES[config.task],
         },
-        "ResourceLimits": {
-            "MaxNumberOfTrainingJobs": config.tuning.trials,
-            "MaxParallelTrainingJobs": min(config.tuning.parallel, config.tuning.trials),
-        },
-        "ParameterRanges": {
-            "CategoricalParameterRanges": categories,
-            "ContinuousParameterRanges": numbers,
-        },
-        "TrainingJobEarlyStoppingType": "Auto",
+        "ResourceLimits": _limits(config.tuning),
+        "ParameterRanges": _ranges(space),
+        "TrainingJobEarlyStoppingType": "Off" if config.tuning.pruner == "none" else "Auto",
         "RandomSeed": config.training.seed,
     }
     arguments = {"HyperParameterTuningJobConfig": search, "TrainingJobDefinition": job}
@@ -148,28 +148,53 @@ def _hyperparameters(config: Config) -> dict[str, str | Json]:
     }
 
 
-def _categories(config: Config) -> list[Json]:
-    """Names to choose from, as the YAML in which the other hyperparameters are written, too."""
-    choices = {"model.name": config.tuning.models, "training.optimizer": config.tuning.optimizers}
-    return [
-        {"Name": key, "Values": [json.dumps(name) for name in names]}
-        for key, names in choices.items()
-        if names
-    ]
+def _limits(tuning: TuningConfig) -> Json:
+    limits = {
+        "MaxNumberOfTrainingJobs": tuning.trials,
+        "MaxParallelTrainingJobs": min(tuning.parallel, tuning.trials),
+    }
+    if tuning.minutes is not None:
+        # Trainings that are at work then are stopped (API reference, ResourceLimits).
+        limits["MaxRuntimeInSeconds"] = max(_LEAST_RUNTIME_S, round(tuning.minutes * 60))
+    return limits
 
 
-def _numbers(config: Config) -> list[Json]:
-    if config.tuning.learning_rate is None:
-        return []
-    least, greatest = config.tuning.learning_rate
-    return [
-        {
-            "Name": "training.learning_rate",
-            "MinValue": str(least),
-            "MaxValue": str(greatest),
-            "ScalingType": "Logarithmic",
-        }
-    ]
+def _ranges(space: Space) -> Json:
+    """The space as SageMaker's ParameterRanges.
+
+    A stepped range becomes a choice, as SageMaker knows no steps; values are the YAML in which the
+    other hyperparameters are written, too.
+    """
+    kinds: dict[str, list[Json]] = {
+        "CategoricalParameterRanges": [],
+        "ContinuousParameterRanges": [],
+        "IntegerParameterRanges": [],
+    }
+    for key, part in space.items():
+        values = part.values if isinstance(part, Choice) else stepped(part)
+        if values is not None:
+            kinds["CategoricalParameterRanges"].append(_category(key, values))
+        elif isinstance(part, Range):
+            kind = "Integer" if part.whole else "Continuous"
+            kinds[f"{kind}ParameterRanges"].append(_number(key, part))
+    return {kind: ranges for kind, ranges in kinds.items() if ranges}
+
+
+def _category(key: str, values: Sequence[Any]) -> Json:
+    if len(values) > _MOST_CATEGORIES:
+        raise ConfigError(
+            f"tuning: {key!r} has {len(values)} choices; SageMaker takes {_MOST_CATEGORIES}."
+        )
+    return {"Name": key, "Values": [json.dumps(value) for value in values]}
+
+
+def _number(key: str, part: Range) -> Json:
+    return {
+        "Name": key,
+        "MinValue": str(part.low),
+        "MaxValue": str(part.high),
+        "ScalingType": "Logarithmic" if part.log else "Auto",
+    }
 
 
 def _models() -> Json:
