@@ -216,7 +216,7 @@ def _pixelate(scene: _Scene, share: float) -> Floats:
     height, width = scene.size
     small = (max(1, int(width / block)), max(1, int(height / block)))
     coarse = cv2.resize(scene.pixels, small, interpolation=cv2.INTER_AREA)
-    blocky = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_NEAREST)
+    blocky = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     return np.asarray(blocky, np.float32)
 
 

@@ -19,7 +19,8 @@ def plasma(size: tuple[int, int], decay: float, random: np.random.Generator) -> 
 
     The diamond-square algorithm (Fournier, Fussell and Carpenter 1982) on a torus: in each
     round the grid's spacing halves, new points are the mean of four neighbours plus a uniform
-    deviation, and deviations shrink by ``decay``. The larger that is, the softer the clouds.
+    deviation, and deviations shrink by the square of ``decay``, as in the publication's code, which
+    multiplies them twice by their size. The larger that is, the softer the clouds.
     """
     height, width = size
     # A small grid would have too few rounds to have any clouds.
@@ -28,7 +29,7 @@ def plasma(size: tuple[int, int], decay: float, random: np.random.Generator) -> 
     deviation = 1.0
     while len(field) < side:
         field = _refine(field, deviation, random)
-        deviation /= decay
+        deviation /= decay * decay
     field -= field.min()
     field /= max(float(field.max()), 1e-6)
     longest = max(height, width)
@@ -93,7 +94,8 @@ def frost_texture(size: tuple[int, int], random: np.random.Generator) -> NDArray
         # Fine crystals sit on coarse ones.
         weight = np.asarray(0.35 + 0.65 * crest, np.float32)
     ice /= max(float(np.quantile(ice[::4, ::4], 0.97)), 1e-6)
-    pane = np.asarray(np.clip(0.1 + 0.75 * ice, 0, 1) ** 1.1, np.float32)
+    # As bright as the photographs of the publication are on average: 0.64 of white.
+    pane = np.asarray(np.clip(0.42 + 0.76 * ice, 0, 1), np.float32)
     if (h, w) != (height, width):
         pane = np.asarray(cv2.resize(pane, (width, height)), np.float32)
     return pane[:, :, None] * _ICE

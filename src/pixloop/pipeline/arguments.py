@@ -47,6 +47,7 @@ STEP_KEYS: Mapping[str, tuple[str, ...]] = {
         "promotion.confidence",
         "robustness.",
         "explanations.",
+        "slices.",
         "trust.",
         "card.",
     ),
@@ -227,7 +228,7 @@ def measured(path: str) -> Json:
     return {"Std:JsonGet": {"PropertyFile": file, "Path": path}}
 
 
-def at_least(value: Json, minimum: Json) -> Json:
+def at_least(value: Json, minimum: Json | float) -> Json:
     """The condition that a value is at least ``minimum``."""
     return {"Type": "GreaterThanOrEqualTo", "LeftValue": value, "RightValue": minimum}
 

@@ -45,6 +45,7 @@ _OUTSIDE_STEPS = (
     "registry.py",
     "run_summary.py",
     "served_version.py",
+    "tuning",
     "verification",
     "watching",
 )

@@ -9,9 +9,9 @@ from pixloop.config import Config, ThresholdsConfig
 from pixloop.data.dataset import Dataset, Split
 from pixloop.evaluation.batches import ask_in_batches
 from pixloop.evaluation.calibration import fit_temperature
+from pixloop.evaluation.class_thresholds import choose_thresholds
+from pixloop.evaluation.detection.class_thresholds import choose_box_thresholds
 from pixloop.evaluation.detection.scores import fit_box_scores
-from pixloop.evaluation.detection.thresholds import choose_box_threshold
-from pixloop.evaluation.thresholds import choose_threshold
 from pixloop.export.export import Draft, calibrate, seal
 from pixloop.pipeline.odds import add_odds
 from pixloop.pipeline.reference import add_reference, reference_split
@@ -51,8 +51,9 @@ def _calibrate_classifier(
     enough = len(targets) >= _LEAST_TO_CALIBRATE
     temperature = fit_temperature(logits, targets) if enough else 1.0
     scores = softmax(logits, temperature).max(axis=1)
-    correct = logits.argmax(axis=1) == targets
-    threshold = choose_threshold(scores, correct, promise.max_error, promise.confidence)
+    predicted, classes = logits.argmax(axis=1), draft.manifest.classes
+    answers = [classes[label] for label in predicted]
+    threshold = choose_thresholds(scores, answers, predicted == targets, classes, promise)
     return calibrate(draft, threshold, temperature=temperature)
 
 
@@ -60,10 +61,9 @@ def _calibrate_detector(
     promise: ThresholdsConfig, draft: Draft, detector: Detector, pictures: Split
 ) -> Draft:
     found, truth = _detect(detector, pictures), pictures.objects
-    box_scores = fit_box_scores(found, truth, len(draft.manifest.classes))
-    threshold = choose_box_threshold(
-        found, truth, box_scores, promise.max_error, promise.confidence
-    )
+    classes = draft.manifest.classes
+    box_scores = fit_box_scores(found, truth, len(classes))
+    threshold = choose_box_thresholds(found, truth, box_scores, classes, promise)
     return calibrate(draft, threshold, box_scores=box_scores)
 
 

@@ -23,7 +23,7 @@ value when it has changed. Steps find them in their environment, and do nothing 
 from collections.abc import Mapping
 from typing import Any
 
-from pixloop.config import Config, flatten
+from pixloop.config import Config, GateConfig, flatten
 from pixloop.pipeline.arguments import (
     KEY_PARAMETERS,
     NO_COMMIT,
@@ -194,13 +194,16 @@ def _gate(config: Config, with_champion: bool, tuned: bool) -> Json:
             measured("pixloop.promotion.allowed_difference"),
         )
         conditions.append(at_least(high, least))
+    if config.gate.min_kept_accuracy:
+        kept = measured("pixloop.robustness.kept_share")
+        conditions.append(at_least(kept, config.gate.min_kept_accuracy))
     return {
         "Name": "Gate",
         "Type": "Condition",
         "Arguments": {
             "Conditions": conditions,
             "IfSteps": [_register(tuned)],
-            "ElseSteps": [_refused(metric)],
+            "ElseSteps": [_refused(config.gate)],
         },
     }
 
@@ -241,6 +244,8 @@ def _register(tuned: bool) -> Json:
     }
 
 
-def _refused(metric: str) -> Json:
-    message = join("", f"The gate needs {metric} of at least ", parameter("GateMinimum"))
+def _refused(gate: GateConfig) -> Json:
+    kept = f", of which {gate.min_kept_accuracy:g} is kept under corruptions"
+    parts = (f"The gate needs {gate.metric} of at least ", parameter("GateMinimum"))
+    message = join("", *parts, *([kept] if gate.min_kept_accuracy else []))
     return {"Name": "Refused", "Type": "Fail", "Arguments": {"ErrorMessage": message}}
