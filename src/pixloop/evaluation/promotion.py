@@ -1,13 +1,8 @@
 """Whether a challenger should take the champion's place: a paired test on the same pictures.
 
 Each held-out picture has a worth for each model: in classification 1 where the answer is right, in
-detection the F1 of its boxes. What is judged is the mean difference, challenger minus champion:
-
-- its bounds: Tango's score interval for paired shares (Statistics in Medicine 17, 1998, 891), which
-  holds with few pictures and where the two never differ; in detection the percentile bootstrap
-  over pictures (Efron 1979);
-- its p-value, that the challenger is not better: McNemar's exact test, in detection the test that
-  flips the signs of the pictures' differences, of which McNemar's is the case of shares.
+detection the F1 of its boxes. What is judged is the mean difference, challenger minus champion,
+with its bounds and its p-value (``comparison.paired``).
 
 A challenger is promoted where it is shown not worse on all pictures (the lower bound is at least
 minus the margin) and shown better where it was meant to be: on the pictures that came from
@@ -17,51 +12,17 @@ that gains nothing is risk alone. The gate asks less: it refuses what is shown w
 upper bound lies below minus the margin.
 """
 
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
 
 from pixloop.config_loop import PromotionConfig
+from pixloop.evaluation.comparison.paired import Floats, Paired, compare_paired, pictures_needed
 
 Json = dict[str, Any]
-Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-
-_RESAMPLES = 4000
-_FLIPS = 9999
-#: More pictures than this nobody will annotate: it is said that they do not differ enough.
-_MOST_NEEDED = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Paired:
-    """Both models on the same pictures.
-
-    Attributes:
-        pictures: how many.
-        champion: its mean worth, 0 to 1.
-        challenger: its mean worth.
-        difference: challenger minus champion.
-        low: what the difference exceeds with the confidence.
-        high: what it stays below with the confidence.
-        p: the chance of such a gain or a larger one, were the challenger no better.
-        gained: pictures on which the challenger is better.
-        lost: pictures on which it is worse.
-    """
-
-    pictures: int
-    champion: float
-    challenger: float
-    difference: float
-    low: float
-    high: float
-    p: float
-    gained: int
-    lost: int
 
 
 def weigh(
@@ -139,90 +100,6 @@ def no_champion(config: PromotionConfig) -> Json:
     }
 
 
-def compare_paired(challenger: Floats, champion: Floats, confidence: float) -> Paired:
-    """Two models' worth on the same pictures.
-
-    Args:
-        challenger: shape (N,), 0 to 1, N ≥ 1.
-        champion: shape (N,).
-        confidence: of each of the two bounds, above 1/2.
-    """
-    difference = challenger - champion
-    gained, lost = int((difference > 0).sum()), int((difference < 0).sum())
-    if np.isin(difference, (-1.0, 0.0, 1.0)).all():
-        low, high = tango_interval(gained, lost, len(difference), confidence)
-        p = float(stats.binom.sf(gained - 1, gained + lost, 0.5)) if gained + lost else 1.0
-    else:
-        low, high = _bootstrap(difference, confidence)
-        p = _sign_flips(difference)
-    return Paired(
-        pictures=len(difference),
-        champion=float(champion.mean()),
-        challenger=float(challenger.mean()),
-        difference=float(difference.mean()),
-        low=low,
-        high=high,
-        p=p,
-        gained=gained,
-        lost=lost,
-    )
-
-
-def tango_interval(gained: int, lost: int, total: int, confidence: float) -> tuple[float, float]:
-    """Bounds of the difference of two paired shares, each of which holds with ``confidence``.
-
-    Tango's score interval (1998, formula 8): the differences that a score test does not reject.
-
-    >>> low, high = tango_interval(0, 0, 100, 0.95)
-    >>> round(low, 3), round(high, 3)
-    (-0.026, 0.026)
-    """
-    z = float(stats.norm.ppf(confidence))
-
-    def score(delta: float) -> float:
-        a = 2 * total
-        b = -gained - lost + (2 * total - gained + lost) * delta
-        c = -lost * delta * (1 - delta)
-        share = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
-        variance = total * (2 * share + delta * (1 - delta))
-        gap = gained - lost - total * delta
-        return gap / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, gap)
-
-    point, edge = (gained - lost) / total, 1 - 1e-12
-    low = high = point
-    if point > -edge:
-        low = _root(lambda delta: score(delta) - z, -edge, point)
-    if point < edge:
-        high = _root(lambda delta: score(delta) + z, point, edge)
-    return low, high
-
-
-def _root(function: Any, low: float, high: float) -> float:
-    step = 1e-12
-    at_low, at_high = function(low + step), function(high - step)
-    if not (np.isfinite(at_low) and np.isfinite(at_high)) or at_low * at_high > 0:
-        return low if abs(at_low) < abs(at_high) else high
-    return float(optimize.brentq(function, low + step, high - step))
-
-
-def _bootstrap(difference: Floats, confidence: float, seed: int = 0) -> tuple[float, float]:
-    rng, count = np.random.default_rng(seed), len(difference)
-    # As counts, so that memory does not grow with the product.
-    means = [float(difference[rng.integers(0, count, count)].mean()) for _ in range(_RESAMPLES)]
-    low, high = np.quantile(means, (1 - confidence, confidence))
-    return float(low), float(high)
-
-
-def _sign_flips(difference: Floats, seed: int = 0) -> float:
-    """The share of sign flips, the given one included, whose sum is as large."""
-    rng, moved = np.random.default_rng(seed), difference[difference != 0]
-    reached = 1
-    for _ in range(_FLIPS):
-        signs = rng.integers(0, 2, len(moved)) * 2 - 1
-        reached += float(signs @ moved) >= float(moved.sum()) - 1e-12
-    return reached / (_FLIPS + 1)
-
-
 def _on_all(paired: Paired, difference: Floats, config: PromotionConfig) -> list[str]:
     sure = _percent(config.confidence)
     where = f"than the champion on all {paired.pictures} pictures"
@@ -259,20 +136,6 @@ def _more(paired: Paired, difference: Floats, margin: float, config: PromotionCo
         return "; more pictures would not show it, as they stand"
     more = max(needed - paired.pictures, 1)
     return f"; about {more:,} more pictures would show it, as they stand"
-
-
-def pictures_needed(difference: Floats, margin: float, confidence: float) -> int | None:
-    """Pictures from which on the lower bound would exceed ``-margin``, if all stays as it is.
-
-    From the normal approximation: n ≥ (z s / (d + margin))². None where it never would.
-    """
-    gap = float(difference.mean()) + margin
-    if gap <= 0:
-        return None
-    count = len(difference)
-    spread = max(float(difference.std()), 1 / (count + 1))
-    needed = math.ceil((float(stats.norm.ppf(confidence)) * spread / gap) ** 2)
-    return needed if needed <= _MOST_NEEDED else None
 
 
 def _points(difference: float, signed: bool = True) -> str:
