@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pixloop.annotation.answering import Answering
 from pixloop.annotation.items import STATUSES, Item, Status
+from pixloop.cli.adding import add
 from pixloop.cli.output import JsonOption, ProjectOption, err, out, print_json
 from pixloop.data.dataset import MANIFEST, Dataset
 from pixloop.decoding import open_image
@@ -106,6 +107,9 @@ def collect(
     for kind, count in kinds.most_common():
         out.print(f"  {count:6} {kind.replace('_', ' ')}")
     out.print("'pixloop review next' asks the most telling of them.")
+
+
+app.command()(add)
 
 
 @app.command("next")
