@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 # Demo and tests start dozens of processes; each would compile torch's and other sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-loop test test-slow test-all rehearse templates bench-serving bench-drift bench-labels lint lock install clean
+.PHONY: demo demo-loop test test-slow test-all rehearse templates bench-serving bench-drift bench-labels bench-training lint lock install clean screenshots
 
 demo: $(INSTALLED)
 	$(BIN)/pixloop demo
@@ -48,6 +48,16 @@ bench-drift: $(INSTALLED)
 bench-labels: $(INSTALLED)
 	$(BIN)/python benchmarks/labels/run.py $(DATA) $(WEIGHTS) $(ARGS)
 
+# Pictures of the demos' reports and model cards, to be looked at: desktop, phone, dark, on paper.
+screenshots: $(INSTALLED)
+	$(BIN)/pixloop demo digits
+	$(BIN)/pixloop demo shapes
+	$(BIN)/python tests/tools/screenshots.py screenshots pixloop-demo pixloop-shapes
+
+# Training's throughput on what is here: DATA holds intel/ as Prepare writes it.
+bench-training: $(INSTALLED)
+	$(BIN)/python benchmarks/training/run.py $(DATA) $(ARGS)
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
@@ -82,4 +92,4 @@ lock:
 		--no-header - --output-file requirements-uv.lock
 
 clean:
-	rm -rf $(VENV) pixloop-demo pixloop-shapes pixloop-loop pixloop-rehearsal dist benchmarks/serving/.work .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) pixloop-demo pixloop-shapes pixloop-loop pixloop-rehearsal screenshots dist benchmarks/serving/.work .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 from tests.certified_bundles import write_boxes, write_classifier
+from tests.without_studies import NO_STUDIES
 
 from pixloop.bundle import Bundle
 from pixloop.project import Project
@@ -41,6 +42,7 @@ QUICK = {
     },
     "export": {"precisions": ["float32"]},
     "monitoring": {"odds_pictures": 0},
+    **NO_STUDIES,
 }
 
 

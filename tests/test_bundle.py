@@ -222,3 +222,49 @@ def test_any_bytes_are_a_bundle_error(bundle: Bundle, content: bytes) -> None:
     (bundle.path / MANIFEST).write_bytes(content)
     with pytest.raises(BundleError):
         Bundle.open(bundle.path)
+
+
+GROUPS = [
+    {"classes": ["cat"], "score": 0.8, "accepted_share": 0.5, "error": 0.0, "pictures": 5},
+    {"classes": ["dög"], "score": None, "accepted_share": 0, "error": None, "pictures": 4},
+]
+
+
+def test_each_class_may_have_its_own_threshold(bundle: Bundle) -> None:
+    threshold = Bundle.open(
+        edit(bundle, lambda raw: raw["threshold"].update(groups=GROUPS))
+    ).manifest.threshold
+    assert threshold.accepts("cat", 0.8)
+    assert not threshold.accepts("cat", 0.79)
+    assert not threshold.accepts("dög", 1.0)
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_thresholds_of_older_bundles_are_for_all_classes(bundle: Bundle, version: int) -> None:
+    def age(raw: dict[str, Any]) -> None:
+        del raw["threshold"]["groups"]
+        raw["threshold"]["score"] = 0.7
+        raw["format_version"] = version
+
+    threshold = Bundle.open(edit(bundle, age)).manifest.threshold
+    assert threshold.groups == ()
+    assert [threshold.accepts(label, 0.75) for label in ("cat", "dög")] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "says"),
+    [
+        ({"groups": GROUPS[:1]}, "thresholds and classes differ in: dög"),
+        ({"groups": [*GROUPS, {**GROUPS[0], "classes": ["fox"]}]}, "differ in: fox"),
+        ({"groups": [*GROUPS, GROUPS[0]]}, "a class has two thresholds"),
+        ({"groups": GROUPS, "score": 0.9}, "beside those of groups"),
+        ({"groups": [GROUPS[0], {**GROUPS[1], "score": 1.5}]}, "less than or equal to 1"),
+        ({"groups": [*GROUPS, {**GROUPS[0], "classes": []}]}, "at least 1 item"),
+    ],
+)
+def test_groups_that_cannot_be_are_refused(
+    bundle: Bundle, threshold: dict[str, Any], says: str
+) -> None:
+    path = edit(bundle, lambda raw: raw["threshold"].update(threshold))
+    with pytest.raises(BundleError, match=says):
+        Bundle.open(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.without_studies import NO_STUDIES
 
 from pixloop.data.annotations import AnnotatedBox, Annotation
 from pixloop.data.formats import write_samples
@@ -27,6 +28,7 @@ SETTINGS = {
     "training": {"epochs": 1, "batch_size": 8, "workers": 0},
     "export": {"formats": ["onnx"]},
     "monitoring": {"odds_pictures": 0},
+    **NO_STUDIES,
     "gate": {"minimum": 0.0},
 }
 

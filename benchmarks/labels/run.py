@@ -22,9 +22,9 @@ from report import write_report
 from sklearn.linear_model import LogisticRegression
 
 from pixloop.annotation.items import Item, Reason
-from pixloop.annotation.label_errors import out_of_fold, rank_label_errors
 from pixloop.annotation.selection import select
 from pixloop.annotation.uncertainty import doubt
+from pixloop.evaluation.trust.label_errors import out_of_fold, rank_label_errors
 
 HERE = Path(__file__).parent
 SEEDS, FIRST, LAST = 5, 30, 810

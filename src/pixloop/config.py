@@ -21,6 +21,7 @@ from pixloop.config_evaluation import (
     CardConfig,
     ExplanationsConfig,
     RobustnessConfig,
+    SlicesConfig,
     TrustConfig,
 )
 from pixloop.config_loop import (
@@ -187,11 +188,17 @@ class GateConfig(Section):
     better_than_champion: bool = True
     """Also refuse what the paired test shows to be worse than the champion by more than
     ``promotion.margin``, on the same test pictures."""
+    min_kept_accuracy: float = Field(default=0.0, ge=0, le=1)
+    """The least share of its accuracy (detection: AP50) that a model must keep, on average, under
+    the corruptions of ImageNet-C; 0 asks for nothing. ``robustness.pictures`` measures it."""
 
 
 class ThresholdsConfig(Section):
     """When a prediction is accepted without a person."""
 
+    by: Literal["class", "all"] = "class"
+    """What has a threshold of its own: each predicted class with enough calibration pictures, the
+    others together; or all classes together."""
     max_error: float = Field(default=0.02, gt=0, lt=1)
     """The largest share of wrong answers among accepted predictions; in detection, of wrong boxes
     among a picture's accepted ones, on average."""
@@ -291,6 +298,7 @@ class Config(Section):
     thresholds: ThresholdsConfig = ThresholdsConfig()
     robustness: RobustnessConfig = RobustnessConfig()
     explanations: ExplanationsConfig = ExplanationsConfig()
+    slices: SlicesConfig = SlicesConfig()
     trust: TrustConfig = TrustConfig()
     card: CardConfig = CardConfig()
     serving: ServingConfig = ServingConfig()
@@ -323,6 +331,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _fits_task(self) -> "Config":
+        if self.gate.min_kept_accuracy and not self.robustness.pictures:
+            raise ValueError(
+                "gate.min_kept_accuracy: what is kept is not measured, for robustness.pictures is "
+                "0; set it to 100, or gate.min_kept_accuracy to 0"
+            )
         if self.gate.metric not in _TASK_METRICS[self.task]:
             known = ", ".join(_TASK_METRICS[self.task])
             raise ValueError(
@@ -363,10 +376,11 @@ def flatten(config: Config) -> dict[str, Any]:
 
     ``config_file.parse_config({}, [f"{k}={json.dumps(v)}" ...])`` gives the configuration back.
     """
+    known = set(config_keys())  # a key's value may be a mapping, too
 
     def walk(value: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
         for key, inner in value.items():
-            if isinstance(inner, Mapping):
+            if isinstance(inner, Mapping) and prefix + key not in known:
                 yield from walk(inner, f"{prefix}{key}.")
             else:
                 yield prefix + key, inner

@@ -145,7 +145,7 @@ def _set_key(raw: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override!r}: expected key=value, such as training.epochs=3.")
     known = config_keys()
     if key not in known:
-        raise ConfigError(f"--set {override!r}: there is no key {key!r}.{_nearest(key, known)}")
+        raise ConfigError(f"--set {override!r}: there is no key {key!r}.{nearest_key(key, known)}")
     value = _parse_value(text, override)
     *sections, last = key.split(".")
     target = raw
@@ -171,7 +171,7 @@ def _explain(error: Any, where: str) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         known = list(dict.fromkeys([*Config.model_fields, *config_keys()]))
-        return f"{where}: there is no key {key!r}.{_nearest(key, known)}"
+        return f"{where}: there is no key {key!r}.{nearest_key(key, known)}"
     if error["type"] == "missing":
         return f"{where}: {key!r} is missing. It has no default."
     if not key:  # of the whole: the message names the keys
@@ -179,7 +179,8 @@ def _explain(error: Any, where: str) -> str:
     return f"{where}: {key!r}: {error['msg']} (it is {error['input']!r})."
 
 
-def _nearest(key: str, known: list[str]) -> str:
+def nearest_key(key: str, known: list[str]) -> str:
+    """A question that names the known key nearest to ``key``, or all that are known."""
     last = key.rpartition(".")[2]
     near = (
         _ending_in(_ALIASES.get(last, ""), known)

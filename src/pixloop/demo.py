@@ -53,6 +53,7 @@ DEMOS: Mapping[str, Demo] = {
         {
             # What the alarm notices is not measured: it takes a minute or two.
             "monitoring": {"odds_pictures": 0},
+            "robustness": {"pictures": 40, "attack_pictures": 20},
             # A promise about 2 % takes at least 149 calibration pictures; this gives 299.
             "data": {"calibration_share": 0.2},
             "model": {
@@ -90,6 +91,7 @@ DEMOS: Mapping[str, Demo] = {
             },
             "gate": {"minimum": 0.8},
             "monitoring": {"odds_pictures": 0},
+            "robustness": {"pictures": 12},
         },
     ),
 }

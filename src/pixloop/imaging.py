@@ -80,7 +80,7 @@ def read_input(
     image = open_image(data)
     size = upright_size(image)
     whole = (0.0, 0.0, float(size.width), float(size.height)) if part is None else part(size)
-    box, target = _framing(whole, preprocessing)
+    box, target = frame_picture(whole, preprocessing)
     shrinks = preprocessing.scaled_decoding and is_jpeg(image)
     shrink = _suitable_shrink(box, target) if shrinks else 1
     picture: Image.Image | RgbArray
@@ -114,11 +114,11 @@ def to_input(rgb: RgbArray, preprocessing: Preprocessing) -> InputArray:
 
 def resize_image(rgb: RgbArray, preprocessing: Preprocessing) -> RgbArray:
     """The geometric half of ``to_input``: shape (size, size, 3), ``uint8``."""
-    box, target = _framing((0.0, 0.0, rgb.shape[1], rgb.shape[0]), preprocessing)
+    box, target = frame_picture((0.0, 0.0, rgb.shape[1], rgb.shape[0]), preprocessing)
     return _fill(None, rgb, box, target, preprocessing)
 
 
-def _framing(whole: Box, preprocessing: Preprocessing) -> tuple[Box, Size]:
+def frame_picture(whole: Box, preprocessing: Preprocessing) -> tuple[Box, Size]:
     """The part of a picture that is seen, and the input pixels, from the upper left, it fills."""
     left, top, right, bottom = whole
     width, height = right - left, bottom - top

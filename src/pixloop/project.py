@@ -46,8 +46,10 @@ if TYPE_CHECKING:
     from pixloop.annotation.queue import ReviewQueue
     from pixloop.aws.project import AwsProject
     from pixloop.data.annotations import AnnotationStore
+    from pixloop.evaluation.comparison.compare import Comparison
     from pixloop.monitoring.monitor import Monitor
     from pixloop.registry import Registry
+    from pixloop.tuning.tune import Tuning
     from pixloop.verification.result import VerificationResult
     from pixloop.watching.events import Event
     from pixloop.watching.watcher import Watcher
@@ -140,17 +142,10 @@ class Project:
         if on == "sagemaker":
             return self._run_on_sagemaker(listener, tune)
         if tune:
-            raise ConfigError("--tune searches on SageMaker: add --on sagemaker.")
-        train, test = map(_as_uri, self._sources.fetch())
-        definition = build_definition(
-            self.config,
-            train=train,
-            test=test,
-            weights=_as_uri(self._sources.weights()),
-            champion=_as_uri(self._registry.champion_bundle()),
-            annotations=_as_uri(self._annotated()),
-            commit=git_commit(self.folder),
-        )
+            raise ConfigError(
+                "--tune searches on SageMaker: add --on sagemaker. Here, 'pixloop tune' does."
+            )
+        definition = self._define_here(self.config, _as_uri(self._registry.champion_bundle()))
         # The registry takes seconds to open, the first time more: meanwhile the steps work.
         with ThreadPoolExecutor(1) as pool:
             registry = pool.submit(self._registry.prepared)
@@ -170,6 +165,28 @@ class Project:
     def definition(self) -> dict[str, Any]:
         """The pipeline definition, as SageMaker reads it."""
         return build_definition(self.config, commit=git_commit(self.folder))
+
+    def tuning(self) -> "Tuning":
+        """The search for better settings, as the section ``tuning`` describes it."""
+        # Optuna takes a second to import.
+        from pixloop.tuning.tune import Tuning
+
+        return Tuning(self.config, self.state, self._define_here, self._sources.weights())
+
+    def _define_here(self, config: Config, champion: str | None = None) -> dict[str, Any]:
+        """The pipeline definition of a configuration, over what lies on this machine."""
+        train, test = map(_as_uri, self._sources.fetch())
+        # A file of weights is for the network that the project names.
+        same = config.model.name == self.config.model.name
+        return build_definition(
+            config,
+            train=train,
+            test=test,
+            weights=_as_uri(self._sources.weights()) if same else None,
+            champion=champion,
+            annotations=_as_uri(self._annotated()),
+            commit=git_commit(self.folder),
+        )
 
     def report(self) -> Path:
         """The HTML report of the last run that was evaluated.
@@ -336,6 +353,24 @@ class Project:
     def own_tests(self) -> Path:
         """Where the project's own tests of deployments are, if it has any."""
         return self.folder / OWN_TESTS
+
+    def compare(
+        self, a: str, b: str, data: Path | None = None, output: Path | None = None
+    ) -> "Comparison":
+        """Score two models on the same test pictures, and say which is better.
+
+        Args:
+            a: a version's number, ``"champion"`` or ``"latest"``, or a bundle's folder or archive.
+            b: the same, of the challenger.
+            data: a data set's folder; without one, that of the last run here.
+            output: the HTML file to write; without one, below ``.pixloop/comparisons``.
+
+        Raises:
+            BundleError: a bundle is damaged, or the two do not answer the same question.
+            PipelineError: there is no data set.
+            RegistryError: there is no such version.
+        """
+        return self._loop.compare(a, b, data, output)
 
     # ---- watching, asking, and beginning anew -----------------------------------------------
 

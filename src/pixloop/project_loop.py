@@ -3,12 +3,14 @@
 What each verb needs is imported when it is called: a server should be up in less than a second.
 """
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixloop.config import Config
+from pixloop.errors import PipelineError
 from pixloop.pipeline.display import Listener
 from pixloop.pipeline.runs import list_runs
 from pixloop.project_folder import git_commit
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from pixloop.annotation.queue import ReviewQueue
     from pixloop.data.annotations import AnnotationStore
     from pixloop.data.dataset import Dataset
+    from pixloop.evaluation.comparison.compare import Comparison
     from pixloop.monitoring.monitor import Monitor
     from pixloop.watching.events import Event
     from pixloop.watching.watcher import Watcher
@@ -82,6 +85,20 @@ class ProjectLoop:
             self._state / "annotations",
             metrics,
         )
+
+    def compare(self, a: str, b: str, data: Path | None, output: Path | None) -> "Comparison":
+        """Two models on the same test pictures; see ``Project.compare``."""
+        from pixloop.evaluation.comparison.compare import compare_bundles
+
+        dataset = data or next((each.folder for each in self._datasets()), None)
+        if dataset is None:
+            raise PipelineError(
+                "there is no data set to compare on: no run here has prepared one. Run 'pixloop "
+                "run', or name a data set's folder with --data."
+            )
+        (name, first), (other, second) = self._registry.find(a), self._registry.find(b)
+        page = output or self._state / "comparisons" / f"{_file_name(a)}-{_file_name(b)}.html"
+        return compare_bundles(first, second, dataset, page, self._config, (name, other))
 
     def collect(self, version: str | None = None) -> int:
         """Fill the review queue from what was captured, and choose what people are asked next.
@@ -155,3 +172,8 @@ class ProjectLoop:
             if (folder / MANIFEST).is_file():
                 return [Dataset.open(folder)]
         return []
+
+
+def _file_name(model: str) -> str:
+    """A version or a path as a part of a file's name."""
+    return re.sub(r"[^\w.-]+", "_", model).strip("_") or "model"

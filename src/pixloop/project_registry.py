@@ -1,5 +1,6 @@
 """Where a project's model versions are kept, and which of them is meant."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,26 @@ class ProjectRegistry:
     def bundle(self, version: str | None = None) -> tuple[str, Bundle]:
         """A version and its bundle: the given one, else the champion, else the latest."""
         return find_bundle(self.open, self._state, version, self.file)
+
+    def find(self, name: str) -> tuple[str, Bundle]:
+        """A bundle, and what it is called: a version, or a bundle's folder or archive on disk.
+
+        Args:
+            name: a number, ``"champion"`` or ``"latest"``, or a path.
+
+        Raises:
+            BundleError: it is damaged.
+            RegistryError: there is no such version.
+        """
+        path = Path(name).expanduser()
+        if "/" in name or path.exists():
+            # An archive is unpacked beside the bundles of versions, where it is found again.
+            digest = sha256(str(path.resolve()).encode()).hexdigest()[:16]
+            bundle = Bundle.open(path, unpack_to=self._state / "bundles" / digest)
+            bundle.verify()
+            return name, bundle
+        version, bundle = self.bundle(name)
+        return f"version {version}", bundle
 
     def champion(self) -> Champion:
         """What says at every call which version is the champion."""

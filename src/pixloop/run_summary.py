@@ -17,7 +17,7 @@ from pixloop.data.findings import REPORT, finding_lines
 from pixloop.pipeline.runs import RunRecord
 
 # As evaluation.evaluate calls them, which would bring the plotting library along.
-EVALUATION, PAGE = "evaluation.json", "report.html"
+EVALUATION, PAGE, CARD = "evaluation.json", "report.html", "model_card.html"
 #: What a summary is read from, and the report: step, output, file in the output.
 SUMMARY_FILES = (
     ("Evaluate", "evaluation", EVALUATION),

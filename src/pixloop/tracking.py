@@ -40,7 +40,7 @@ def open_client(url: str) -> Any:
     Raises:
         RegistryError: there is no server at the address, or it does not let us in.
     """
-    url = _with_driver(url)
+    url = with_driver(url)
     _probe(url)
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -151,10 +151,10 @@ def shown(url: str) -> str:
     return parts._replace(netloc=f"{name}@{host}" if name else host).geturl()
 
 
-def _with_driver(url: str) -> str:
+def with_driver(url: str) -> str:
     """A PostgreSQL address with the driver of our extra: SQLAlchemy's default has changed.
 
-    >>> _with_driver("postgresql://db/models")
+    >>> with_driver("postgresql://db/models")
     'postgresql+psycopg2://db/models'
     """
     plain = "postgresql://"

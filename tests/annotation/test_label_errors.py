@@ -1,65 +1,89 @@
-import numpy as np
+import pytest
+from tests.evaluation.trust.planted import HOSTILE, write_planted
+from tests.referenced_bundles import write_referenced_classifier
 
-from pixloop.annotation.label_errors import doubt_boxes, out_of_fold, rank_label_errors
-from pixloop.records import DetectedBox, Detection
-
-
-def clouds(count=300, classes=3, seed=0):
-    g = np.random.default_rng(seed)
-    labels = g.integers(0, classes, count)
-    return (np.eye(classes)[labels] * 4 + g.normal(size=(count, classes))).astype("f4"), labels
-
-
-def test_flipped_labels_are_found_and_come_first():
-    features, truth = clouds()
-    wrong = np.random.default_rng(1).choice(300, 15, replace=False)
-    given = truth.copy()
-    given[wrong] = (given[wrong] + 1) % 3
-    ranked = rank_label_errors(out_of_fold(features, given, 3), given)
-    assert np.isin(ranked[:10], wrong).all()
-    assert np.isin(wrong, ranked).mean() >= 0.7
-    assert len(ranked) < 40
+from pixloop.annotation.label_errors import find_label_errors
+from pixloop.annotation.queue import ReviewQueue
+from pixloop.annotation.reported import find_reported, read_numbers
+from pixloop.config_file import parse_config
+from pixloop.errors import AnnotationError
+from pixloop.evaluation.predictions import predict_split
+from pixloop.evaluation.section import Subject
+from pixloop.evaluation.trust.study import study_trust
+from pixloop.serving.predictor import open_predictor
 
 
-def test_right_labels_of_things_that_are_told_apart_are_left_alone():
-    features, labels = clouds()
-    apart = features + 10 * np.eye(3)[labels]
-    assert len(rank_label_errors(out_of_fold(apart.astype("f4"), labels, 3), labels)) == 0
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A bundle, a data set with planted errors, and what the report says of it."""
+    folder = tmp_path_factory.mktemp("errors")
+    bundle = write_referenced_classifier(folder / "colours")
+    data = write_planted(folder / "planted")
+    config = parse_config({"task": "classification", "data": {"train": "."}}, [], where="a test")
+    answers = predict_split(open_predictor(bundle), data.split("test"), data.info.classes, "asking")
+    section = study_trust(Subject(config, bundle, data, answers))
+    return bundle, data, section.content
 
 
-def test_no_picture_is_judged_by_its_own_label():
-    features, labels = clouds(15)
-    changed = labels.copy()
-    changed[7] = (labels[7] + 1) % 3
-    # Where the folds stay the same, a picture's shares do not know its own label.
-    before = out_of_fold(features, labels, 3, folds=15)
-    after = out_of_fold(features, changed, 3, folds=15)
-    assert np.allclose(before[7], after[7], atol=1e-4)
+def test_doubtful_training_pictures_are_candidates(world):
+    bundle, data, _ = world
+    found = list(find_label_errors(data, bundle, "colours:1", 3))
+    assert 1 <= len(found) <= 3
+    assert HOSTILE in {candidate.origin["path"] for candidate in found}
+    weights = [candidate.reasons[0].weight for candidate in found]
+    assert weights == sorted(weights, reverse=True)
+    for candidate in found:
+        assert candidate.model == "colours:1"
+        assert candidate.reasons[0].kind == "label_error"
+        assert candidate.origin["dataset"] == "train"
+        assert candidate.answer["label"] != candidate.origin["label"]
+        assert len(candidate.embedding) > 0
 
 
-def test_classes_that_are_rare_or_missing_do_no_harm():
-    features, labels = clouds(20)
-    labels[:] = 0
-    labels[3] = 1
-    shares = out_of_fold(features, labels, 4)
-    assert shares.shape == (20, 4)
-    assert not shares[:, 2:].any()
-    assert set(rank_label_errors(shares, labels).tolist()) <= set(range(20))
-    assert len(rank_label_errors(np.zeros((0, 3), "f4"), np.zeros(0, np.int64))) == 0
+def test_a_bundle_without_an_embedding_or_of_other_classes_is_refused(world):
+    bundle, data, _ = world
+    bare = bundle.manifest.model_copy(update={"reference": None})
+    with pytest.raises(AnnotationError, match="no embedding to tell doubtful labels by"):
+        next(find_label_errors(data, type(bundle)(bundle.path, bare), "colours:1", 3))
+    other = bundle.manifest.model_copy(update={"classes": ("cat", "dog", "cow")})
+    with pytest.raises(AnnotationError, match="different classes"):
+        next(iter(find_label_errors(data, type(bundle)(bundle.path, other), "colours:1", 3)))
 
 
-def found(*boxes):
-    return Detection(tuple(DetectedBox(label, score, xyxy) for label, score, xyxy in boxes), 50, 50)
+def test_what_a_report_lists_goes_into_the_queue_once(world, tmp_path):
+    _, data, trust = world
+    queue, count = ReviewQueue(tmp_path / "review"), len(world[2]["review"])
+    assert queue.offer(find_reported(trust, data, "colours:1")) == count
+    assert queue.offer(find_reported(trust, data, "colours:1")) == 0
+    items = {item.sha256: item for item in queue.items("waiting")}
+    assert set(items) == {entry["sha256"] for entry in trust["review"]}
+    for entry in trust["review"]:
+        item = items[entry["sha256"]]
+        assert [(r.kind, r.detail) for r in item.reasons] == [("label_error", entry["detail"])]
+        assert item.origin["path"] == entry["path"]
+        assert len(queue.picture(item.sha256)) > 100
+    queue.mark(items[trust["review"][0]["sha256"]].sha256, "answered")
+    assert queue.offer(find_reported(trust, data, "colours:1")) == 0
 
 
-def test_boxes_that_only_the_model_or_only_a_person_sees_are_doubtful():
-    drawn = [{"label": "a", "xyxy": (0, 0, 10, 10), "crowd": False}]
-    same = ("a", 0.9, (0, 0, 10, 10))
-    assert doubt_boxes(0, drawn, found(same)) is None
-    assert doubt_boxes(0, drawn, found(same, ("b", 0.3, (20, 20, 30, 30)))) is None
-    extra = doubt_boxes(0, drawn, found(same, ("b", 0.8, (20, 20, 30, 30))))
-    assert (extra.weight, extra.detail) == (0.8, "1 found and not drawn, the surest b 80 %")
-    missed = doubt_boxes(0, drawn, found())
-    assert (missed.weight, missed.detail) == (0.5, "1 drawn and not found, such as a")
-    crowd = [{**drawn[0], "crowd": True}]
-    assert doubt_boxes(0, crowd, found()) is None
+def test_some_of_a_report_go_by_their_numbers(world, tmp_path):
+    _, data, trust = world
+    queue = ReviewQueue(tmp_path / "review")
+    assert queue.offer(find_reported(trust, data, "colours:1", {1, 3})) == 2
+    wanted = {trust["review"][i]["sha256"] for i in (0, 2)}
+    assert {item.sha256 for item in queue.items()} == wanted
+    with pytest.raises(AnnotationError, match="lists no picture 999; it has 1 to"):
+        queue.offer(find_reported(trust, data, "colours:1", {1, 999}))
+
+
+def test_a_report_about_another_data_set_is_refused(world):
+    _, data, trust = world
+    gone = {"review": [{**trust["review"][0], "sha256": "0" * 64}]}
+    with pytest.raises(AnnotationError, match="no longer in the data set"):
+        next(find_reported(gone, data, "colours:1"))
+
+
+@pytest.mark.parametrize("text", ["x", "", "3-", "-3", "1..4"])
+def test_what_is_no_number_is_refused(text):
+    with pytest.raises(AnnotationError, match="is no number"):
+        read_numbers([text])

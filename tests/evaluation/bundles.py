@@ -14,6 +14,7 @@ def write_tiny_bundle(
     network: onnx.ModelProto,
     measured: dict[str, Any],
     score: float | None,
+    threshold: Threshold | None = None,
     **manifest: Any,
 ) -> Path:
     """A bundle with one graph that agrees, as ``measured``, and accepts from ``score`` on."""
@@ -21,7 +22,7 @@ def write_tiny_bundle(
     onnx.save(network, folder / "graphs" / "model.onnx")
     graph = {"format": "onnx", "verdict": "agrees", "reason": "", **measured}
     (folder / CERTIFICATE).write_text(json.dumps({"graphs": [graph]}))
-    threshold = Threshold(
+    threshold = threshold or Threshold(
         score=score, max_error=0.1, confidence=0.9, accepted_share=0.5, error=0.05, pictures=200
     )
     write_bundle(

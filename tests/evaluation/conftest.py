@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from tests.evaluation.bundles import write_tiny_bundle
 
+from pixloop.bundle import Threshold
 from pixloop.data.dataset import DatasetWriter, Row
 from pixloop.imaging import Preprocessing
 
@@ -67,12 +68,14 @@ def make_bundle(tmp_path: Path) -> Maker:
         skill: float = 4.0,
         temperature: float = 0.5,
         name: str = "colours",
+        threshold: Threshold | None = None,
     ) -> Path:
         return write_tiny_bundle(
             tmp_path / f"bundle-{next(numbers)}",
             _graph(skill),
             {"latency_ms": 0.2},
             score,
+            threshold,
             name=name,
             classes=tuple(classes),
             preprocessing=Preprocessing(

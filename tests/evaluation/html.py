@@ -1,6 +1,9 @@
 """Reading a report as a browser would."""
 
 import re
+from base64 import b64encode
+from hashlib import sha256
+from html import unescape
 from html.parser import HTMLParser
 
 VOID = {"meta", "img", "br", "link", "input"}
@@ -33,16 +36,36 @@ class Page(HTMLParser):
 
 
 def assert_standalone(text: str) -> None:
-    """Whole, without script, and in need of nothing else."""
+    """Whole, without any script but its own, and in need of nothing else."""
     page = Page(text)
     for _, attributes in page.elements:
         for name in ("src", "href", "action", "data", "srcset"):
             value = attributes.get(name)
             assert value is None or value.startswith(("data:image/", "#")), value
     assert not re.search(r"@import|url\(|https?://", text)
-    assert not page.all("script")
+    assert_own_script(text)
     assert not page.all("link")
     assert len(text) < 2_500_000
+
+
+def assert_own_script(text: str) -> None:
+    """One script, the one whose hash the content security policy names, and no other."""
+    page = Page(text)
+    assert page.all("script") == [{}]
+    script = text.split("<script>")[1].split("</script>")[0]
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    policies = [a["content"] or "" for a in page.all("meta") if "http-equiv" in a]
+    assert len(policies) == 1
+    rules = dict(rule.strip().split(" ", 1) for rule in policies[0].split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"] == f"'sha256-{digest}'"
+    assert rules["img-src"] == "data:"
+
+
+def visible_text(text: str) -> str:
+    """What a page says, without its style and script."""
+    without = re.sub(r"<(style|script)>.*?</\1>", "", text, flags=re.S)
+    return unescape(re.sub(r"<[^>]+>", " ", without))
 
 
 def assert_accessible(text: str) -> None:

@@ -7,6 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import f1_score, log_loss
 from tests.evaluation.bundles import read_strict_json
+from tests.small_bundles import by_class
+from tests.without_studies import NO_STUDIES_SET
 
 from pixloop.bundle import ARCHIVE, Bundle
 from pixloop.config import Config
@@ -22,7 +24,9 @@ Maker = Callable[..., Path]
 
 @pytest.fixture
 def config() -> Config:
-    return parse_config({"task": "classification", "data": "."}, ["gate.minimum=0.5"])
+    return parse_config(
+        {"task": "classification", "data": "."}, ["gate.minimum=0.5", *NO_STUDIES_SET]
+    )
 
 
 def test_writes_numbers_rows_and_report(
@@ -138,6 +142,37 @@ def test_a_threshold_that_accepts_nothing_is_reported(
     assert (threshold["score"], threshold["accepted"], threshold["error"]) == (None, 0, None)
     report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "Refers every picture" in report
+
+
+def test_each_class_is_accepted_by_its_own_threshold(
+    config: Config, make_bundle: Maker, make_dataset: Maker, tmp_path: Path
+) -> None:
+    least = {"blue": 0.5, "green": 0.95, "red": None}
+    bundle = make_bundle(threshold=by_class(**least))
+    evaluate(config, bundle, make_dataset(), tmp_path / "out")
+    rows = pq.read_table(tmp_path / "out" / "predictions.parquet").to_pylist()
+    for row in rows:
+        own = least[row["predicted"]]
+        right = "accept" if own is not None and row["score"] >= own else "refer"
+        assert row["decision"] == right
+    found = read_strict_json(tmp_path / "out" / "evaluation.json")["pixloop"]["threshold"]
+    assert (found["by"], found["met"], found["score"]) == ("class", True, None)
+    assert [(g["classes"], g["score"], g["met"]) for g in found["groups"]] == [
+        (["blue"], 0.5, True),
+        (["green"], 0.95, True),
+        (["red"], None, False),
+    ]
+    for label, group in zip(least, found["groups"], strict=True):
+        named = [row for row in rows if row["predicted"] == label]
+        taken = [row for row in named if row["decision"] == "accept"]
+        wrong = sum(row["label"] != label for row in taken)
+        assert (group["answered"], group["accepted"]) == (len(named), len(taken))
+        assert (group["wrong"], group["calibration_pictures"]) == (wrong, 300)
+        assert found["classes"][label]["accepted"] == len(taken)
+    assert found["accepted"] == sum(group["accepted"] for group in found["groups"]) > 0
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Nothing is accepted of red" in report
+    assert "the 3 groups" in report
 
 
 @pytest.mark.parametrize("file", ["graphs/model.onnx", "certificate.json"])

@@ -6,12 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixloop.evaluation.calibration import reliability
-from pixloop.evaluation.plots import (
-    history_plot,
-    reliability_diagram,
-    risk_curve,
-    risk_points,
-)
+from pixloop.evaluation.plots import history_plot, reliability_diagram, risk_curve
+from pixloop.evaluation.risk import risk_points
 from pixloop.evaluation.thresholds import selective_curve
 
 WIDTH, HEIGHT = 360, 250

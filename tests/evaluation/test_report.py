@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.evaluation.html import Page, assert_accessible, assert_standalone
+from tests.evaluation.html import Page, assert_accessible, assert_own_script, assert_standalone
 
 from pixloop.bundle import Bundle
 from pixloop.config import GateConfig
@@ -99,7 +99,7 @@ def test_the_page_is_whole_and_needs_nothing_else(render: Callable[..., str]) ->
 def test_text_from_outside_stays_text(render: Callable[..., str]) -> None:
     text = render(classes=HOSTILE, name="colours")
     page = Page(text)
-    assert not page.all("script")
+    assert_own_script(text)
     assert not page.all("i") or all("class" in a for a in page.all("i"))
     assert not any(key.startswith("on") for _, a in page.elements for key in a)
     assert "&lt;script&gt;" in text

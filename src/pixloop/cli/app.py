@@ -13,11 +13,13 @@ from pixloop.cli import (
     aws,
     demo,
     deployment,
+    explaining,
     loop,
     models,
     monitoring,
     review,
     serving,
+    tuning,
     watch,
 )
 from pixloop.cli.output import err
@@ -35,10 +37,12 @@ app.command()(demo.demo)
 app.command()(loop.init)
 app.command()(loop.run)
 app.command()(loop.report)
+app.command()(tuning.tune)
 app.command()(loop.pipeline)
 app.add_typer(models.app, name="models")
 app.command()(serving.serve)
 app.command()(serving.predict)
+app.command()(explaining.explain)
 app.command()(monitoring.monitor)
 app.add_typer(review.app, name="review")
 app.add_typer(annotate.app, name="annotate")

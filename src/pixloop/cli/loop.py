@@ -3,6 +3,7 @@
 import math
 import shlex
 import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,10 +12,12 @@ from rich.markup import escape
 
 from pixloop.bundle import Task
 from pixloop.cli.output import JsonOption, ProjectOption, err, out, percent, print_json
-from pixloop.errors import ConfigError
+from pixloop.errors import ConfigError, PipelineError
 from pixloop.pipeline.display import display
 from pixloop.project import Project
-from pixloop.run_summary import RunSummary
+from pixloop.run_summary import CARD, RunSummary
+
+_MOST_NAMES = 5  # of classes that share a threshold
 
 SetOption = Annotated[
     list[str] | None,
@@ -115,17 +118,24 @@ def _check_execution_options(on: str, tune: bool, follow: str | None, stop: str 
 
 
 def report(
+    card: Annotated[
+        bool, typer.Option("--card", help="The model card instead: a page or two, to print.")
+    ] = False,
     browser: Annotated[bool, typer.Option(help="Open the report in a browser.")] = True,
     project: ProjectOption = ".",
     json: JsonOption = False,
 ) -> None:
-    """Open the HTML report of the last run: one file that needs no network.
+    """Open the HTML report of the last run, or its model card: one file that needs no network.
 
     Example: `pixloop report --no-browser`
     """
     path = Project.open(project).report()
+    if card:
+        path = path.with_name(CARD)
+        if not path.is_file():
+            raise PipelineError(f"{path} does not exist: the last run made none. Run it again.")
     if json:
-        print_json({"report": str(path)})
+        print_json({"card" if card else "report": str(path)})
         return
     out.print(escape(str(path)))
     if browser and not webbrowser.open(path.as_uri()):
@@ -161,14 +171,8 @@ def print_summary(summary: RunSummary) -> None:
         out.print(f"              [yellow]{escape(finding)}[/]")
     out.print(f"  model       {escape(summary.model)}, started from {escape(summary.weights)}")
     out.print(f"  quality     {_quality(summary.task, metrics)} on the test pictures")
-    if threshold["score"] is None:
-        sure = _why_none(threshold)
-    else:
-        sure = (
-            f"from score {threshold['score']:.3f} on, at most {percent(threshold['max_error'])} "
-            f"wrong (with {percent(threshold['confidence'])} confidence)"
-        )
-    out.print(f"  accepts     {sure}")
+    for i, line in enumerate(_accepts(threshold)):
+        out.print(f"{'' if i else '  accepts':12}  {escape(line)}")
     out.print(f"  graph       {summary.chosen_graph}, the fastest that agrees with the model")
     out.print(f"  report      {escape(summary.report)}")
 
@@ -182,8 +186,30 @@ def _quality(task: Task, metrics: dict[str, float]) -> str:
     return f"accuracy [bold]{percent(metrics['accuracy'])}[/], macro F1 {metrics['f1_macro']:.3f}"
 
 
-def _why_none(threshold: dict[str, Any]) -> str:
-    error, pictures = threshold["max_error"], threshold["pictures"]
+def _accepts(threshold: dict[str, Any]) -> Iterator[str]:
+    """From which scores on, and what that promises; a line a group of classes."""
+    promise = (
+        f"at most {percent(threshold['max_error'])} wrong "
+        f"(with {percent(threshold['confidence'])} confidence"
+    )
+    if not threshold["groups"]:
+        score = threshold["score"]
+        sure = _why_none(threshold, threshold["pictures"])
+        yield sure if score is None else f"from score {score:.3f} on, {promise})"
+        return
+    yield f"by class, {promise} for each line)"
+    for group in threshold["groups"]:
+        classes = ", ".join(group["classes"][:_MOST_NAMES])
+        if len(group["classes"]) > _MOST_NAMES:
+            classes += f" and {len(group['classes']) - _MOST_NAMES} more"
+        sure = _why_none(threshold, group["pictures"])
+        yield f"{classes}: " + (
+            sure if group["score"] is None else f"from score {group['score']:.3f} on"
+        )
+
+
+def _why_none(threshold: dict[str, Any], pictures: int) -> str:
+    error = threshold["max_error"]
     # Fewer cannot show it even without a single mistake: (1 - error)^n must fall below the doubt.
     least = math.ceil(math.log(1 - threshold["confidence"]) / math.log(1 - error))
     why = f"nothing: {percent(error)} error cannot be promised from {pictures} calibration pictures"

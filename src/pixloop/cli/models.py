@@ -1,25 +1,31 @@
 """``pixloop models``: list, show, compare, approve, promote, reject, rollback."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pixloop.cli.output import JsonOption, ProjectOption, out, print_json
-from pixloop.model_versions import ModelVersion
+from pixloop.cli.output import JsonOption, ProjectOption, out, percent, print_json
+from pixloop.model_versions import Comparison, ModelVersion
 from pixloop.project import Project
 
 if TYPE_CHECKING:
     from pixloop.aws.pipeline.model_packages import PackageRegistry
+    from pixloop.evaluation.comparison.compare import Comparison as PicturesComparison
+    from pixloop.evaluation.comparison.measures import Difference
     from pixloop.registry import Registry
 
 app = typer.Typer(help="The versions of this project's model.", no_args_is_help=True)
 
 OnOption = Annotated[Literal["here", "sagemaker"], typer.Option("--on", help="Whose registry.")]
+_COMPARED = "A number, 'latest' or 'champion', or a bundle's folder or archive."
 VersionArgument = Annotated[str, typer.Argument(help="A number, 'latest' or 'champion'.")]
 
 
+#: The longest name of a model that heads a column, in characters.
+_COLUMN = 12
 #: The metrics in the list of versions, by task.
 _SHOWN = {
     "classification": {"accuracy": "accuracy", "f1_macro": "macro F1"},
@@ -133,17 +139,71 @@ def rollback(on: OnOption = "here", project: ProjectOption = ".", json: JsonOpti
 
 @app.command()
 def compare(
-    a: VersionArgument,
-    b: VersionArgument,
+    a: Annotated[str, typer.Argument(help=_COMPARED)],
+    b: Annotated[str, typer.Argument(help=_COMPARED)],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="A data set's folder.", show_default="that of the last run"),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--out", help="The page to write.", show_default="below .pixloop/comparisons"),
+    ] = None,
     on: OnOption = "here",
     project: ProjectOption = ".",
     json: JsonOption = False,
 ) -> None:
-    """Compare the metrics of two versions.
+    """Compare two models on the same test pictures: B against A.
 
-    Example: `pixloop models compare 1 latest`
+    Says which is better and how sure that is, over all and slice by slice, and writes a page. With
+    --on sagemaker, only the metrics that the versions were registered with are put side by side.
+
+    Example: `pixloop models compare champion latest --out report.html`
     """
-    comparison = _registry(Project.open(project), on).compare(a, b)
+    opened = Project.open(project)
+    if on == "sagemaker":
+        _print_registered(opened.on_aws.registry.compare(a, b), json)
+        return
+    found = opened.compare(a, b, data, output)
+    if json:
+        print_json({**found.content, "report": str(found.report)})
+        return
+    for note in found.notes:
+        out.print(f"[yellow]note[/] {escape(note)}")
+    out.print(f"[bold]{escape(found.words[0])}[/]")
+    for sentence in found.words[1:]:
+        out.print(escape(sentence))
+    out.print(_measure_table(found, a, b))
+    out.print(f"report  {escape(str(found.report))}")
+
+
+def _measure_table(found: "PicturesComparison", a: str, b: str) -> Table:
+    # A folder's path would leave no room for the numbers.
+    names = [name if len(name) <= _COLUMN else letter for name, letter in ((a, "A"), (b, "B"))]
+    table = Table("measure", *map(escape, names), "difference", "95 % interval", box=None)
+    for row in found.measures:
+        low, high = _signed(row, row.low), _signed(row, row.high)
+        table.add_row(
+            row.measure.title,
+            *(_plain(row, value) for value in (row.champion, row.challenger)),
+            _signed(row, row.difference),
+            "–" if row.low is None else f"{low} to {high}",
+        )
+    return table
+
+
+def _plain(row: "Difference", value: float | None) -> str:
+    return percent(value) if row.measure.share else _number(value)
+
+
+def _signed(row: "Difference", value: float | None) -> str:
+    """A difference; of shares, in points."""
+    if value is None:
+        return "–"
+    return f"{value * 100:+.1f}" if row.measure.share else f"{value:+.3f}"
+
+
+def _print_registered(comparison: Comparison, json: bool) -> None:
     if json:
         print_json(comparison)
         return

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from pixloop.acceptance import Acceptance
 from pixloop.cli.events import print_event
 from pixloop.cli.output import JsonOption, ProjectOption, err, out, print_json
 from pixloop.project import Project
@@ -64,13 +65,15 @@ def start(
         typer.confirm("Start it?", abort=True, err=True)
     started = opened.start(version, hours, _tell)
     if queue:
-        on_aws.let_rekognition_answer(print_event, started["arn"], started["threshold"])
+        acceptance = Acceptance(started["threshold"], started["classes"])
+        on_aws.let_rekognition_answer(print_event, started["arn"], acceptance)
     if json:
         print_json(started)
         return
-    threshold = started["threshold"]
-    accepts = f"from score {threshold:.3f} on" if threshold is not None else "nothing"
+    accepts = _from(started["threshold"]) if not started["classes"] else "by class"
     out.print(f"[bold]{started['version']}[/] runs; it accepts {accepts}")
+    for label, least in started["classes"].items():
+        out.print(f"  {escape(label)}: {_from(least)}")
     out.print(
         "  'pixloop predict --on rekognition' asks it, 'pixloop aws rekognition stop' stops it"
     )
@@ -104,6 +107,10 @@ def status(project: ProjectOption = ".", json: JsonOption = False) -> None:
         out.print("No versions yet. 'pixloop aws rekognition train' makes one.")
     for each in versions:
         _print(each, json=False)
+
+
+def _from(least: float | None) -> str:
+    return "nothing" if least is None else f"from score {least:.3f} on"
 
 
 def _print(version: dict[str, Any], json: bool) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from pixloop.data.dataset import Row
+from pixloop.data.dataset import Objects, Row
 from pixloop.errors import DataError, ImageError
 from pixloop.progress import progress
 
@@ -19,6 +19,15 @@ class Pictures(Protocol):
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[Row]: ...
+
+
+class PicturesWithObjects(Pictures, Protocol):
+    """The same, in detection."""
+
+    @property
+    def objects(self) -> list[Objects]:
+        """Of every picture, in order."""
+        ...
 
 
 def ask_in_batches(

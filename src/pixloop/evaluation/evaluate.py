@@ -6,6 +6,7 @@
       evaluation.json        SageMaker's model-quality form, and everything else under "pixloop"
       predictions.parquet    a row a picture
       report.html            for people: one file, opens offline
+      model_card.html        the same on a page or two, to print; model_card.md for a model hub
 """
 
 import json
@@ -21,11 +22,14 @@ from pixloop.config import Config
 from pixloop.data.annotation_lineage import annotated_since
 from pixloop.data.dataset import Dataset
 from pixloop.errors import BundleError, DataError
+from pixloop.evaluation.card import write_card
+from pixloop.evaluation.document import describe_evidence
 from pixloop.evaluation.page import Evidence
 from pixloop.evaluation.promotion import no_champion, weigh
 from pixloop.evaluation.scoring import CLASSIFICATION, DETECTION, Answers, Scoring
 from pixloop.evaluation.section import Contender, Subject
 from pixloop.evaluation.studies import study
+from pixloop.evaluation.summary import judge_kept
 from pixloop.files import sha256_file, write_json, write_text
 from pixloop.monitoring.reference import FOLDER, read_odds
 
@@ -157,9 +161,13 @@ def _evaluate(
         sections=sections,
     )
     summary |= {section.key: dict(section.content) for section in sections}
+    kept_share = summary.get("robustness", {}).get("kept_share")
+    summary["gate"] = judge_kept(summary["gate"], config.gate, kept_share)
+    summary |= describe_evidence(summary, evidence)
     content = {**scoring.quality(answers, summary), "pixloop": summary}
     scoring.write_answers(output / PREDICTIONS, answers)
     write_text(output / REPORT, scoring.render_report(summary, evidence))
+    write_card(summary, evidence, config, output)
     # Last, so that an evaluation.json always has the other two beside it.
     write_json(output / EVALUATION, content)
     return Evaluation(output, content)

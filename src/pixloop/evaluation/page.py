@@ -1,7 +1,7 @@
-"""What the reports of both tasks share: one file, no outside resource, no script.
+"""What the reports of both tasks share: one file, no outside resource.
 
 Every text that came from outside (class names, paths, lineage) is escaped by the templates; a
-content security policy forbids the rest.
+content security policy forbids the rest, and any script but the one that shows what a mark says.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,31 +9,26 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from pixloop import __version__
 from pixloop.bundle import Manifest, graph_name
 from pixloop.data.dataset import Dataset
 from pixloop.data.findings import KINDS
+from pixloop.evaluation.calibration import ReliabilityBin
+from pixloop.evaluation.formats import count
 from pixloop.evaluation.metrics import Counts
 from pixloop.evaluation.odds import describe_odds
-from pixloop.evaluation.plots import history_plot, interval_plot
+from pixloop.evaluation.plots import history_plot, interval_plot, reliability_diagram
+from pixloop.evaluation.rendering import render
 from pixloop.evaluation.section import Section
+from pixloop.evaluation.verdict import METRIC_NAMES, conclude
 from pixloop.monitoring.odds import Odds
 
 #: With more classes than this, lists of the worst take the place of the full matrix and table.
 MAX_CLASSES = 25
 
 _WORST_CLASSES = 15
-_METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "f1_macro": "macro F1",
-    "precision_macro": "macro precision",
-    "recall_macro": "macro recall",
-    "map": "mean AP",
-    "map_50": "mean AP50",
-    "map_75": "mean AP75",
-}
 Answers = TypeVar("Answers")
 
 
@@ -72,75 +67,40 @@ def render_page(
         learned: the validation metric of training.json that is plotted, and its name.
         more: what only this template knows.
     """
-    info = evidence.dataset.info
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            s=summary,
-            manifest=evidence.manifest,
-            metric=_METRIC_NAMES[summary["gate"]["metric"]],
-            table_rows=_WORST_CLASSES if len(summary["classes"]) > MAX_CLASSES else MAX_CLASSES,
-            graphs=_named_graphs(evidence.certificate or {}),
-            certificate=evidence.certificate or {},
-            training=_training(evidence.training, *learned),
-            pictures=info.pictures or {k: sum(n.values()) for k, n in info.counts.items()},
-            drift=describe_odds(evidence.odds),
-            findings=_findings(evidence.data_report),
-            promotion=_promotion(summary.get("promotion")),
-            lineage=_lineage(evidence.manifest),
-            sections=evidence.sections,
-            version=__version__,
-            **more,
-        )
+    return render(
+        template,
+        s=summary,
+        verdict=conclude(summary, evidence.sections),
+        manifest=evidence.manifest,
+        metric=METRIC_NAMES[summary["gate"]["metric"]],
+        table_rows=_WORST_CLASSES if len(summary["classes"]) > MAX_CLASSES else MAX_CLASSES,
+        graphs=named_graphs(evidence.certificate),
+        certificate=evidence.certificate or {},
+        training=_training(evidence.training, *learned),
+        pictures=count_pictures(evidence.dataset),
+        drift=describe_odds(evidence.odds),
+        findings=data_findings(evidence.data_report),
+        promotion=_promotion(summary.get("promotion")),
+        lineage=lineage_rows(evidence.manifest),
+        sections=evidence.sections,
+        version=__version__,
+        **more,
     )
 
 
-def _named_graphs(certificate: Mapping[str, Any]) -> list[dict[str, Any]]:
+def count_pictures(dataset: Dataset) -> dict[str, int]:
+    """Pictures of each split; of format 1, the sum over the classes."""
+    info = dataset.info
+    pictures = info.pictures or {name: sum(own.values()) for name, own in info.counts.items()}
+    return {str(name): number for name, number in pictures.items()}
+
+
+def named_graphs(certificate: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """The results of every graph, with its name; older certificates know one precision."""
     return [
         {**graph, "name": graph_name(graph["format"], graph.get("precision", "float32"))}
-        for graph in certificate.get("graphs", [])
+        for graph in (certificate or {}).get("graphs", [])
     ]
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("pixloop.evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=percent, target=_target, count=_count, points=_points)
-    return environment
-
-
-def percent(share: float, digits: int = 1) -> str:
-    r"""A share in per cent; nothing but all is 100, and nothing but none is 0.
-
-    >>> percent(0.9412), percent(0.99999), percent(1.0), percent(0.00001)
-    ('94.1\xa0%', '99.9\xa0%', '100\xa0%', '0.1\xa0%')
-    """
-    if share in (0, 1):
-        return f"{share * 100:.0f}\xa0%"
-    least = 10.0**-digits
-    return f"{min(max(share * 100, least), 100 - least):.{digits}f}\xa0%"
-
-
-def _target(share: float) -> str:
-    """A share that someone chose, with the digits they chose: ``2 %``."""
-    return f"{share * 100:.4g}\xa0%"
-
-
-def _points(difference: float) -> str:
-    """A difference of shares in percentage points, with its sign."""
-    return f"{difference * 100:+.1f}".replace("-", "−")
-
-
-def _count(number: int) -> str:
-    """A whole number with its thousands apart."""
-    return f"{number:,}".replace(",", "\u202f")
 
 
 def matrix_rows(counts: Counts, classes: Sequence[str]) -> list[dict[str, Any]] | None:
@@ -160,6 +120,12 @@ def matrix_rows(counts: Counts, classes: Sequence[str]) -> list[dict[str, Any]] 
         }
         for k, name in enumerate(classes)
     ]
+
+
+def reliability_plot(found: Mapping[str, Any], what: str = "pictures") -> Markup:
+    """The reliability diagram of evaluation.json's ``reliability``; ``what`` is counted."""
+    before, after = ([ReliabilityBin(**bin_) for bin_ in found[k]] for k in ("before", "after"))
+    return reliability_diagram(before, after, what)
 
 
 def _training(training: Mapping[str, Any] | None, metric: str, name: str) -> dict[str, Any] | None:
@@ -184,7 +150,7 @@ def _promotion(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if not found or not found["champion"]:
         return None
     parts = {"all": found["overall"], "annotated since": found["slice"]}
-    rows = {f"{name} ({_count(part['pictures'])})": part for name, part in parts.items() if part}
+    rows = {f"{name} ({count(part['pictures'])})": part for name, part in parts.items() if part}
     lines = [(name, p["low"], p["difference"], p["high"]) for name, p in rows.items()]
     return {**found, "rows": rows, "plot": interval_plot(lines, found["margin"])}
 
@@ -193,7 +159,7 @@ def _series(points: Iterable[tuple[int, float | None]]) -> list[tuple[float, flo
     return [(float(x), float(y)) for x, y in points if y is not None]
 
 
-def _findings(data_report: Mapping[str, Any] | None) -> list[dict[str, Any]] | None:
+def data_findings(data_report: Mapping[str, Any] | None) -> list[dict[str, Any]] | None:
     """The data report's findings with their words, the gravest first; None without a report."""
     if data_report is None:
         return None
@@ -202,7 +168,7 @@ def _findings(data_report: Mapping[str, Any] | None) -> list[dict[str, Any]] | N
     return [{**found, "text": KINDS[found["kind"]].text(found["count"])} for found in findings]
 
 
-def _lineage(manifest: Manifest) -> list[tuple[str, str]]:
+def lineage_rows(manifest: Manifest) -> list[tuple[str, str]]:
     """Names and values in one flat list, the configuration's keys last."""
     rows: list[tuple[str, str]] = [("bundle made", manifest.created)]
     for key, value in manifest.lineage.items():

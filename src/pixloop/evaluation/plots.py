@@ -1,4 +1,4 @@
-"""The report's plots as inline SVG: no script, no outside resource, coloured by the page's CSS.
+"""The report's plots as inline SVG: no outside resource, coloured by the page's CSS.
 
 All are drawn 360 units wide, so that their text stays readable on the narrowest screens.
 """
@@ -7,17 +7,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from pixloop.evaluation.calibration import ReliabilityBin
-from pixloop.evaluation.metrics import wilson_interval
-from pixloop.evaluation.thresholds import Curve
+from pixloop.evaluation.risk import RiskPoint
 
 _WIDTH, _HEIGHT = 360, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 14, 28, 36
-_MOST_POINTS = 160
+_MOST_MARKS = 40  # of a line, to step through
 _LEAST_SPREAD = 1e-12  # values closer than this are drawn as one
 
 Point = tuple[float, float]
@@ -56,6 +53,11 @@ class Frame:
         return Markup(
             '<circle class="{}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>'
         ).format(css, x, y, round(radius, 1), title)
+
+    def marks(self, points: Iterable[tuple[Point, str]]) -> Markup:
+        """Places on a line that say something when they are pointed at, and are unseen else."""
+        mark = Markup('<circle class="mark" cx="{}" cy="{}" r="4" data-tip="{}"/>')
+        return Markup("").join(mark.format(*self.place(point), words) for point, words in points)
 
     def axes(
         self, x_ticks: Mapping[float, str], y_ticks: Mapping[float, str], x_name: str, y_name: str
@@ -103,24 +105,6 @@ def reliability_diagram(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class RiskPoint:
-    """What a threshold accepts, and the error among it."""
-
-    accepted: float  #: the share that is accepted
-    error: float
-    interval: tuple[float, float]  #: of the error
-
-
-def risk_points(curve: Curve, pictures: int) -> list[RiskPoint]:
-    """A classifier's, from the threshold on that accepts a twentieth of the pictures."""
-    picks = thin(np.flatnonzero(curve.accepted >= max(1, pictures // 20)))
-    return [
-        RiskPoint(int(a) / max(pictures, 1), int(w) / max(int(a), 1), wilson_interval(w, a))
-        for w, a in zip(curve.wrong[picks], curve.accepted[picks], strict=True)
-    ]
-
-
 def risk_curve(
     points: Sequence[RiskPoint], max_error: float, chosen: Point | None, what: str = "pictures"
 ) -> Markup:
@@ -147,6 +131,14 @@ def risk_curve(
         frame.area([*low, *reversed(high)], "band"),
         frame.line([(0, max_error), (1, max_error)], "promise"),
         frame.line(line, "line after"),
+        frame.marks(
+            (
+                (p.accepted, p.error),
+                f"{p.accepted:.1%} accepted: {p.error:.2%} wrong, "
+                f"from {p.interval[0]:.2%} to {p.interval[1]:.2%}",
+            )
+            for p in points[:: max(1, len(points) // _MOST_MARKS)]
+        ),
     ]
     x, y = frame.place((0, max_error))
     parts.append(text(x + 4, y - 5, f"promised: at most {max_error * 100:g} %", "start", "note"))
@@ -234,13 +226,6 @@ def round_ticks(lowest: float, highest: float) -> dict[float, str]:
 def percent_ticks(highest: float) -> dict[float, str]:
     """Round shares from 0 on, in per cent."""
     return {v: f"{v * 100:g} %" if v else "0" for v in round_ticks(0, highest)}
-
-
-def thin(indices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """At most ``_MOST_POINTS`` of them, the last always among them."""
-    if len(indices) <= _MOST_POINTS:
-        return indices
-    return np.take(indices, np.linspace(0, len(indices) - 1, _MOST_POINTS).astype(np.int64))
 
 
 def text(x: float, y: float, words: str, anchor: str, css: str = "tick") -> Markup:

@@ -9,12 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pixloop.data.dataset import Split
-from pixloop.evaluation.batches import ask_in_batches
+from pixloop.evaluation.batches import Pictures, ask_in_batches
 from pixloop.files import atomic_path
 from pixloop.records import Decision
 from pixloop.serving.classifier import Classifier, softmax
-from pixloop.serving.model import decide
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ class Predictions:
 
 
 def predict_split(
-    predictor: Classifier, split: Split, labels: tuple[str, ...], description: str
+    predictor: Classifier, split: Pictures, labels: tuple[str, ...], description: str
 ) -> Predictions:
     """Answer every picture of a split, holding one batch of pictures in memory.
 
@@ -82,8 +80,11 @@ def predict_split(
         targets += [row.label for row in rows]
     answers = np.concatenate(logits)
     probabilities = softmax(answers, predictor.manifest.temperature)
-    threshold = predictor.manifest.threshold
-    accepted = [decide(s, threshold) is Decision.ACCEPT for s in probabilities.max(axis=1)]
+    acceptance, surest = predictor.manifest.threshold.acceptance, probabilities.argmax(axis=1)
+    accepted = [
+        acceptance.accepts(known[best], score)
+        for best, score in zip(surest, probabilities.max(axis=1), strict=True)
+    ]
     unknown = ((0, 0), (0, len(classes) - len(known)))
     return Predictions(
         classes=classes,

@@ -3,18 +3,25 @@
 The verdict comes first, then what it rests on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from pixloop.evaluation.calibration import reliability
+from pixloop.evaluation.decisions import decisions_part
 from pixloop.evaluation.examples import choose_examples
 from pixloop.evaluation.metrics import Counts, confusion_matrix
-from pixloop.evaluation.page import MAX_CLASSES, Evidence, matrix_rows, render_page
-from pixloop.evaluation.plots import reliability_diagram, risk_curve, risk_points
+from pixloop.evaluation.page import (
+    MAX_CLASSES,
+    Evidence,
+    matrix_rows,
+    reliability_plot,
+    render_page,
+)
+from pixloop.evaluation.plots import risk_curve
 from pixloop.evaluation.predictions import Predictions
+from pixloop.evaluation.risk import RiskPoint, risk_points
 from pixloop.evaluation.thresholds import selective_curve
 
 _TOP_CONFUSIONS, _TOP_BESIDE_MATRIX = 15, 7
@@ -33,11 +40,9 @@ def render_report(summary: Mapping[str, Any], evidence: Evidence[Predictions]) -
         matrix=matrix_rows(counts, predictions.classes),
         confusions=(confusions := _confusions(counts, predictions.classes)),
         confusion_shares=[c["count"] / c["of"] for c in confusions],
-        calibration=reliability_diagram(
-            reliability(predictions.uncalibrated, predictions.targets),
-            reliability(predictions.probabilities, predictions.targets),
-        ),
-        risk=_risk_curve(summary["threshold"], predictions),
+        calibration=reliability_plot(summary["reliability"]),
+        risk=_risk_curve(summary),
+        **decisions_part(summary["threshold"], _risk_points(predictions), "answers"),
         examples=choose_examples(predictions, evidence.dataset.split("test")),
     )
 
@@ -76,9 +81,21 @@ def _confusions(counts: Counts, classes: tuple[str, ...]) -> list[dict[str, Any]
     ]
 
 
-def _risk_curve(threshold: Mapping[str, Any], predictions: Predictions) -> Markup:
+def _risk_curve(summary: Mapping[str, Any]) -> Markup:
+    threshold = summary["threshold"]
     chosen = None
     if threshold["accepted"]:
         chosen = (threshold["accepted_share"], threshold["error"])
-    curve = selective_curve(predictions.scores, predictions.correct)
-    return risk_curve(risk_points(curve, len(predictions)), threshold["max_error"], chosen)
+    points = [RiskPoint(**point) for point in summary["risk_curve"]]
+    return risk_curve(points, threshold["max_error"], chosen)
+
+
+def _risk_points(predictions: Predictions) -> Callable[[str], list[RiskPoint]]:
+    """What thresholds do to the answers that name a class."""
+
+    def points(label: str) -> list[RiskPoint]:
+        of = predictions.predicted == predictions.classes.index(label)
+        curve = selective_curve(predictions.scores[of], predictions.correct[of])
+        return risk_points(curve, int(of.sum()))
+
+    return points

@@ -1,14 +1,20 @@
 """The ``pixloop`` section of evaluation.json: every number of the report."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from pixloop.bundle import Manifest, Threshold, now
 from pixloop.config import GateConfig
-from pixloop.evaluation.calibration import expected_calibration_error
+from pixloop.evaluation.calibration import expected_calibration_error, reliability
+from pixloop.evaluation.decisions import describe_threshold
+from pixloop.evaluation.examples import describe_examples
 from pixloop.evaluation.metrics import Metrics, confusion_matrix, measure, wilson_interval
 from pixloop.evaluation.predictions import Predictions
+from pixloop.evaluation.risk import risk_points
+from pixloop.evaluation.thresholds import selective_curve
 
 Json = dict[str, Any]
 
@@ -50,6 +56,9 @@ def summarise(
         "intervals": {"accuracy": list(wilson_interval(right, total))},
         "classes": _classes(predictions, metrics),
         "threshold": _threshold(manifest.threshold, predictions),
+        "reliability": _reliability(predictions),
+        "risk_curve": _risk_curve(predictions),
+        "examples": describe_examples(predictions),
         "comparison": comparison,
         "promotion": promotion,
         "gate": judge(gate, comparison, promotion),
@@ -70,6 +79,20 @@ def _log_loss(predictions: Predictions) -> float:
     return float(-np.log(np.maximum(chosen, _LEAST_PROBABILITY)).mean())
 
 
+def _reliability(predictions: Predictions) -> Json:
+    """The bins before and after scaling."""
+    tables = {"before": predictions.uncalibrated, "after": predictions.probabilities}
+    return {
+        when: [asdict(bin_) for bin_ in reliability(table, predictions.targets)]
+        for when, table in tables.items()
+    }
+
+
+def _risk_curve(predictions: Predictions) -> list[Json]:
+    curve = selective_curve(predictions.scores, predictions.correct)
+    return [asdict(point) for point in risk_points(curve, len(predictions))]
+
+
 def _classes(predictions: Predictions, metrics: Metrics) -> Json:
     return {
         name: {
@@ -83,20 +106,23 @@ def _classes(predictions: Predictions, metrics: Metrics) -> Json:
 
 
 def _threshold(threshold: Threshold, predictions: Predictions) -> Json:
-    """The bundle's threshold, and what it does on the test pictures."""
-    accepted = int(predictions.accepted.sum())
-    wrong = int((predictions.accepted & ~predictions.correct).sum())
-    return {
-        "score": threshold.score,
-        "max_error": threshold.max_error,
-        "confidence": threshold.confidence,
-        "calibration_pictures": threshold.pictures,
-        "accepted": accepted,
-        "wrong": wrong,
-        "accepted_share": accepted / len(predictions),
-        "error": wrong / accepted if accepted else None,
-        "error_interval": list(wilson_interval(wrong, accepted)) if accepted else None,
-    }
+    """The bundle's thresholds, and what they do on the test pictures."""
+    labels = np.array(predictions.classes, dtype=object)[predictions.predicted]
+
+    def measure(classes: Sequence[str]) -> Json:
+        of = np.array([label in classes for label in labels], np.bool_)
+        accepted = int((predictions.accepted & of).sum())
+        wrong = int((predictions.accepted & of & ~predictions.correct).sum())
+        return {
+            "answered": int(of.sum()),
+            "accepted": accepted,
+            "wrong": wrong,
+            "accepted_share": accepted / max(int(of.sum()), 1),
+            "error": wrong / accepted if accepted else None,
+            "error_interval": list(wilson_interval(wrong, accepted)) if accepted else None,
+        }
+
+    return describe_threshold(threshold, predictions.classes, measure)
 
 
 def _compare(
@@ -162,4 +188,32 @@ def judge(gate: GateConfig, comparison: Json, promotion: Json | None = None) -> 
         "better_than_champion": gate.better_than_champion,
         "passes": not failures,
         "failures": failures,
+    }
+
+
+def judge_kept(judged: Json, gate: GateConfig, kept_share: float | None) -> Json:
+    """What ``judge`` says, and whether enough of the accuracy is kept under corruptions.
+
+    Args:
+        judged: by the other conditions.
+        gate: ``min_kept_accuracy`` is what is asked; 0 asks for nothing.
+        kept_share: as the study of robustness has it, where there is one.
+    """
+    least = gate.min_kept_accuracy
+    if not least:
+        return judged
+    if kept_share is None:
+        failure = f"what is kept under corruptions was not measured, and {least:g} is asked for"
+    elif kept_share < least:
+        failure = (
+            f"the share of its accuracy that is kept under corruptions is {kept_share:.4f}, "
+            f"{least - kept_share:.4f} below {least:g}"
+        )
+    else:
+        return {**judged, "min_kept_accuracy": least}
+    return {
+        **judged,
+        "min_kept_accuracy": least,
+        "passes": False,
+        "failures": [*judged["failures"], failure],
     }

@@ -5,6 +5,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from tests.evaluation.bundles import read_strict_json
+from tests.without_studies import NO_STUDIES_SET
 
 from pixloop.bundle import BoxScores, Bundle
 from pixloop.config import Config
@@ -32,7 +33,7 @@ METRICS = {
 
 @pytest.fixture
 def config() -> Config:
-    return parse_config({"task": "detection", "data": "."}, ["gate.minimum=0.3"])
+    return parse_config({"task": "detection", "data": "."}, ["gate.minimum=0.3", *NO_STUDIES_SET])
 
 
 def test_writes_numbers_rows_and_report(

@@ -9,11 +9,11 @@ from pixloop.data.dataset import Objects
 from pixloop.evaluation.detection.examples import _around
 from pixloop.evaluation.detection.matching import match_boxes
 from pixloop.evaluation.detection.plots import (
-    box_risk_points,
     iou_histogram,
     precision_recall_plot,
 )
 from pixloop.evaluation.detection.precision import precision_recall
+from pixloop.evaluation.detection.risk import box_risk_points
 from pixloop.evaluation.detection.thresholds import accept_boxes
 from pixloop.evaluation.plots import risk_curve
 from pixloop.serving.detector import Found
