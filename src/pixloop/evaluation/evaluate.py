@@ -165,6 +165,7 @@ def _evaluate(
     summary["gate"] = judge_kept(summary["gate"], config.gate, kept_share)
     summary |= describe_evidence(summary, evidence)
     content = {**scoring.quality(answers, summary), "pixloop": summary}
+    content = json.loads(json.dumps(content, allow_nan=False))  # what will be read: no tuples
     scoring.write_answers(output / PREDICTIONS, answers)
     write_text(output / REPORT, scoring.render_report(summary, evidence))
     write_card(summary, evidence, config, output)
