@@ -25,7 +25,9 @@ def risk_points(curve: Curve, pictures: int) -> list[RiskPoint]:
     """A classifier's, from the threshold on that accepts a twentieth of the pictures."""
     picks = thin(np.flatnonzero(curve.accepted >= max(1, pictures // 20)))
     return [
-        RiskPoint(int(a) / max(pictures, 1), int(w) / max(int(a), 1), wilson_interval(int(w), int(a)))
+        RiskPoint(
+            int(a) / max(pictures, 1), int(w) / max(int(a), 1), wilson_interval(int(w), int(a))
+        )
         for w, a in zip(curve.wrong[picks], curve.accepted[picks], strict=True)
     ]
 
