@@ -76,6 +76,8 @@ def test_marks_say_what_they_are(browser: Any, evaluated: Path) -> None:
     plot = page.locator("#decisions svg").first
     mark = plot.locator("[data-tip]").last
     mark.scroll_into_view_if_needed()
+    # What scrolls hides the tip, and is told of with the next frame.
+    page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
     box = mark.bounding_box()
     # Beside it, as a finger hits it.
     page.mouse.move(box["x"] + box["width"] / 2 + 6, box["y"] + box["height"] / 2)

@@ -65,7 +65,10 @@
   }
   document.addEventListener("keydown", (event) => event.key === "Escape" && show(null));
   document.addEventListener("pointerdown", (event) => event.target.closest("svg, table, [data-tip]") || show(null));
-  document.addEventListener("scroll", () => shown && !shown.closest(":focus") && show(null), { capture: true, passive: true });
+  document.addEventListener("scroll", (event) => {
+    // The table of contents scrolls by itself; that moves no mark.
+    if (shown && event.target.contains(shown) && !shown.closest(":focus")) show(null);
+  }, { capture: true, passive: true });
 
   // The part that is being read is marked in the table of contents.
   const links = new Map([...document.querySelectorAll("nav a")].map((a) => [a.hash.slice(1), a]));
