@@ -107,7 +107,7 @@ def test_versions_are_approved_rejected_and_listed(pixloop, project):
     assert answer("show", "1")["reason"] == "blurred"
     assert answer("approve", "latest")["champion"] is True
     assert answer("show", "champion")["version"] == "1"
-    assert answer("compare", "1", "latest")["metrics"]["accuracy"]["difference"] == 0
+    assert answer("compare", "1", "latest")["overall"]["difference"] == 0
     assert len(answer("list")["versions"]) == 1
     for impossible in (("show", "7"), ("rollback",), ("reject", "1")):
         assert answer(*impossible)["error"]["type"] == "RegistryError"
