@@ -1,9 +1,10 @@
-"""Training's speed, measured: throughput, time to accuracy, and a detector.
+"""Training's speed, measured: the input alone, and real steps against synthetic ones.
 
     python benchmarks/training/run.py DATA [--only throughput] [--tiny] [--out results.json]
 
-DATA holds intel/ and bccd/ as ``prepare.py`` wrote them, and weights/. On a GPU the networks and
-sizes are larger; ``--tiny`` takes a few steps of a small network, to see that it works.
+DATA holds intel/, a data set as the step Prepare writes it. ``--tiny`` takes a few steps of a small
+network, to see that it works. Time to accuracy and the detector have no command yet: they are the
+functions of ``accuracy.py`` and ``detection.py``.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The command ``explain``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -12,6 +12,9 @@ from pixloop.cli.serving import VersionOption
 from pixloop.errors import DataError
 from pixloop.picture_predictions.files import find_pictures
 from pixloop.project import Project
+
+if TYPE_CHECKING:
+    from pixloop.evaluation.explanations.explain import PictureExplanation
 
 
 def explain(
@@ -60,18 +63,7 @@ def explain(
             }
         )
     else:
-        table = Table(box=None, header_style="dim")
-        for heading in ("picture", "explained", "score", "drawing"):
-            table.add_column(heading, overflow="fold")
-        for each in explanations:
-            if each.error is not None:
-                err.print(f"[red]{escape(each.path)}: {escape(each.error)}[/]")
-                continue
-            answer = f"[bold]{escape(each.label)}[/]" if each.label else "nothing found"
-            table.add_row(
-                escape(each.path), answer, percent(each.score), escape(each.drawing or "–")
-            )
-        out.print(table)
+        _print_explanations(explanations)
         passed = next(c for c in explainer.checks if c.method == explainer.method.name)
         out.print(
             f"{explainer.method.title} ({explainer.method.source}), checked on {passed.pictures} "
@@ -80,3 +72,17 @@ def explain(
     if unreadable := sum(each.error is not None for each in explanations):
         err.print(f"[bold red]error:[/] {unreadable} pictures cannot be explained.")
         raise typer.Exit(DataError.exit_code)
+
+
+def _print_explanations(explanations: "list[PictureExplanation]") -> None:
+    """A row a picture; those that cannot be read are told as errors."""
+    table = Table(box=None, header_style="dim")
+    for heading in ("picture", "explained", "score", "drawing"):
+        table.add_column(heading, overflow="fold")
+    for each in explanations:
+        if each.error is not None:
+            err.print(f"[red]{escape(each.path)}: {escape(each.error)}[/]")
+            continue
+        answer = f"[bold]{escape(each.label)}[/]" if each.label else "nothing found"
+        table.add_row(escape(each.path), answer, percent(each.score), escape(each.drawing or "–"))
+    out.print(table)

@@ -77,9 +77,8 @@ def test_pixels_stay_between_black_and_white(victim: Classifier, noise: Sample) 
     targets, _ = answers(victim, noise)
     _, shown = attack(Brightness(), victim, noise, targets, [250.0])
     assert shown is not None
-    assert (shown.after.min(), shown.after.max()) in ((0, 0), (255, 255), (0, 255)) or (
-        shown.after.min() >= 0 and shown.after.max() <= 255
-    )
+    # All pixels went the same way, as far as there is room; beyond it they would start anew.
+    assert shown.after.max() <= 5 or shown.after.min() >= 250
 
 
 def test_what_is_wrong_anyway_stays_wrong_and_stronger_never_helps(
