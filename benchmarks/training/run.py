@@ -1,36 +1,49 @@
-"""Training's speed, measured: the input alone, and real steps against synthetic ones.
+"""Training's speed, measured: the input alone, real steps against synthetic ones, time to accuracy.
 
     python benchmarks/training/run.py DATA [--only throughput] [--tiny] [--out results.json]
 
-DATA holds intel/, a data set as the step Prepare writes it. ``--tiny`` takes a few steps of a small
-network, to see that it works. Time to accuracy and the detector have no command yet: they are the
-functions of ``accuracy.py`` and ``detection.py``.
+DATA holds intel/ (class folders with train and test), bccd/ (Pascal VOC), each of which may be a
+data set as the step Prepare writes it, and weights/ with mobilenetv2_100.timm.safetensors and
+mobilenet_v2.torchvision.safetensors. ``--tiny`` takes a few steps of small networks, to see that it
+works.
 """
 
 import argparse
 import json
 import logging
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from accuracy import time_to_accuracy
+from detection import train_detector
 from subjects import Steps
-from throughput import measure_input, measure_network, usable_cores
+from throughput import Note, measure_input, measure_network, usable_cores
+
+from pixloop.bundle import Task
+from pixloop.config import Config
+from pixloop.data.dataset import MANIFEST
+from pixloop.data.prepare import prepare
 
 NETWORKS = ("resnet50", "mobilenetv3_large_100")
+PARTS = ("input", "throughput", "accuracy", "detection")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--only", action="append", choices=["input", "throughput"])
+    parser.add_argument("--only", action="append", choices=PARTS)
     parser.add_argument("--network", action="append")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--warm-up", type=int, default=50)
-    parser.add_argument("--measured", type=int, default=120)
+    parser.add_argument("--measured", type=int, default=400)
+    parser.add_argument("--epochs", type=int, default=16, help="of the detector")
+    parser.add_argument("--detector-size", type=int, default=640)
+    parser.add_argument("--most-seconds", type=float, default=3600, help="of the detector")
     parser.add_argument("--out", type=Path, default=Path("results.json"))
     a = parser.parse_args()
     logging.disable(logging.INFO)
@@ -45,16 +58,44 @@ def main() -> None:
     note("torch", torch.__version__)
     note("device", torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu")
     note("cores", usable_cores())
-    size, steps = 224, Steps(a.batch, a.warm_up, a.measured)
-    networks = a.network or NETWORKS
+    with tempfile.TemporaryDirectory() as temporary:
+        measure(a, note, Path(temporary))
+
+
+def measure(a: argparse.Namespace, note: Note, work: Path) -> None:
+    """The parts that were asked for, or all."""
+    size, steps, networks = 224, Steps(a.batch, a.warm_up, a.measured), a.network or NETWORKS
     if a.tiny:
         size, steps, networks = 64, Steps(8, 3, 6), ("mobilenetv3_small_050",)
-    only = a.only or ["input", "throughput"]
+        a.epochs, a.detector_size = 1, 128
+    only, weights = a.only or PARTS, a.data / "weights"
+    if set(only) & {"input", "throughput", "accuracy"}:
+        intel = prepared(a.data / "intel", work / "intel", "classification")
     if "input" in only:
-        measure_input(a.data / "intel", size, steps, note)
+        measure_input(intel, size, steps, note)
     if "throughput" in only:
         for network in networks:
-            measure_network(network, a.data / "intel", size, steps, note, a.compiled)
+            measure_network(network, intel, size, steps, note, a.compiled)
+    if "accuracy" in only:
+        file = weights / "mobilenetv2_100.timm.safetensors"
+        tiny = {"epochs": 1} if a.tiny else {}
+        note("intel", time_to_accuracy(intel, file, **tiny))
+        # The first run in a process waits for CUDA's libraries and kernels as well.
+        note("intel, again", time_to_accuracy(intel, file, **tiny))
+    if "detection" in only:
+        bccd = prepared(a.data / "bccd", work / "bccd", "detection")
+        file = weights / "mobilenet_v2.torchvision.safetensors"
+        found = train_detector(bccd, file, a.detector_size, a.epochs, a.most_seconds)
+        note("bccd", found)
+
+
+def prepared(data: Path, work: Path, task: Task) -> Path:
+    """The data set of these pictures, made in ``work`` where ``data`` is not one already."""
+    if (data / MANIFEST).exists():
+        return data
+    config = Config.model_validate({"task": task, "data": str(data)})
+    prepare(config.data, data, None, work / "data", work / "index", task)
+    return work / "data"
 
 
 if __name__ == "__main__":
