@@ -18,8 +18,8 @@ class RobustnessConfig(Section):
     )
     """Which of the corruptions' severities are tried, from 1 (slight) to 5 (hard to recognise)."""
     attack_pictures: int = Field(default=50, ge=0)
-    """Of these pictures, how many are attacked by who knows the network, in classification; 0
-    leaves attacks out."""
+    """Of these pictures, how many are attacked by who knows the network, in detection a fifth of
+    that; 0 leaves attacks out."""
     attack_strengths: tuple[Annotated[float, Field(gt=0, le=255)], ...] = Field(
         default=(1, 2, 4), min_length=1
     )

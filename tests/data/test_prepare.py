@@ -496,6 +496,26 @@ def test_a_file_that_kills_its_reader_is_quarantined(
     assert room.report["kept"] == 16
 
 
+def test_a_program_whose_start_is_unguarded_is_told_so(room: Room, tmp_path: Path) -> None:
+    """Its processes die as they start, and no picture is to blame."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from pixloop.config import DataConfig\n"
+        "from pixloop.data import inspection\n"
+        "from pixloop.data.prepare import prepare\n"
+        "inspection._ALONE_S = 0.0\n"
+        f"prepare(DataConfig(train='x'), Path({str(room.source)!r}), None,"
+        f" Path({str(room.output)!r}), Path({str(room.work)!r}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert "if __name__" in done.stderr.splitlines()[-1]
+    assert not (room.output / "dataset.json").exists()
+
+
 RUN = """
 import sys
 from pathlib import Path

@@ -14,6 +14,7 @@ from stat import S_ISREG
 from pixloop.data import check
 from pixloop.data.check import MAX_FILE_BYTES, Inspection, inspect
 from pixloop.data.index import FileState, Index
+from pixloop.errors import DataError
 from pixloop.files import atomic_path
 from pixloop.progress import progress
 from pixloop.records import Finding
@@ -71,6 +72,9 @@ def inspect_files(
     Pictures that EXIF turns are written upright to the folder ``upright``, named by their SHA-256.
     A file that kills the process that reads it is found out, and called corrupt, unless it comes in
     the first two seconds: what is done by then is done in this process.
+
+    Raises:
+        DataError: no other process can be started; that is no picture's fault.
     """
     chunks = _chunks(iter(files))
     start = time.monotonic()
@@ -138,8 +142,22 @@ def _in_processes(
                         yield result
             except BrokenProcessPool:
                 broken = True
+        if broken:
+            _refuse_where_none_starts()
         for chunk in running.values():
             yield from _inspect_apart(chunk, max_pixels, upright)
+
+
+def _refuse_where_none_starts() -> None:
+    with _pool(1) as pool:
+        try:
+            pool.submit(os.getpid).result()
+        except BrokenProcessPool as e:
+            raise DataError(
+                "The processes that check pictures cannot be started. Each of them imports the "
+                "program that started this one: it must be a file, and what it does must stand "
+                "under 'if __name__ == \"__main__\":'."
+            ) from e
 
 
 def _inspect_apart(chunk: list[FileState], max_pixels: int, upright: Path) -> Iterator[Inspected]:

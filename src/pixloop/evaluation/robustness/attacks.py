@@ -4,12 +4,11 @@ FGSM (Goodfellow et al. 2015) takes one step along the sign of the loss's gradie
 al. 2018) takes ten smaller ones from a random start. Both are Captum's, on the trained network in
 float32, between pixels of 0 and 255 and the normalisation, and within ±strength (L∞).
 
-Needs torch; it is imported where a classifier is attacked.
+Needs torch; it is imported where a network is attacked.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,173 +17,72 @@ from captum.robust import FGSM, PGD
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pixloop.decoding import Size
-from pixloop.evaluation.metrics import wilson_interval
-from pixloop.evaluation.robustness.sample import Sample, encode
-from pixloop.imaging import read_input
-from pixloop.progress import progress
-from pixloop.serving.classifier import Classifier
+from pixloop.imaging import Preprocessing
 
 Json = dict[str, Any]
 Pixels = NDArray[np.uint8]  #: shape (N, size, size, 3)
 
+METHODS = ("fgsm", "pgd")
 STEPS = 10
-_BATCH = 16
+#: Pictures that are attacked at a time.
+BATCH = 16
 
-#: From pictures float32 (N, 3, size, size), 0 to 255, targets (N,) and a strength to pictures.
-_Attack = Callable[[Tensor, Tensor, float], Tensor]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Attacked:
-    """A picture as it is and as it was attacked, both uint8 (size, size, 3)."""
-
-    index: int  #: in the sample
-    before: Pixels
-    after: Pixels
-    strength: float
-    answer: str
+#: From pictures float32 (N, 3, size, size), 0 to 255, what they are and a strength to pictures.
+Attack = Callable[[Tensor, Any, float], Tensor]
+#: From what the network gives and what the pictures are to a loss, shape (1,).
+Loss = Callable[[Any, Any], Tensor]
 
 
-class _PixelNetwork(nn.Module):
-    """A network that takes pixels, 0 to 255."""
+class PixelNetwork(nn.Module):
+    """A network that takes pixels, 0 to 255; with targets where it is one that takes them."""
 
-    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.network = network
-        self._mean = 255 * torch.tensor(mean).view(3, 1, 1)
-        self._std = 255 * torch.tensor(std).view(3, 1, 1)
+        self._mean = 255 * torch.tensor(preprocessing.mean).view(3, 1, 1)
+        self._std = 255 * torch.tensor(preprocessing.std).view(3, 1, 1)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        logits: Tensor = self.network((pixels - self._mean) / self._std)
-        return logits
+    def forward(self, pixels: Tensor, *targets: Any) -> Any:
+        """What the network gives for float32 (N, 3, size, size)."""
+        return self.network((pixels - self._mean) / self._std, *targets)
 
 
-def attack(
-    trained: nn.Module,
-    predictor: Classifier,
-    sample: Sample,
-    targets: Sequence[str],
-    strengths: Sequence[float],
-) -> tuple[Json, Attacked | None]:
-    """Attack every picture of a sample.
+def attack_methods(forward: Callable[[Tensor], Any], loss: Loss) -> dict[str, Attack]:
+    """The attacks of ``METHODS`` on what ``forward`` makes of pixels, by the loss's gradient.
 
-    Args:
-        trained: the network, from normalised input to logits (see ``rebuild_network``).
-        predictor: of the graph that ships.
-        sample: the pictures.
-        targets: what they are, among the predictor's classes.
-        strengths: the most that a pixel may change, in levels.
-
-    Returns:
-        Of each attack and strength the accuracy of the network, and of the graph that ships on the
-        same pictures, rounded to whole levels; and a picture that PGD changed least to fool it.
+    Each gives the same for the same pixels, and leaves torch's random numbers to others.
     """
-    preprocessing = predictor.manifest.preprocessing
-    network = _PixelNetwork(trained, preprocessing.mean, preprocessing.std).eval()
-    pixels = np.stack([read_input(encode(s.pixels), preprocessing)[0] for s in sample.scenes])
-    classes = list(predictor.manifest.classes)
-    truth = torch.tensor([classes.index(target) for target in targets])
-    rising = sorted(strengths)
-    methods = {"fgsm": _fgsm(network), "pgd": _pgd(network)}
-    content: Json = {
-        "pictures": len(sample),
-        "clean": _Victim(network, predictor, pixels, truth).accuracy(),
-    }
-    shown: Attacked | None = None
-    with progress("attacking test pictures", len(methods) * len(rising) * len(pixels)) as advance:
-        for name, method in methods.items():
-            victim = _Victim(network, predictor, pixels, truth)
-            rows = []
-            for strength in rising:
-                fallen = victim.endure(method, strength)
-                rows.append({"strength": strength, **victim.accuracy()})
-                if name == "pgd" and shown is None and len(fallen):
-                    shown = victim.show(int(fallen[0]), strength)
-                advance(len(pixels), f"{name} {strength:g}")
-            content[name] = rows
-    return content, shown
+    fgsm, pgd = FGSM(forward, loss, 0.0, 255.0), PGD(forward, loss, 0.0, 255.0)
+
+    def step(pixels: Tensor, targets: Any, strength: float) -> Tensor:
+        found: Tensor = fgsm.perturb(pixels, strength, targets)
+        return found
+
+    def descend(pixels: Tensor, targets: Any, strength: float) -> Tensor:
+        # Steps that reach the ball's edge two and a half times over, as Madry et al. have it.
+        size = 2.5 * strength / STEPS
+        found: Tensor = pgd.perturb(pixels, strength, size, STEPS, targets, random_start=True)
+        return found
+
+    return {"fgsm": _repeatable(step), "pgd": _repeatable(descend)}
 
 
-class _Victim:
-    """Pictures under one attack that grows stronger; those that it has fooled stay fooled."""
-
-    def __init__(
-        self, network: _PixelNetwork, predictor: Classifier, pixels: Pixels, truth: Tensor
-    ) -> None:
-        self._network, self._predictor, self._truth = network, predictor, truth
-        self._before = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
-        self._after = self._before.clone()
-        self._right = self._answers(self._before) == truth
-
-    def endure(self, method: _Attack, strength: float) -> Tensor:
-        """Attack what is still answered right; the indices of what no longer is."""
-        standing = torch.nonzero(self._right).flatten()
-        with warnings.catch_warnings():
+def _repeatable(method: Attack) -> Attack:
+    def attack(pixels: Tensor, targets: Any, strength: float) -> Tensor:
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             # Captum warns that it turns on the gradients that it needs.
             warnings.filterwarnings("ignore", message="Input Tensor .* require gradients")
-            for rows in torch.split(standing, _BATCH):
-                self._after[rows] = method(self._before[rows], self._truth[rows], strength)
-        self._right[standing] = self._answers(self._after[standing]) == self._truth[standing]
-        return standing[~self._right[standing]]
-
-    def accuracy(self) -> Json:
-        """Of the network, and of the graph that ships."""
-        total, right = len(self._truth), int(self._right.sum())
-        served = int((self._serve() == self._truth.numpy()).sum())
-        return {
-            "accuracy": right / total,
-            "interval": list(wilson_interval(right, total)),
-            "served_accuracy": served / total,
-        }
-
-    def show(self, index: int, strength: float) -> Attacked:
-        """A picture, before and after."""
-        answer = int(self._answers(self._after[index : index + 1])[0])
-        name = self._predictor.manifest.classes[answer]
-        before, after = (_to_levels(t[index : index + 1])[0] for t in (self._before, self._after))
-        return Attacked(index, before, after, strength, name)
-
-    def _answers(self, pixels: Tensor) -> Tensor:
-        with torch.no_grad():
-            answers = [self._network(batch).argmax(dim=1) for batch in torch.split(pixels, _BATCH)]
-        return torch.cat([torch.zeros(0, dtype=torch.int64), *answers])
-
-    def _serve(self) -> NDArray[np.int64]:
-        classes = self._predictor.manifest.classes
-        side = self._predictor.manifest.preprocessing.image_size
-        answers = []
-        for batch in torch.split(self._after, _BATCH):
-            sizes = [Size(side, side)] * len(batch)
-            answers += self._predictor.answer(_to_levels(batch), sizes, alone=True)
-        return np.array([classes.index(answer.label) for answer in answers], np.int64)
-
-
-def _loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Of a batch as one number: a gradient for each picture costs one pass all the same."""
-    return nn.functional.cross_entropy(logits, targets, reduction="sum").view(1)
-
-
-def _fgsm(network: nn.Module) -> _Attack:
-    method = FGSM(network, _loss, 0.0, 255.0)
-    return lambda pixels, targets, strength: method.perturb(pixels, strength, targets).detach()
-
-
-def _pgd(network: nn.Module) -> _Attack:
-    method = PGD(network, _loss, 0.0, 255.0)
-
-    def perturb(pixels: Tensor, targets: Tensor, strength: float) -> Tensor:
-        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            # Steps that reach the ball's edge two and a half times over, as Madry et al. have it.
-            step = 2.5 * strength / STEPS
-            found: Tensor = method.perturb(
-                pixels, strength, step, STEPS, targets, random_start=True
-            )
-        return found.detach()
+            return method(pixels, targets, strength).detach()
 
-    return perturb
+    return attack
 
 
-def _to_levels(pixels: Tensor) -> Pixels:
+def from_levels(pixels: Pixels) -> Tensor:
+    """As networks take them: float32 (N, 3, size, size)."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+
+
+def to_levels(pixels: Tensor) -> Pixels:
+    """As pictures are: whole levels."""
     return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()

@@ -40,6 +40,11 @@ class Figures:
         """Of the pictures as they are."""
         return {**self._value(self._clean), "interval": _interval(self._clean_resampled)}
 
+    def measure(self, outcome: Outcome) -> Json:
+        """Of the same pictures, altered."""
+        resampled = outcome.resampled(self._weights)
+        return {**self._value(outcome), "interval": _interval(resampled)}
+
     def corruptions(self, trials: Sequence[Trial]) -> Json:
         """Of each corruption, then over all of them.
 

@@ -31,7 +31,7 @@ def describe(
     """
     metric, clean = content["metric"], content["clean"][content["metric"]]
     attacks = content["attacks"]
-    attack_clean = attacks.get("clean", {}).get("accuracy", clean)
+    attack_clean = attacks.get("clean", {}).get(metric, clean)
     return {
         "r": content,
         "metric": metric_title,
@@ -47,7 +47,7 @@ def describe(
             (CURVES[name].title, curve_plot(name, points, clean, metric), _words(name, points))
             for name, points in content["curves"].items()
         ],
-        "attack_plot": attack_plot(attacks, attack_clean) if "pgd" in attacks else None,
+        "attack_plot": attack_plot(attacks, attack_clean, metric) if "pgd" in attacks else None,
         "pairs": pairs,
         "attacked": attacked,
     }

@@ -32,14 +32,16 @@ def severity_plot(corruptions: Mapping[str, Any], clean: float, metric: str) -> 
     return _plot([("after", labels, values)], severities, clean, "Corruptions")
 
 
-def attack_plot(attacks: Mapping[str, Sequence[Mapping[str, Any]]], clean: float) -> Markup:
+def attack_plot(
+    attacks: Mapping[str, Sequence[Mapping[str, Any]]], clean: float, metric: str
+) -> Markup:
     """Both attacks over their strength."""
     ticks = [f"{row['strength']:g}" for row in attacks["pgd"]]
     series = [
         (
             css,
             [f"{name.upper()} ±{row['strength']:g}" for row in attacks[name]],
-            [(row["accuracy"], row["interval"]) for row in attacks[name]],
+            [(row[metric], row["interval"]) for row in attacks[name]],
         )
         for name, css in (("fgsm", "before"), ("pgd", "after"))
     ]

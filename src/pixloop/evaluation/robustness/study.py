@@ -2,13 +2,16 @@
 
 from typing import Any
 
-from pixloop.bundle import Bundle
-from pixloop.config_evaluation import RobustnessConfig
 from pixloop.errors import BundleError, TrainingError
 from pixloop.evaluation.rendering import render
 from pixloop.evaluation.robustness.alterations import corruptions, curve_alterations
 from pixloop.evaluation.robustness.figures import Figures, compare_corruptions, worst_trial
-from pixloop.evaluation.robustness.outcomes import LabelOutcome, Outcome, make_examiner
+from pixloop.evaluation.robustness.outcomes import (
+    Examiner,
+    LabelOutcome,
+    Outcome,
+    make_examiner,
+)
 from pixloop.evaluation.robustness.page import describe
 from pixloop.evaluation.robustness.pictures import Pair, look_at, show_worst
 from pixloop.evaluation.robustness.sample import Sample, draw_sample
@@ -19,6 +22,8 @@ from pixloop.serving.classifier import Classifier
 from pixloop.serving.predictor import open_predictor
 
 KEY, TITLE = "robustness", "Robustness"
+#: A detector's picture is attacked for as long as this many of a classifier's, and has more to say.
+_BOXES_COST = 5
 Json = dict[str, Any]
 
 
@@ -48,7 +53,7 @@ def study_robustness(subject: Subject[Any]) -> Section | None:
     curved = try_alterations(
         sample, curve_alterations(fill), examiners[:1], "turning, cutting and compressing"
     )
-    attacks, attacked = _attack(bundle, sample, clean[0], config)
+    attacks, attacked = _attack(subject, sample, clean[0], examiners[0])
     worst = worst_trial(corrupted)
     figures = Figures(clean[0], len(sample))
     content = {
@@ -94,27 +99,34 @@ def _verdict(content: Json, metric: str, least: float) -> str:
 
 
 def _attack(
-    bundle: Bundle, sample: Sample, clean: Outcome, config: RobustnessConfig
+    subject: Subject[Any], sample: Sample, clean: Outcome, examine: Examiner
 ) -> tuple[Json, Pair | None]:
     """Attacks, or why there are none."""
-    predictor = open_predictor(bundle)
-    if not isinstance(predictor, Classifier) or not isinstance(clean, LabelOutcome):
-        return {"none": "detectors are not attacked"}, None
+    config, bundle = subject.config.robustness, subject.bundle
     if not config.attack_pictures:
         return {"none": "robustness.attack_pictures is 0"}, None
     if all(graph.format != "torchscript" for graph in bundle.manifest.graphs):
         return {"none": "the bundle has no torchscript graph, from which gradients come"}, None
-    # It needs torch, which a detector's study does not.
-    from pixloop.evaluation.robustness.attacks import attack
+    # They need torch, which a study without them does not.
+    from pixloop.evaluation.robustness.box_attacks import attack_boxes
+    from pixloop.evaluation.robustness.label_attacks import attack_labels
     from pixloop.evaluation.trained_network import rebuild_network
 
-    some = sample.thinned(config.attack_pictures)
-    targets = [clean.targets[sample.indices.index(i)] for i in some.indices]
+    boxes = not isinstance(clean, LabelOutcome)
+    some = sample.thinned(-(-config.attack_pictures // (_BOXES_COST if boxes else 1)))
     try:
         network = rebuild_network(bundle)
     except (BundleError, TrainingError) as e:
         return {"none": str(e)}, None
-    content, shown = attack(network, predictor, some, targets, config.attack_strengths)
+    if not isinstance(clean, LabelOutcome):
+        classes = subject.data.info.classes
+        return attack_boxes(
+            network, bundle.manifest, examine, some, classes, config.attack_strengths
+        )
+    predictor = open_predictor(bundle)
+    assert isinstance(predictor, Classifier)  # noqa: S101  (it has answered with labels)
+    targets = [clean.targets[sample.indices.index(i)] for i in some.indices]
+    content, shown = attack_labels(network, predictor, some, targets, config.attack_strengths)
     if shown is None:
         return content, None
     label = targets[shown.index]

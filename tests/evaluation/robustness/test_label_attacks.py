@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pixloop.evaluation.robustness.attacks import attack
+from pixloop.evaluation.robustness.label_attacks import attack_labels
 from pixloop.evaluation.robustness.sample import Sample
 from pixloop.imaging import IMAGENET_STD
 from pixloop.serving.classifier import Classifier
@@ -50,7 +50,7 @@ def answers(victim: Classifier, sample: Sample) -> tuple[list[str], np.ndarray]:
 def test_each_picture_falls_when_its_margin_is_used_up(victim: Classifier, noise: Sample) -> None:
     targets, margins = answers(victim, noise)
     strengths = sorted(np.quantile(margins, [0.2, 0.5, 0.8]).round(3).tolist())
-    content, shown = attack(Brightness(), victim, noise, targets, strengths)
+    content, shown = attack_labels(Brightness(), victim, noise, targets, strengths)
     assert content["pictures"] == 12
     assert content["clean"]["accuracy"] == content["clean"]["served_accuracy"] == 1
     for method in ("fgsm", "pgd"):
@@ -63,7 +63,7 @@ def test_each_picture_falls_when_its_margin_is_used_up(victim: Classifier, noise
 def test_no_pixel_changes_by_more_than_the_strength(victim: Classifier, noise: Sample) -> None:
     targets, margins = answers(victim, noise)
     strength = float(np.ceil(margins.max()))
-    content, shown = attack(Brightness(), victim, noise, targets, [strength])
+    content, shown = attack_labels(Brightness(), victim, noise, targets, [strength])
     assert content["pgd"][0]["accuracy"] == 0
     assert content["pgd"][0]["served_accuracy"] == 0
     assert shown is not None
@@ -75,7 +75,7 @@ def test_no_pixel_changes_by_more_than_the_strength(victim: Classifier, noise: S
 
 def test_pixels_stay_between_black_and_white(victim: Classifier, noise: Sample) -> None:
     targets, _ = answers(victim, noise)
-    _, shown = attack(Brightness(), victim, noise, targets, [250.0])
+    _, shown = attack_labels(Brightness(), victim, noise, targets, [250.0])
     assert shown is not None
     # All pixels went the same way, as far as there is room; beyond it they would start anew.
     assert shown.after.max() <= 5 or shown.after.min() >= 250
@@ -86,7 +86,7 @@ def test_what_is_wrong_anyway_stays_wrong_and_stronger_never_helps(
 ) -> None:
     targets, _ = answers(victim, noise)
     targets[0] = "a" if targets[0] == "b" else "b"
-    content, _ = attack(Brightness(), victim, noise, targets, [4, 0.01, 1])
+    content, _ = attack_labels(Brightness(), victim, noise, targets, [4, 0.01, 1])
     assert content["clean"]["accuracy"] == pytest.approx(11 / 12)
     for method in ("fgsm", "pgd"):
         rows = content[method]
@@ -101,6 +101,6 @@ def test_the_same_attack_finds_the_same(victim: Classifier, noise: Sample) -> No
     torch.manual_seed(1)
     drawn = torch.rand(1)
     torch.manual_seed(1)
-    first = attack(Brightness(), victim, noise, targets, [2.0])[0]
+    first = attack_labels(Brightness(), victim, noise, targets, [2.0])[0]
     assert torch.rand(1) == drawn, "the attack used up randomness of others"
-    assert attack(Brightness(), victim, noise, targets, [2.0])[0] == first
+    assert attack_labels(Brightness(), victim, noise, targets, [2.0])[0] == first
