@@ -191,6 +191,33 @@ def test_a_port_that_is_none_is_refused(pixloop, finished):
     assert pixloop("serve", "--port", "99999", "-C", str(finished[0].folder))[0] == 2
 
 
+def test_the_report_and_the_model_card_are_found(pixloop, finished):
+    folder = str(finished[0].folder)
+    for option, name in ((), "report.html"), (("--card",), "model_card.html"):
+        code, out, _ = pixloop("report", *option, "--no-browser", "-C", folder)
+        assert code == 0
+        assert Path("".join(out.split("\n"))).name == name
+        code, out, _ = pixloop("report", *option, "--json", "-C", folder)
+        (path,) = json.loads(out).values()
+        assert Path(path).read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.slow
+def test_explain_draws_what_it_can_and_names_what_it_cannot(pixloop, finished, tmp_path):
+    project, _ = finished
+    pictures = sorted((Path(project.folder) / "pictures/red").glob("*.png"))[:2]
+    broken = Path(project.folder) / "pictures/red/broken.png"
+    arguments = ("explain", *map(str, (*pictures, broken)), "-C", str(project.folder))
+    code, out, err = pixloop(*arguments, "--out", str(tmp_path / "drawn"), "--json")
+    told = json.loads(out)
+    assert code == 1
+    assert "1 of 3 pictures cannot be explained" in err
+    assert next(c for c in told["checks"] if c["method"] == told["method"])["failures"] == []
+    drawn = [Path(each["drawing"]) for each in told["explanations"] if each["error"] is None]
+    assert len(drawn) == 2
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
+
+
 def test_the_pipeline_is_printed_as_json(pixloop, finished):
     assert (
         json.loads(pixloop("pipeline", "-C", str(finished[0].folder))[1])["Version"] == "2020-12-01"

@@ -70,7 +70,8 @@ def explain(
             "test pictures of this version."
         )
     if unreadable := sum(each.error is not None for each in explanations):
-        err.print(f"[bold red]error:[/] {unreadable} pictures cannot be explained.")
+        total = len(explanations)
+        err.print(f"[bold red]error:[/] {unreadable} of {total} pictures cannot be explained.")
         raise typer.Exit(DataError.exit_code)
 
 
