@@ -5,6 +5,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from tests.evaluation.bundles import read_strict_json
+from tests.evaluation.html import visible_text
+from tests.evaluation.numbers import measured_numbers, missing_numbers
 from tests.without_studies import NO_STUDIES_SET
 
 from pixloop.bundle import BoxScores, Bundle
@@ -148,12 +150,22 @@ def test_a_champion_of_other_classes_is_still_compared(
     assert comparison["lost"] == 0
 
 
+def test_every_measured_number_of_the_page_is_in_evaluation_json(
+    config: Config, make_bundle: Maker, make_dataset: Maker, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    content = evaluate(config, make_bundle(), make_dataset(), output).content
+    text = visible_text((output / "report.html").read_text(encoding="utf-8"))
+    assert len(measured_numbers(text)) > 20
+    assert missing_numbers(text, content) == set()
+
+
 def test_every_gate_metric_can_be_judged(
     make_bundle: Maker, make_dataset: Maker, tmp_path: Path
 ) -> None:
     bundle, dataset = make_bundle(), make_dataset(10)
     for metric in ("map", "map_50", "map_75", "f1_macro", "precision_macro", "recall_macro"):
-        settings = ["gate.minimum=0.999", f"gate.metric={metric}"]
+        settings = ["gate.minimum=0.999", f"gate.metric={metric}", *NO_STUDIES_SET]
         config = parse_config({"task": "detection", "data": "."}, settings)
         found = evaluate(config, bundle, dataset, tmp_path / "out", champion=bundle)
         gate = found.content["pixloop"]["gate"]
