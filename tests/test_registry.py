@@ -65,6 +65,7 @@ def make_model(folder: Path, accuracy: float = 0.9, seed: int = 0) -> tuple[Path
     evaluation.parent.mkdir()
     evaluation.write_text(json.dumps({"pixloop": {"metrics": metrics}}))
     evaluation.with_name("report.html").write_text("<h1>report</h1>")
+    evaluation.with_name("model_card.html").write_text("<h1>card</h1>")
     return bundle, evaluation
 
 
@@ -90,7 +91,9 @@ def test_a_version_says_what_it_is(registry: Registry, submit: Submit) -> None:
 def test_the_report_and_the_parameters_are_kept(registry: Registry, submit: Submit) -> None:
     made = registry.register(*submit())
     report = Path(made.report.removeprefix("file://"))
-    assert {file.name for file in report.iterdir()} == {"evaluation.json", "report.html"}
+    assert {file.name for file in report.iterdir()} == {
+        "evaluation.json", "report.html", "model_card.html"
+    }  # fmt: skip
     run = registry._client.get_run(made.run)
     assert run.data.params["training.epochs"] == "3"
     assert run.data.metrics["accuracy"] == 0.9

@@ -104,7 +104,8 @@ def log_run(
         params=[Param(key, json.dumps(value)) for key, value in config.items()],
         tags=[RunTag("chosen_graph", bundle.manifest.chosen_graph)],
     )
-    for file in (evaluation, evaluation.with_name("report.html")):
+    pages = ("report.html", "model_card.html", "model_card.md")
+    for file in (evaluation, *map(evaluation.with_name, pages)):
         if file.exists():
             client.log_artifact(run.info.run_id, str(file), "evaluation")
     with tempfile.TemporaryDirectory() as temporary:

@@ -71,6 +71,7 @@ class GateRecord(_Part):
     metric: str
     value: float
     minimum: float
+    min_kept_accuracy: float | None = None  #: where it is asked for
     passes: bool
     failures: tuple[str, ...]  #: each condition that fails, in words
 
