@@ -13,6 +13,7 @@ from pixloop.tuning.study import Study
 
 _WIDTH, _HEIGHT = 720, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 20, 16, 34
+_CHARACTER_PX = 6.2  # about, at the plots' size of letters
 
 Point = tuple[float, float]
 
@@ -57,7 +58,8 @@ def parallel_plot(study: Study, trials: Sequence[FrozenTrial]) -> Markup:
     axes = [*study.space, "score"]
     gap = (_WIDTH - 2 * _LEFT) / max(len(axes) - 1, 1)
     xs = [round(_LEFT + number * gap, 1) for number in range(len(axes))]
-    parts = [_axis(x, key, study, (low, high)) for x, key in zip(xs, axes, strict=True)]
+    room = max(3, int(gap / _CHARACTER_PX) - 1)
+    parts = [_axis(x, key, study, (low, high), room) for x, key in zip(xs, axes, strict=True)]
     scored.sort(key=lambda pair: pair[1])
     top = len(scored) - math.ceil(len(scored) / 3)
     for rank, (trial, score) in enumerate(scored):
@@ -70,7 +72,8 @@ def parallel_plot(study: Study, trials: Sequence[FrozenTrial]) -> Markup:
     return _draw(parts, "Settings and scores of all trials")
 
 
-def _axis(x: float, key: str, study: Study, scores: Point) -> Markup:
+def _axis(x: float, key: str, study: Study, scores: Point, room: int) -> Markup:
+    """An axis with its values' names, of at most ``room`` characters."""
     top, bottom = _down(1.0), _down(0.0)
     name = key.rpartition(".")[2]
     parts = [
@@ -85,7 +88,8 @@ def _axis(x: float, key: str, study: Study, scores: Point) -> Markup:
         ends = [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")]
     for height, words in ends:
         text = "+".join(map(str, words)) if isinstance(words, list) else str(words)
-        parts.append(_text(x + 5, _down(height) + 3, text[:22], "start"))
+        short = text if len(text) <= room else f"{text[: room - 1]}…"
+        parts.append(_text(x + 5, _down(height) + 3, short, "start"))
     return Markup("").join(parts)
 
 
