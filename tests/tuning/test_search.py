@@ -13,7 +13,7 @@ from tests.tuning.conftest import SPACE, Trainer
 
 from pixloop.tuning.listener import Silent
 from pixloop.tuning.study import FAILURE
-from pixloop.tuning.trial import Ended
+from pixloop.tuning.trial import Ended, OnEpoch, Training
 
 QUICK = ("training.epochs=4", "tuning.parallel=1")
 
@@ -48,6 +48,17 @@ def test_a_bad_trial_is_stopped_early_and_the_current_settings_never(search) -> 
     assert max(t.value for t in trials if t.state == TrialState.COMPLETE) > max(
         t.value for t in pruned
     )
+
+
+def test_a_head_that_is_good_from_the_start_hides_no_bad_trial(search) -> None:
+    def train(training: Training, on_epoch: OnEpoch, given_up: threading.Event) -> Ended:
+        on_epoch(0, 0.99)
+        return Trainer()(training, on_epoch, given_up)
+
+    study = search(*QUICK, "tuning.trials=14", "training.epochs=6", train=train)
+    pruned = [t for t in study.trials() if t.state == TrialState.PRUNED]
+    assert pruned
+    assert all(2 <= max(t.intermediate_values) < 6 for t in pruned)
 
 
 def test_parallel_workers_never_try_the_same(search, trainer) -> None:

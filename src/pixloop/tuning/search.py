@@ -183,7 +183,10 @@ class Search:
 
         def goes_on(epoch: int, score: float) -> bool:
             scores[epoch] = score
-            trial.report(score, epoch)
+            # The head alone is as good in every trial. Pruners hold the best score so far against
+            # others': with the head's among them, no trial would ever be poor.
+            if epoch > 0:
+                trial.report(score, epoch)
             self._listener.trial_advanced(trial.number, epoch, score)
             if self._stop.is_set():
                 return False

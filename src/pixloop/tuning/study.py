@@ -236,7 +236,7 @@ def _pruner(config: Config) -> BasePruner:
     match config.tuning.pruner:
         case "median":
             # The first epoch of a schedule that warms up says little.
-            return MedianPruner(_WARM_UP_TRIALS, n_warmup_steps=1, n_min_trials=3)
+            return MedianPruner(_WARM_UP_TRIALS, n_warmup_steps=2, n_min_trials=3)
         case "hyperband":
             return HyperbandPruner(min_resource=1, max_resource=epochs)
         case "none":
