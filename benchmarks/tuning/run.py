@@ -69,7 +69,7 @@ def main() -> None:
             "minutes": options.minutes,
             "cores": os.cpu_count(),
             "processor": platform.processor() or platform.machine(),
-            "settings": flatten(project.config),
+            "settings": named_places(flatten(project.config), options.data),
         }
         for sampler in ("tpe", "random"):
             started = time.monotonic()
@@ -97,6 +97,15 @@ def make_project(work: Path, options: argparse.Namespace) -> Project:
     weights = options.data / "weights" / "mobilenetv2_100.timm.safetensors"
     settings["model"]["weights"] = str(weights.resolve())
     return Project.init(folder, str(options.data / "intel"), settings=settings)
+
+
+def named_places(settings: dict[str, Any], data: Path | None) -> dict[str, Any]:
+    """Settings without the folders of the machine."""
+    folder = str(data.resolve()) if data else ""
+    return {
+        key: value.replace(folder, "DATA") if folder and isinstance(value, str) else value
+        for key, value in settings.items()
+    }
 
 
 def search(folder: Path, sampler: str, minutes: float) -> TuningResult:
