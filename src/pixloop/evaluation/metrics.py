@@ -92,6 +92,8 @@ def wilson_interval(right: float, total: int) -> tuple[float, float]:
     >>> low, high = wilson_interval(95, 100)
     >>> round(low, 3), round(high, 3)
     (0.888, 0.978)
+    >>> wilson_interval(0, 35)[0], wilson_interval(35, 35)[1]
+    (0.0, 1.0)
     """
     if total == 0:
         return 0.0, 1.0
@@ -99,4 +101,6 @@ def wilson_interval(right: float, total: int) -> tuple[float, float]:
     middle = (share + z2 / (2 * total)) / (1 + z2 / total)
     spread = share * (1 - share) / total + z2 / (4 * total * total)
     half = _Z_95 * math.sqrt(spread) / (1 + z2 / total)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # Exactly none and exactly all are bounds of their own: the sums miss them by a rounding.
+    low = 0.0 if right <= 0 else max(0.0, middle - half)
+    return low, 1.0 if right >= total else min(1.0, middle + half)

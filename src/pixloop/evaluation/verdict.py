@@ -115,15 +115,20 @@ def _worry(
     if worries:
         first, *others = worries
         more = f" Then: {', '.join(section.title.lower() for section in others)}."
-        said = first.verdict.rstrip(".")
-        return f"Worry about {first.title.lower()}: {said}.{more if others else ''}"
+        return f"Worry about {first.title.lower()}: {_going_on(first)}.{more if others else ''}"
     if remarks:
-        return f"Keep in mind its {remarks[0].title.lower()}: {remarks[0].verdict.rstrip('.')}."
+        return f"Keep in mind its {remarks[0].title.lower()}: {_going_on(remarks[0])}."
     weakest = weakest_class(summary)
     if weakest is None:
         return "No class was tested enough to be called the weakest."
     name, metric, value, tested = weakest
     return f"Most is left to gain with {name}, its weakest class: {metric} {value:.3f} on {tested}."
+
+
+def _going_on(section: Section) -> str:
+    """What a study says, after a colon: without a capital that is only a sentence's first."""
+    said = section.verdict.rstrip(".")
+    return said[:1].lower() + said[1:] if said[1:2].islower() else said
 
 
 def weakest_class(summary: Mapping[str, Any]) -> tuple[str, str, float, str] | None:

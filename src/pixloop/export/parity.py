@@ -138,7 +138,7 @@ def _judge(graph: Graph, tally: _Tally, config: ExportConfig) -> GraphParity:
         )
     if tally.largest > limits.difference:
         reasons.append(
-            f"it moves a probability by {tally.largest:.2g}; "
+            f"it moves a probability by {tally.largest:.4g}; "
             f"{limits.difference_key} allows {limits.difference:.2g}"
         )
     return GraphParity(

@@ -119,3 +119,9 @@ def test_a_detectors_value_is_cocos_ap50() -> None:
 def test_a_detector_with_nothing_to_find_has_0() -> None:
     nothing = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), 9, 9)
     assert BoxOutcome(("a",), (nothing,), (objects(),)).value == 0
+
+
+def test_the_interval_of_all_right_is_a_bound_all_the_same() -> None:
+    low, high = Figures(outcome("1" * 50), 50).clean()["interval"]
+    assert 0.9 < low < 0.95
+    assert high == 1

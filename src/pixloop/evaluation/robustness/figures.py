@@ -38,12 +38,12 @@ class Figures:
 
     def clean(self) -> Json:
         """Of the pictures as they are."""
-        return {**self._value(self._clean), "interval": _interval(self._clean_resampled)}
+        return {**self._value(self._clean), "interval": self._clean.interval(self._clean_resampled)}
 
     def measure(self, outcome: Outcome) -> Json:
         """Of the same pictures, altered."""
         resampled = outcome.resampled(self._weights)
-        return {**self._value(outcome), "interval": _interval(resampled)}
+        return {**self._value(outcome), "interval": outcome.interval(resampled)}
 
     def corruptions(self, trials: Sequence[Trial]) -> Json:
         """Of each corruption, then over all of them.
@@ -63,7 +63,7 @@ class Figures:
                 "severities": {
                     f"{trials[i].strength:g}": {
                         **self._value(trials[i].outcome),
-                        "interval": _interval(resampled[i]),
+                        "interval": trials[i].outcome.interval(resampled[i]),
                     }
                     for i in own
                 },
@@ -85,7 +85,7 @@ class Figures:
                 {
                     "strength": trial.strength,
                     **self._value(trial.outcome),
-                    "interval": _interval(resampled),
+                    "interval": trial.outcome.interval(resampled),
                     "kept_share": self._kept(trial.outcome.value, resampled)["kept_share"],
                 }
                 for trial in own

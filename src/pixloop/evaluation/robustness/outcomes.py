@@ -20,6 +20,7 @@ from pixloop.evaluation.detection.precision import (
     rank_classes,
     weighted_averages,
 )
+from pixloop.evaluation.metrics import wilson_interval
 from pixloop.evaluation.robustness.alterations import Scene
 from pixloop.evaluation.robustness.sample import Sample, encode
 from pixloop.serving.classifier import Classifier, softmax
@@ -53,6 +54,11 @@ class Outcome(ABC):
     def resampled(self, weights: Ints) -> Floats:
         """The value where pictures count ``weights`` times, (R, N): (R,)."""
 
+    def interval(self, resampled: Floats) -> list[float]:
+        """Of the value, with 95 %, from what ``resampled`` gave."""
+        low, high = np.percentile(resampled, (2.5, 97.5))
+        return [float(low), float(high)]
+
 
 @dataclass(frozen=True, eq=False)
 class LabelOutcome(Outcome):
@@ -75,6 +81,10 @@ class LabelOutcome(Outcome):
     def value(self) -> float:
         """The accuracy."""
         return float(self.correct.mean())
+
+    def interval(self, resampled: Floats) -> list[float]:
+        """Wilson's: where all or none are right, every resample is like the other."""
+        return list(wilson_interval(int(self.correct.sum()), len(self.correct)))
 
     def resampled(self, weights: Ints) -> Floats:
         """The accuracy where pictures count ``weights`` times."""

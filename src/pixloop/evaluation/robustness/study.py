@@ -3,6 +3,7 @@
 from typing import Any
 
 from pixloop.errors import BundleError, TrainingError
+from pixloop.evaluation.formats import percent
 from pixloop.evaluation.rendering import render
 from pixloop.evaluation.robustness.alterations import corruptions, curve_alterations
 from pixloop.evaluation.robustness.figures import Figures, compare_corruptions, worst_trial
@@ -87,14 +88,14 @@ def study_robustness(subject: Subject[Any]) -> Section | None:
 
 def _verdict(content: Json, metric: str, least: float) -> str:
     worst = content["worst"]
-    asked = f", where the gate asks for {least:.0%}" if least else ""
+    asked = f", where the gate asks for {percent(least, 0)}" if least else ""
     name = worst["corruption"].replace("_", " ")
     return (
-        f"Keeps {content['kept_share']:.0%} of its {metric} under the "
+        f"Keeps {percent(min(content['kept_share'], 1.0), 0)} of its {metric} under the "
         f"{len(content['corruptions'])} corruptions of ImageNet-C{asked}; "
         f"least under {name} at severity {worst['severity']}: "
-        f"{metric} {worst[content['metric']]:.0%} instead of "
-        f"{content['clean'][content['metric']]:.0%}."
+        f"{metric} {percent(worst[content['metric']], 0)} instead of "
+        f"{percent(content['clean'][content['metric']], 0)}."
     )
 
 
