@@ -37,6 +37,8 @@ def test_task_and_data_are_enough():
         (SMALLEST, ["epochs=3"], "Did you mean 'training.epochs'"),
         (SMALLEST, ["training.epochs"], "expected key=value"),
         (SMALLEST, ["training.epochs=[1"], "not valid YAML"),
+        (SMALLEST, ["robustness.severities=[]"], "expected a list of at least 1 (it is [])"),
+        (SMALLEST, ["training.epochs=0"], "it must be greater than or equal to 1"),
         ({**SMALLEST, "model": "resnet18"}, ["model.image_size=64"], "'model' must hold keys"),
     ],
 )
@@ -45,6 +47,32 @@ def test_what_is_wrong_is_named(raw, overrides, says):
         parse_config(raw, overrides)
 
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        (
+            "tuning.space={training.epochs: {low: 3, high: 1}}",
+            "'tuning.space.training.epochs': expected low below high (it is",
+        ),
+        (
+            "tuning.space={training.epochs: {low: few, high: 9}}",
+            "'tuning.space.training.epochs.low': it must be a valid number",
+        ),
+        (
+            "tuning.space={training.epochs: []}",
+            "'tuning.space.training.epochs': expected a list of at least 1 (",
+        ),
+        ("robustness.severities=[9]", "'robustness.severities.0': it must be less than"),
+    ],
+)
+def test_what_is_wrong_is_told_once_and_without_inner_names(override, says):
+    with pytest.raises(ConfigError) as caught:
+        parse_config(SMALLEST, [override])
+
+    assert f"pixloop.yaml: {says}" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path):

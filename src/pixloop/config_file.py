@@ -6,8 +6,9 @@ An unknown key fails and names the nearest known one.
 import contextlib
 import difflib
 import json
+import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,20 @@ _ALIASES = {
     "lr": "learning_rate",
     "wd": "weight_decay",
 }
+#: What pydantic puts into a location where a value may be of several kinds: one of their names.
+_INNER_NAME = re.compile(r"[a-z-]+\[.*\]")
+#: Its errors of a value that is of none of the kinds that are asked for, in our words.
+_WRONG_KIND = {
+    "tuple_type": "expected a list",
+    "model_type": "expected keys and their values",
+    "dict_type": "expected keys and their values",
+}
+#: And of a list that has too few or too many values.
+_WRONG_LENGTH = {
+    "too_short": "expected a list of at least {min_length}",
+    "too_long": "expected a list of at most {max_length}",
+}
+_SUBJECT = re.compile(r"^\w+ should ")
 _COMMENT_COLUMN = 44
 _WIDTH = 110
 
@@ -86,7 +101,8 @@ def parse_config(
     try:
         return Config.model_validate(merged)
     except ValidationError as e:
-        raise ConfigError("\n".join(_explain(error, where) for error in e.errors())) from e
+        errors = _telling(e.errors())
+        raise ConfigError("\n".join(_explain(error, where) for error in errors)) from e
 
 
 def render_config(chosen: dict[str, Any]) -> str:
@@ -167,8 +183,30 @@ def _parse_value(text: str, override: str) -> Any:
         raise ConfigError(f"--set {override!r}: the value is not valid YAML: {e}") from e
 
 
+def _telling(errors: Sequence[Any]) -> list[Any]:
+    """Without errors that only follow from another one.
+
+    Pydantic also calls a list too short whose values are wrong, and where a value may be of several
+    kinds, it tells what is wrong with it as each of them.
+    """
+    keys = [_key(error) for error in errors]
+    of_kind = {k for k, e in zip(keys, errors, strict=True) if e["type"] not in _WRONG_KIND}
+    return [
+        error
+        for key, error in zip(keys, errors, strict=True)
+        if not any(other.startswith(f"{key}.") for other in keys)
+        and not (key in of_kind and error["type"] in _WRONG_KIND)
+    ]
+
+
+def _key(error: Any) -> str:
+    """Where an error is, as people write it."""
+    parts = (str(part) for part in error["loc"])
+    return ".".join(part for part in parts if not _INNER_NAME.fullmatch(part))
+
+
 def _explain(error: Any, where: str) -> str:
-    key = ".".join(str(part) for part in error["loc"])
+    key = _key(error)
     if error["type"] == "extra_forbidden":
         known = list(dict.fromkeys([*Config.model_fields, *config_keys()]))
         return f"{where}: there is no key {key!r}.{nearest_key(key, known)}"
@@ -176,7 +214,15 @@ def _explain(error: Any, where: str) -> str:
         return f"{where}: {key!r} is missing. It has no default."
     if not key:  # of the whole: the message names the keys
         return f"{where}: {str(error['msg']).removeprefix('Value error, ')}."
-    return f"{where}: {key!r}: {error['msg']} (it is {error['input']!r})."
+    return f"{where}: {key!r}: {_reworded(error)} (it is {error['input']!r})."
+
+
+def _reworded(error: Any) -> str:
+    """A message without the words of programmers: a reader knows lists, not tuples."""
+    words = {**_WRONG_KIND, **_WRONG_LENGTH}.get(error["type"])
+    if words is not None:
+        return words.format(**error.get("ctx", {}))
+    return _SUBJECT.sub("it must ", error["msg"])
 
 
 def nearest_key(key: str, known: list[str]) -> str:

@@ -7,6 +7,13 @@ from pydantic_core import PydanticCustomError
 
 from pixloop.config_section import Section
 
+#: Why some settings cannot be searched.
+_NOT_SEARCHED = {
+    "training.seed": "a search over seeds finds luck",
+    "training.workers": "it does not change what is learned",
+    "model.weights": "they are of one network",
+}
+
 
 class RangeConfig(Section):
     """Numbers from ``low`` to ``high``, both included."""
@@ -59,6 +66,18 @@ class TuningConfig(Section):
     storage: str | None = None
     """A postgresql:// address that several machines search through at once. Without one: SQLite
     in .pixloop/tuning."""
+
+    @field_validator("space")
+    @classmethod
+    def _can_be_searched(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for key in value:
+            if key in _NOT_SEARCHED:
+                raise PydanticCustomError(
+                    "space",
+                    "{key} is no setting that can be searched: {why}",
+                    {"key": repr(key), "why": _NOT_SEARCHED[key]},
+                )
+        return value
 
     @field_validator("learning_rate")
     @classmethod

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from tests.referenced_bundles import write_referenced_classifier
 from typer.testing import CliRunner
 
-from pixloop.bundle import ARCHIVE
+from pixloop.bundle import ARCHIVE, MANIFEST
 from pixloop.cli.app import app
 from pixloop.errors import BundleError, PipelineError
 from pixloop.files import pack
@@ -42,6 +43,24 @@ def test_two_bundle_folders_are_compared_and_a_page_is_written(
     assert "accuracy" in said
     assert "kept when pictures are worse" in said
     assert "<html" in page.read_text(encoding="utf-8")
+
+
+def test_numbers_are_written_alike_in_words_and_table(project: Path, tmp_path: Path) -> None:
+    file = tmp_path / "b" / MANIFEST
+    unsure = json.loads(file.read_text(encoding="utf-8")) | {"temperature": 9.0}
+    file.write_text(json.dumps(unsure), encoding="utf-8")
+    said = compare(
+        project, str(tmp_path / "a"), str(tmp_path / "b"), "--data", str(tmp_path / "a-dataset")
+    )
+    assert "\u2212" in said
+    assert not re.search(r"[ (]-\d", said)
+    assert re.search(r"\d\xa0% ", said)
+    assert " %" not in said
+
+
+def test_a_model_and_itself_are_said_to_be_the_same(project: Path, tmp_path: Path) -> None:
+    a = str(tmp_path / "a")
+    assert "are the same model" in compare(project, a, a, "--data", f"{a}-dataset")
 
 
 def test_archives_are_compared_too_and_programs_read_json(project: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ def review(project, *arguments):
 
 def test_what_the_last_report_lists_waits_in_the_queue_with_its_reason(tmp_path):
     project = Project.init(tmp_path / "pets", data=str(tmp_path))
-    assert review(project.folder, "add").exit_code != 0
+    assert "there is no report yet" in str(review(project.folder, "add").exception)
 
     run = RunRecord(id="r1", pid=1, started="2026-01-01T00:00:00Z")
     run.folder = project.state / "runs" / run.id
@@ -41,4 +41,9 @@ def test_what_the_last_report_lists_waits_in_the_queue_with_its_reason(tmp_path)
     details = {item["reasons"][0]["detail"] for item in listed}
     assert details == {f"doubt {n}" for n in range(1, 5)}
     assert review(project.folder, "add", "9").exit_code != 0
+    backwards = review(project.folder, "add", "1,3-1")
+    assert "'3-1' has no number" in str(backwards.exception)
     assert review(project.folder, "add", "--run", "r2").exit_code != 0
+
+    (evaluation / "evaluation.json").write_text(json.dumps({"pixloop": {}}))
+    assert "Run 'pixloop run' again" in str(review(project.folder, "add").exception)

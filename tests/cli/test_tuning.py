@@ -1,11 +1,14 @@
-"""What ``pixloop tune`` writes into pixloop.yaml, and what it leaves alone."""
+"""What ``pixloop tune`` writes into pixloop.yaml, what it leaves alone, and what it says."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pixloop.cli.tuning import _offer
+from pixloop.cli.tuning import _offer, tune
+from pixloop.errors import ConfigError
+from pixloop.project import Project
 from pixloop.tuning.tune import TuningResult
 
 YAML = "task: classification\ndata: pictures\ntraining:\n  learning_rate: 0.001\n"
@@ -72,3 +75,70 @@ def test_where_nothing_better_was_found_there_is_nothing_to_offer(file: Path, ca
     assert not _offer(file, result(None, best=0.001), yes=True, json=False)
     assert capsys.readouterr().out == ""
     assert file.read_text() == YAML
+
+
+class Found:
+    """In the place of a project's search: its result is known."""
+
+    def __init__(self, found: TuningResult | BaseException) -> None:
+        self._found = found
+
+    def run(self, *_: object) -> TuningResult:
+        if isinstance(self._found, BaseException):
+            raise self._found
+        return self._found
+
+    report = run
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> Callable[[TuningResult | BaseException], None]:
+    def finds(what: TuningResult | BaseException) -> None:
+        monkeypatch.setattr(Project, "tuning", lambda _: Found(what))
+
+    return finds
+
+
+@pytest.mark.parametrize("json", [False, True])
+def test_what_was_found_with_settings_that_the_file_does_not_have_is_not_written(
+    file: Path, found: Any, capsys: Any, json: bool
+) -> None:
+    found(result(BETTER))
+    given = ["training.epochs=1", "tuning.pruner=none", "training.learning_rate=0.001"]
+    tune(set_=given, yes=True, trials=3, project=str(file.parent), json=json)
+    shown = capsys.readouterr()
+    assert shown.err == (
+        "Not written: the search ran with --set training.epochs=1, which pixloop.yaml does not "
+        "have.\n"
+    )
+    assert ('"written": false' if json else "+  learning_rate: 0.003") in shown.out
+    assert file.read_text() == YAML
+
+
+def test_what_was_found_with_the_file_s_settings_is_written(file: Path, found: Any) -> None:
+    found(result(BETTER))
+    tune(set_=["training.learning_rate=1e-3"], yes=True, trials=3, project=str(file.parent))
+    assert "learning_rate: 0.003" in file.read_text()
+
+
+def test_a_report_of_other_settings_says_of_which_study_it_is(
+    file: Path, found: Any, capsys: Any
+) -> None:
+    found(result(BETTER).model_copy(update={"of_present": False}))
+    tune(report=True, project=str(file.parent))
+    shown = capsys.readouterr().out
+    assert "were not searched. The latest search, study colours-1," in shown
+    assert file.read_text() == YAML
+
+
+def test_an_interrupted_search_says_how_to_go_on(file: Path, found: Any, capsys: Any) -> None:
+    found(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        tune(project=str(file.parent))
+    assert capsys.readouterr().err == "Interrupted. The same command goes on where it was.\n"
+
+
+@pytest.mark.parametrize("option", ["trials", "parallel", "minutes"])
+def test_a_wrong_budget_is_said_of_its_option(file: Path, option: str) -> None:
+    with pytest.raises(ConfigError, match=f"^--{option}: .*\\(it is 0\\)"):
+        tune(**{option: 0}, project=str(file.parent))

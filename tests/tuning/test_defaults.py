@@ -5,6 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pixloop.config import Config
 from pixloop.config_file import load_config, render_config
 from pixloop.errors import ConfigError
 from pixloop.tuning.defaults import MARK, difference, edit_settings, read, write
@@ -38,7 +39,7 @@ training:
   # slow but sure
   # tuned: study s
   optimizer: lamb
-  learning_rate: 0.02   # from the paper
+  learning_rate: 0.02    # from the paper
   epochs: 3
 # tuned: study s
 model: {resize: squash, name: resnet34, image_size: 64}   # small
@@ -64,7 +65,32 @@ def test_a_file_that_init_wrote_gets_keys_where_they_belong(tmp_path: Path) -> N
     assert config.training.optimizer == "lamb"
     assert config.model.name == "resnet34"
     changed = [line for line in difference(before, after, "f").splitlines() if line[0] in "+-"]
-    assert len(changed) == 2 + 4 + 2  # the diff's head, four keys, two comments
+    assert (
+        len(changed) == 2 + 2 * 4 + 2
+    )  # the diff's head, four keys before and after, two comments
+    for line in after.splitlines():
+        if line.lstrip().startswith(("optimizer:", "learning_rate: 0.02", "resize: squash")):
+            assert line.index(" # ") == 43  # in one column with all others
+
+
+def test_a_note_that_looks_like_a_key_is_left_alone() -> None:
+    text = "task: classification\ndata: p\ntraining:\n  # epochs: 3 are too few\n  # epochs: 7\n"
+    after = edit_settings(text + "  batch_size: 8\n", {"training.epochs": 4}, "s")
+    assert "  # epochs: 3 are too few\n  # epochs: 7\n" in after
+    assert yaml.safe_load(after)["training"] == {"epochs": 4, "batch_size": 8}
+
+
+def test_only_the_section_s_own_line_is_taken() -> None:
+    text = (
+        "task: classification\ndata: p\nmodel:\n  # name: x\ntraining:\n  # epochs: 30   # long\n"
+    )
+    epochs = Config.model_fields["training"].annotation().epochs
+    text = text.replace("epochs: 30", f"epochs: {epochs}")
+    after = edit_settings(text, {"training.epochs": 4}, "s")
+    assert "  epochs: 4" in after
+    assert "# epochs" not in after
+    assert "# long" in after
+    assert "  # name: x\n" in after
 
 
 def test_a_list_over_several_lines_becomes_one() -> None:

@@ -37,7 +37,11 @@ def test_without_a_space_there_is_a_default() -> None:
     ("space", "says"),
     [
         ("{training.learning_rte: [1, 2]}", "Did you mean 'training.learning_rate'"),
-        ("{training.seed: [1, 2]}", "'training.seed' is no setting that can be searched"),
+        (
+            "{training.seed: [1, 2]}",
+            "'training.seed' is no setting that can be searched: a search over seeds finds luck",
+        ),
+        ("{training.workers: [1, 2]}", "it does not change what is learned"),
         ("{gate.minimum: {low: 0.1, high: 0.2}}", "'gate.minimum' is no setting"),
         ("{training.optimizer: {low: 1, high: 2}}", "needs a list of choices"),
         ("{training.epochs: {low: 0.5, high: 2}}", "whole numbers"),

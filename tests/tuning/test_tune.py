@@ -1,5 +1,6 @@
 """From the data set to pixloop.yaml, with a trainer whose scores are known, and a real one."""
 
+import os
 import threading
 from contextlib import nullcontext
 from pathlib import Path
@@ -69,6 +70,21 @@ def test_where_the_current_settings_are_best_nothing_is_trained_in_full(tuning) 
 def test_a_report_before_a_search_says_what_to_do(tuning) -> None:
     with pytest.raises(PipelineError, match="'pixloop tune' makes it"):
         tuning(*SETTINGS).report(shown)
+
+
+def test_settings_that_were_not_searched_get_the_report_of_the_latest_search(tuning) -> None:
+    earlier = tuning(*SETTINGS, "tuning.trials=3", "training.weight_decay=0.8")
+    earlier_result = earlier.run(shown, followed)
+    for file in (earlier.state / "tuning").glob("*/result.json"):
+        os.utime(file, (0, 0))
+    latest = tuning(
+        *SETTINGS, "tuning.trials=2", "training.weight_decay=0.8", "training.batch_size=8"
+    ).run(shown, followed)
+    assert latest.of_present
+    assert latest.study != earlier_result.study
+    told = tuning(*SETTINGS, "training.batch_size=9").report(shown)
+    assert told == latest.model_copy(update={"of_present": False})
+    assert earlier.report(shown) == earlier_result  # its own, where there is one
 
 
 def test_an_unknown_model_among_the_choices_is_found_before_anything_is_trained(

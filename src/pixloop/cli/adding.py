@@ -7,7 +7,7 @@ import typer
 
 from pixloop.cli.output import JsonOption, ProjectOption, out, print_json
 from pixloop.data.dataset import Dataset
-from pixloop.errors import ConfigError
+from pixloop.errors import AnnotationError, ConfigError
 from pixloop.pipeline.runs import RunRecord, list_runs
 from pixloop.project import Project
 from pixloop.run_summary import EVALUATION, output_of
@@ -28,10 +28,10 @@ def add(
 
     Example: `pixloop review add 1 5-8`
     """
-    from pixloop.annotation.reported import find_reported, read_numbers
+    from pixloop.annotation.reported import find_reported
 
     opened = Project.open(project)
-    wanted = read_numbers(numbers) if numbers else None
+    wanted = _read_numbers(numbers) if numbers else None
     record, trust = _trust_of(opened, run)
     data = Dataset.open(output_of(record, "Prepare", "dataset"))
     version = (record.registered or {}).get("ModelPackageVersion", record.id)
@@ -48,17 +48,35 @@ def add(
     out.print("'pixloop review list' shows them, 'pixloop review next' asks the most telling.")
 
 
+def _read_numbers(texts: list[str]) -> set[int]:
+    """The numbers that are meant, and an error for a range such as 3-1, which has none."""
+    # pyarrow takes a while to import.
+    from pixloop.annotation.reported import read_numbers
+
+    read = {text: read_numbers([text]) for text in ",".join(texts).split(",")}
+    for text, numbers in read.items():
+        if not numbers:
+            raise AnnotationError(f"the range {text!r} has no number in it; expected such as 5-8.")
+    return set[int]().union(*read.values())
+
+
 def _trust_of(project: Project, run: str | None) -> tuple[RunRecord, dict[str, Any]]:
     """The run whose report is meant, and what it says of the data."""
     runs = [each for each in list_runs(project.state) if run in (None, each.id)]
     if run is not None and not runs:
         raise ConfigError(f"--run: there is no run {run!r}. 'pixloop report' shows the last one's.")
+    reported = False
     for each in runs:
         file = output_of(each, "Evaluate", "evaluation") / EVALUATION
         if file.is_file():
             said = json_.loads(file.read_text(encoding="utf-8"))["pixloop"]
             if "trust" in said:
                 return each, said["trust"]
-    raise ConfigError(
-        "no report says anything about the data. Run 'pixloop run', with trust.pictures above 0."
+            reported = True
+    why = (
+        "the report says nothing about the data: an older pixloop wrote it, or trust.pictures was "
+        "0. Run 'pixloop run' again"
+        if reported
+        else "there is no report yet. Run 'pixloop run'"
     )
+    raise ConfigError(f"{why}, with trust.pictures above 0.")

@@ -54,6 +54,7 @@ def explain(
     _, bundle = opened.bundle(version)
     explainer = PictureExplainer(bundle, opened.state / "explanations", method)
     explanations = list(explainer.explain(find_pictures(pictures), output, label))
+    unreadable = [each for each in explanations if each.error is not None]
     if json:
         print_json(
             {
@@ -63,27 +64,27 @@ def explain(
             }
         )
     else:
-        _print_explanations(explanations)
-        passed = next(c for c in explainer.checks if c.method == explainer.method.name)
-        out.print(
-            f"{explainer.method.title} ({explainer.method.source}), checked on {passed.pictures} "
-            "test pictures of this version."
-        )
-    if unreadable := sum(each.error is not None for each in explanations):
+        for each in unreadable:
+            err.print(f"[red]{escape(each.path)}: {escape(each.error or '')}[/]")
+        if explained := [each for each in explanations if each.error is None]:
+            _print_explanations(explained)
+            passed = next(c for c in explainer.checks if c.method == explainer.method.name)
+            out.print(
+                f"{explainer.method.title} ({explainer.method.source}), checked on "
+                f"{passed.pictures} test pictures that this version carries."
+            )
+    if unreadable:
         total = len(explanations)
-        err.print(f"[bold red]error:[/] {unreadable} of {total} pictures cannot be explained.")
+        err.print(f"[bold red]error:[/] {len(unreadable)} of {total} pictures cannot be explained.")
         raise typer.Exit(DataError.exit_code)
 
 
 def _print_explanations(explanations: "list[PictureExplanation]") -> None:
-    """A row a picture; those that cannot be read are told as errors."""
+    """A row an answer."""
     table = Table(box=None, header_style="dim")
     for heading in ("picture", "explained", "score", "drawing"):
         table.add_column(heading, overflow="fold")
     for each in explanations:
-        if each.error is not None:
-            err.print(f"[red]{escape(each.path)}: {escape(each.error)}[/]")
-            continue
         answer = f"[bold]{escape(each.label)}[/]" if each.label else "nothing found"
         table.add_row(escape(each.path), answer, percent(each.score), escape(each.drawing or "–"))
     out.print(table)

@@ -7,7 +7,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pixloop.cli.output import JsonOption, ProjectOption, out, percent, print_json
+from pixloop.cli.output import JsonOption, ProjectOption, out, print_json
+from pixloop.evaluation.formats import percent, points
 from pixloop.model_versions import Comparison, ModelVersion
 from pixloop.project import Project
 
@@ -180,7 +181,7 @@ def compare(
 def _measure_table(found: "PicturesComparison", a: str, b: str) -> Table:
     # A folder's path would leave no room for the numbers.
     names = [name if len(name) <= _COLUMN else letter for name, letter in ((a, "A"), (b, "B"))]
-    table = Table("measure", *map(escape, names), "difference", "95 % interval", box=None)
+    table = Table("measure", *map(escape, names), "difference", "95\xa0% interval", box=None)
     for row in found.measures:
         low, high = _signed(row, row.low), _signed(row, row.high)
         table.add_row(
@@ -193,14 +194,20 @@ def _measure_table(found: "PicturesComparison", a: str, b: str) -> Table:
 
 
 def _plain(row: "Difference", value: float | None) -> str:
-    return percent(value) if row.measure.share else _number(value)
+    if value is None or not row.measure.share:
+        return _number(value)
+    return percent(value)
 
 
 def _signed(row: "Difference", value: float | None) -> str:
     """A difference; of shares, in points."""
     if value is None:
         return "–"
-    return f"{value * 100:+.1f}" if row.measure.share else f"{value:+.3f}"
+    return points(value) if row.measure.share else _change(value, 3)
+
+
+def _change(value: float, digits: int) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _print_registered(comparison: Comparison, json: bool) -> None:
@@ -211,7 +218,7 @@ def _print_registered(comparison: Comparison, json: bool) -> None:
         "metric", f"version {comparison.a}", f"version {comparison.b}", "difference", box=None
     )
     for name, pair in comparison.metrics.items():
-        table.add_row(name, f"{pair.a:.4f}", f"{pair.b:.4f}", f"{pair.difference:+.4f}")
+        table.add_row(name, f"{pair.a:.4f}", f"{pair.b:.4f}", _change(pair.difference, 4))
     out.print(table)
 
 

@@ -2,16 +2,21 @@
 
 import json as json_
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
 from rich.text import Text
 
 from pixloop.cli.output import JsonOption, ProjectOption, err, out
-from pixloop.config import FILE_NAME
+from pixloop.config import FILE_NAME, Config, flatten
+from pixloop.config_file import load_config
+from pixloop.config_tuning import TuningConfig
+from pixloop.errors import ConfigError
 from pixloop.pipeline.display import Silent
 from pixloop.pipeline.display import display as display_steps
 from pixloop.project import Project
@@ -53,32 +58,72 @@ def tune(
 
     What is searched, and for how long, is told by the keys below `tuning`. A search that was
     stopped or killed goes on. The best settings are trained in full and scored once on the test
-    pictures beside the current ones; what pixloop.yaml would change is shown, and asked. With
-    --json it prints a line of JSON for every epoch, and the result in the last.
+    pictures beside the current ones; what pixloop.yaml would change is shown, and asked. It is not
+    written where --set gave the search settings that pixloop.yaml does not have. With --json it
+    prints a line of JSON for every epoch, and the result in the last.
 
     Example: `pixloop tune --minutes 20`
     """
-    overrides = list(set_ or ())
     budget = {"trials": trials, "minutes": minutes, "parallel": parallel, "sampler": sampler}
     if minutes is not None and trials is None:
         budget["trials"] = 500  # the time alone is the budget
-    overrides += [f"tuning.{key}={value}" for key, value in budget.items() if value is not None]
-    opened = Project.open(project, overrides)
-    # Optuna takes a second to import.
-    from pixloop.tuning.display import display
-
-    tuning = opened.tuning()
-    shown = (lambda: nullcontext(Silent())) if json else display_steps
-    result = tuning.report(shown) if report else tuning.run(shown, lambda: display(json))
+    opened = Project.open(project, [*(set_ or ()), *_of_budget(budget)])
+    result = _result(opened, report, json)
     if not json:
         _print_result(result)
-    written = not report and _offer(opened.folder / FILE_NAME, result, yes, json)
+    file = opened.folder / FILE_NAME
+    written = not report and _offer(file, result, yes, json, _foreign(set_, file, opened.config))
     if json:
         told = {"event": "result", **result.model_dump(mode="json"), "written": written}
         print(json_.dumps(told, ensure_ascii=False), flush=True)
 
 
+def _of_budget(budget: Mapping[str, Any]) -> list[str]:
+    """Options as overrides of keys; what is wrong with one is said of the option."""
+    given = {key: value for key, value in budget.items() if value is not None}
+    try:
+        TuningConfig.model_validate(given)
+    except ValidationError as e:
+        wrong = [f"--{x['loc'][0]}: {x['msg']} (it is {x['input']!r})." for x in e.errors()]
+        raise ConfigError("\n".join(wrong)) from e
+    return [f"tuning.{key}={value}" for key, value in given.items()]
+
+
+def _result(opened: Project, report: bool, json: bool) -> "TuningResult":
+    """What was found so far, or what is found now."""
+    shown = (lambda: nullcontext(Silent())) if json else display_steps
+    try:
+        # Optuna takes a second to import.
+        from pixloop.tuning.display import display
+
+        tuning = opened.tuning()
+        return tuning.report(shown) if report else tuning.run(shown, lambda: display(json))
+    except KeyboardInterrupt:
+        if not report:
+            err.print("Interrupted. The same command goes on where it was.")
+        raise
+
+
+def _foreign(given: Sequence[str] | None, file: Path, searched: Config) -> list[str]:
+    """Of what --set gave, the settings of a search that pixloop.yaml does not have.
+
+    With them the best settings were not compared with those that the file would keep.
+    """
+    here, there = flatten(load_config(file)), flatten(searched)
+    keys = {override.partition("=")[0].strip(): override for override in given or ()}
+    return [
+        override
+        for key, override in keys.items()
+        if not key.startswith("tuning.") and here[key] != there[key]
+    ]
+
+
 def _print_result(result: "TuningResult") -> None:
+    if not result.of_present:
+        out.print(
+            "The project's settings as they are now were not searched. "
+            f"The latest search, study {escape(result.study)}, with those of then:"
+        )
     before = (
         "" if result.current_score is None else f"; the current ones {result.current_score:.4f}"
     )
@@ -96,8 +141,13 @@ def _print_result(result: "TuningResult") -> None:
     out.print(f"  report  {escape(result.report)}")
 
 
-def _offer(file: Path, result: "TuningResult", yes: bool, json: bool) -> bool:
-    """Show what pixloop.yaml would change, and write it where that is wanted; whether it was."""
+def _offer(
+    file: Path, result: "TuningResult", yes: bool, json: bool, foreign: Sequence[str] = ()
+) -> bool:
+    """Show what pixloop.yaml would change, and write it where that is wanted; whether it was.
+
+    Nothing is written where the search had settings, ``foreign``, that the file does not have.
+    """
     from pixloop.tuning.defaults import difference, edit_settings, read, write
 
     verdict = result.verdict
@@ -109,6 +159,10 @@ def _offer(file: Path, result: "TuningResult", yes: bool, json: bool) -> bool:
         diff = difference(before, after, file.name)
         for line in diff.splitlines():
             out.print(Text(line, _STYLES.get(line[:1], "")))
+    if foreign:
+        options = escape(" ".join(f"--set {override}" for override in foreign))
+        err.print(f"Not written: the search ran with {options}, which {file.name} does not have.")
+        return False
     if yes and float(str(verdict["difference"])) < 0:
         err.print("Not written: the test pictures speak against it.")
         return False

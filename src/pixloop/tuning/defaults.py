@@ -1,7 +1,8 @@
 """The best settings as the project's defaults: an edit of pixloop.yaml that keeps all else.
 
-Only the values that change are replaced, where they stand; comments, order and quotes stay. The
-edited text is read again, and is only written where it says exactly what it should.
+Only the values that change are replaced, where they stand; comments, order and quotes stay. A key
+that is commented out with its default, as 'pixloop init' writes it, is set where it stands, too.
+The edited text is read again, and is only written where it says exactly what it should.
 """
 
 import difflib
@@ -33,7 +34,7 @@ def edit_settings(text: str, settings: Mapping[str, Any], note: str) -> str:
     Raises:
         ConfigError: the text cannot be edited so that it says this; the message says what to write.
     """
-    edited = text
+    ready = edited = _uncomment(text, settings)
     for section in dict.fromkeys(key.partition(".")[0] for key in settings):
         below = {
             key.partition(".")[2]: value
@@ -45,7 +46,7 @@ def edit_settings(text: str, settings: Mapping[str, Any], note: str) -> str:
         except yaml.YAMLError:
             edited = ""  # all of it stands in one {}
             break
-    _check(text, edited, settings)
+    _check(text, ready, edited, settings)
     return edited
 
 
@@ -79,6 +80,39 @@ def write(file: Path, before: str, after: str) -> None:
     target, mode = file.resolve(), file.stat().st_mode
     write_text(target, after)
     target.chmod(mode & 0o777)
+
+
+def _uncomment(text: str, settings: Mapping[str, Any]) -> str:
+    """The text with those of the keys in use that are commented out with their default."""
+    for setting in settings:
+        section, _, key = setting.partition(".")
+        if _value_node(text, section) is None:
+            continue
+        begin = _key_start(text, section)
+        line = re.compile(rf"^( +)# ({re.escape(key)}: [^#\n]*)(#[^\n]*)?$", re.MULTILINE)
+        found = line.search(text, begin)
+        if found is None:
+            continue
+        indent, pair, about = found.groups(default="")
+        # What is said of the key stays in its column.
+        used = f"{indent}{pair}  {about}" if about else indent + pair
+        taken = text[: found.start()] + used + text[found.end() :]
+        if _is_in_use(text, taken, section, key):
+            text = taken
+    return text
+
+
+def _is_in_use(before: str, after: str, section: str, key: str) -> bool:
+    """Whether a text has this key in use that it had not, and says the same: its default.
+
+    With another value it is somebody's note, which stays.
+    """
+    try:
+        old, new = yaml.safe_load(before), yaml.safe_load(after)
+        added = key in new[section] and key not in (old[section] or {})
+        return added and flatten(parse_config(new)) == flatten(parse_config(old))
+    except (yaml.YAMLError, ConfigError, KeyError, TypeError):
+        return False
 
 
 def _edit_section(text: str, section: str, values: Mapping[str, Any], note: str) -> str:
@@ -167,7 +201,13 @@ def _replace(text: str, node: yaml.Node, value: Any) -> str:
         # "key:\n  - a" becomes "key: [a]"; the node's end takes in what follows it.
         start, end = text.rindex(":", 0, start) + 1, node.value[-1].end_mark.index
         return text[:start] + " " + _scalar(value) + text[end:]
-    return text[:start] + _scalar(value) + text[end:]
+    new = _scalar(value)
+    # What is said of the key on the same line stays in its column, where there is room.
+    gap = re.match(r" +(?=#)", text[end:])
+    if gap:
+        room = max(1, len(gap[0]) - len(new) + (end - start))
+        return text[:start] + new + " " * room + text[end + len(gap[0]) :]
+    return text[:start] + new + text[end:]
 
 
 def _scalar(value: Any) -> str:
@@ -185,13 +225,13 @@ def _end_of_line(text: str, index: int) -> int:
     return len(text) if end < 0 else end + 1
 
 
-def _check(before: str, after: str, settings: Mapping[str, Any]) -> None:
-    """That the edit says what it should, and nothing else."""
+def _check(before: str, ready: str, after: str, settings: Mapping[str, Any]) -> None:
+    """That the edit says what it should, and nothing else, with the comments that were ready."""
     meant = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     try:
         loaded, expected = yaml.safe_load(after), yaml.safe_load(before)
         same = flatten(parse_config(loaded)) == flatten(parse_config(expected, meant))
-        kept = _comments(before) <= _comments(after)
+        kept = _comments(ready) <= _comments(after)
     except (yaml.YAMLError, ConfigError, TypeError):
         same = kept = False
     if not same or not kept:

@@ -9,8 +9,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: What a trial is judged by, of the validation pictures; as SageMaker's search is.
 OBJECTIVES: Mapping[str, str] = {"classification": "f1_macro", "detection": "map_50"}
+#: What the server imports for all trials.
+_PRELOADED = ("pixloop.training.train",)
 _PATIENCE_S = 10.0
 _LOOK_S = 0.2
 
@@ -68,10 +71,11 @@ class _Stopped(Exception):
 def train_apart(training: Training, on_epoch: OnEpoch, given_up: threading.Event) -> Ended:
     """Train in a process of its own; ``on_epoch`` is asked here after every epoch."""
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["pixloop.training.train"])
+    processes.set_forkserver_preload(list(_PRELOADED))
     ours, theirs = processes.Pipe()
     process = processes.Process(target=_run, args=(training, theirs), name="pixloop-trial")
-    process.start()
+    with _deaf_to_interrupts():
+        process.start()
     theirs.close()
     try:
         return _attend(ours, on_epoch, given_up)
@@ -87,6 +91,21 @@ def train_apart(training: Training, on_epoch: OnEpoch, given_up: threading.Event
         if process.is_alive():
             process.kill()
             process.join()
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Ctrl-C never reaches what is started in the block, not even while it imports.
+
+    A terminal sends it to all of us, and the search ends its trials itself. A blocked signal is
+    inherited: by the server, and from it by every trial.
+    """
+    resource_tracker.ensure_running()  # started within the block, it would lift the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _attend(connection: Connection, on_epoch: OnEpoch, given_up: threading.Event) -> Ended:
@@ -108,7 +127,6 @@ def _run(training: Training, connection: Connection) -> None:
     with _log(training).open("a", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search ends us
     with contextlib.suppress(BrokenPipeError):  # the search is gone
         connection.send(("ended", *_train(training, connection)))
 

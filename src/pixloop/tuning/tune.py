@@ -60,6 +60,7 @@ class TuningResult(BaseModel):
         dict[str, object] | None
     )  #: see ``verdict.Verdict``; None where nothing better was found
     report: str  #: the path of tuning.html
+    of_present: bool = True  #: whether these are the settings that the project has now
 
     @property
     def changes(self) -> Settings:
@@ -128,17 +129,23 @@ class Tuning:
     def report(self, shown: Shown) -> TuningResult:
         """Write the report of what was tried so far anew; nothing is trained.
 
+        Where the present settings were not searched, as after the best were written into
+        pixloop.yaml, it is the report of the latest search.
+
         Raises:
             PipelineError: nothing was tried yet.
         """
         with shown() as listener:
             dataset = Pipeline(self.define, self.state, listener).dataset(self.config)
         study = self._open(dataset, tuning_space(self.config))
-        if study.best() is None:
+        if study.best() is not None:
+            return self._write(study, self._summarise(study, self._judged_before(study)))
+        latest = self._latest()
+        if latest is None:
             raise PipelineError(
                 f"The study {study.name} has no trial yet. 'pixloop tune' makes it."
             )
-        return self._write(study, self._summarise(study, self._judged_before(study)))
+        return latest
 
     def _open(self, dataset: Path, space: Space) -> Study:
         sha256 = Dataset.open(dataset).info.sha256
@@ -187,17 +194,30 @@ class Tuning:
         return result.model_copy(update={"verdict": verdict.as_json()})
 
     def _judged_before(self, study: Study) -> TuningResult | None:
-        try:
-            text = (self._folder(study) / RESULT).read_text(encoding="utf-8")
-            return TuningResult.model_validate_json(text)
-        except (OSError, ValidationError):
-            return None
+        return _read(self._folder(study) / RESULT)
+
+    def _latest(self) -> TuningResult | None:
+        """What the latest search of other settings found, if there was one."""
+        files = (self.state / FOLDER).glob(f"*/{RESULT}")
+        for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+            result = _read(file)
+            if result is not None:
+                report = str(file.with_name(REPORT))  # the project may have been moved
+                return result.model_copy(update={"of_present": False, "report": report})
+        return None
 
     def _write(self, study: Study, result: TuningResult) -> TuningResult:
         folder = self._folder(study)
         write_text(folder / REPORT, render_report(study, result.model_dump(), self.config.name))
         write_text(folder / RESULT, result.model_dump_json(indent=2) + "\n")
         return result
+
+
+def _read(file: Path) -> TuningResult | None:
+    try:
+        return TuningResult.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return None
 
 
 def _check_names(config: Config, space: Space) -> None:

@@ -63,11 +63,31 @@ def test_turned_round_it_says_the_opposite(
 def test_a_model_is_not_better_than_itself(
     good: Bundle, make_dataset: Maker, config: Config, tmp_path: Path
 ) -> None:
-    found = compare_bundles(good, good, make_dataset(), tmp_path / "page.html", config)
-    assert found.words[0].startswith("B and A answer all 120 pictures equally well")
-    assert found.content["better"] is None
-    assert len(found.words) == 2
+    page = tmp_path / "page.html"
+    found = compare_bundles(good, good, make_dataset(), page, config)
+    assert found.words == ["B and A are the same model, byte for byte."]
+    assert found.words[0] in page.read_text(encoding="utf-8")
+    assert (found.content["same_model"], found.content["better"]) == (True, None)
     assert {row["interval"] for row in found.content["measures"].values()} == {None}
+
+
+def test_the_accuracy_has_one_interval_that_of_the_verdict(
+    good: Bundle, blind: Bundle, make_dataset: Maker, config: Config, tmp_path: Path
+) -> None:
+    content = compare_bundles(blind, good, make_dataset(), tmp_path / "page.html", config).content
+    overall, accuracy = content["overall"], content["measures"]["accuracy"]
+    assert accuracy["interval"] == [overall["low"], overall["high"]]
+    assert accuracy["difference"] == pytest.approx(overall["difference"])
+
+
+def test_equal_answers_of_two_models_still_leave_an_interval(
+    good: Bundle, make_bundle: Maker, make_dataset: Maker, config: Config, tmp_path: Path
+) -> None:
+    other = Bundle.open(make_bundle(name="other"))
+    found = compare_bundles(good, other, make_dataset(), tmp_path / "page.html", config)
+    assert found.words[0].startswith("B and A answer all 120 pictures equally well")
+    low, high = found.content["measures"]["accuracy"]["interval"]
+    assert low < 0 < high
 
 
 def test_other_classes_are_named(

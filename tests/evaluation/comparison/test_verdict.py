@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.evaluation.slices.cases import slice_of
@@ -30,11 +32,13 @@ def findings(
     slices: list[SlicePair] | None = None,
     measures: list[Difference] | None = None,
     latency: Latency | None = None,
+    same_model: bool = False,
 ) -> Findings:
     paired = compare_paired(challenger, champion, 0.975)
     p = two_sided_p(challenger, champion)
     return Findings(
         task="classification",
+        same_model=same_model,
         paired=paired,
         p=p,
         better=judge(paired, p),
@@ -70,6 +74,11 @@ def test_what_both_answer_alike_is_said_with_what_may_differ() -> None:
         "Version 2 and version 1 answer all 540 pictures equally well; what may differ lies "
         "within 0.7 points."
     )
+
+
+def test_of_one_model_nothing_else_is_said() -> None:
+    found = findings(*worths(540, 0, 0), same_model=True, latency=Latency(2.0, 5.0, True))
+    assert say(found) == ["Version 2 and version 1 are the same model, byte for byte."]
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(5, 0), (0, 5), (6, 1)])
@@ -111,5 +120,10 @@ def test_what_the_data_show_beside_accuracy_is_said_and_nothing_else() -> None:
         "It accepts more without a person: +8.0 points (5.0 to 11.0).",
         "It answers later: 5.0 ms instead of 2.0 ms, measured on different machines.",
     ]
+    (_, busy) = say(findings(*worths(500, 30, 10), latency=replace(slower, same_machine=True)))
+    assert busy == (
+        "It answers later: 5.0 ms instead of 2.0 ms, measured each in its own run, when the "
+        "machine may have been busy."
+    )
     as_fast = Latency(champion_ms=2.0, challenger_ms=2.1, same_machine=True)
     assert len(say(findings(*worths(500, 30, 10), latency=as_fast))) == 1

@@ -96,7 +96,7 @@ def test_a_picture_that_cannot_be_read_stops_nothing(bundle: Bundle, tmp_path: P
     files = [tmp_path / "missing.png", broken, _picture(tmp_path / "1.png")]
     missing, unreadable, fine = explainer.explain(files, tmp_path / "out")
     assert missing.error
-    assert unreadable.error
+    assert unreadable.error == "not a picture in a format that pixloop reads"
     assert fine.drawing
     assert fine.error is None
 

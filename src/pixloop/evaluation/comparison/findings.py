@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,11 +35,13 @@ class Findings:
 
     Attributes:
         task: classification or detection.
+        same_model: whether both are one model, so that nothing can differ.
         paired: of all pictures; both bounds hold together with ``CONFIDENCE``.
         p: the chance of so large a difference in either direction, were both equally good.
         better: whether the challenger is shown better; False for worse, None where it is neither.
         slices: every slice; ``slice_confidence`` holds for all of them together.
-        measures: everything else the answers are measured by.
+        measures: everything the answers are measured by; the first is what ``paired`` is of, and
+            its bounds are those of ``paired``.
         worsened: both on worsened pictures; None where that is turned off.
         latency: None where a certificate has none.
         gained: pictures that the challenger answers better, those it gains most on first.
@@ -47,6 +49,7 @@ class Findings:
     """
 
     task: str
+    same_model: bool
     paired: Paired
     p: float
     better: bool | None
@@ -78,14 +81,18 @@ def find_differences(subject: Subject[Any], champion: Contender[Any]) -> Finding
     if config.robustness.pictures:
         both = (subject.bundle, answers), (champion.bundle, champion.answers)
         worsened = compare_worsened(*both, subject.data, MOST_PICTURES, CONFIDENCE)
+    # bundle.json has the SHA-256 of every other file.
+    same_model = subject.bundle.manifest == champion.bundle.manifest
+    measures = compare_measures(answers, champion.answers, CONFIDENCE)
     return Findings(
         task=subject.data.info.task,
+        same_model=same_model,
         paired=paired,
         p=p,
         better=judge(paired, p),
         slices=slices,
         slice_confidence=config.slices.confidence,
-        measures=compare_measures(answers, champion.answers, CONFIDENCE),
+        measures=measures if same_model else _with_bounds_of(paired, measures),
         worsened=worsened,
         latency=_latency(subject.bundle, champion.bundle),
         gained=_changed(ours - theirs, champion.answers),
@@ -98,6 +105,12 @@ def judge(paired: Paired, p: float) -> bool | None:
     if p > 1 - CONFIDENCE or paired.low <= 0 <= paired.high:
         return None
     return paired.low > 0
+
+
+def _with_bounds_of(paired: Paired, measures: Sequence[Difference]) -> list[Difference]:
+    """The measures, the first with the verdict's bounds: one difference has one interval."""
+    first, *others = measures
+    return [replace(first, low=paired.low, high=paired.high), *others]
 
 
 def _changed(gain: Floats, wrong: Any) -> list[int]:

@@ -49,7 +49,7 @@ class Difference:
         challenger: its value.
         difference: challenger minus champion.
         low: bounds of the difference, each with half of the error that the confidence leaves; None
-            where no picture differs, of which the bootstrap can say nothing.
+            where nothing is known of them, as by the bootstrap where no picture differs.
         high: see ``low``.
     """
 
@@ -71,7 +71,7 @@ class Difference:
 
 
 def measures_of(answers: Any) -> list[Measure]:
-    """Everything a model is measured by.
+    """Everything a model is measured by; the first is the mean of what each picture is worth.
 
     Args:
         answers: ``Predictions`` or ``Detections``.

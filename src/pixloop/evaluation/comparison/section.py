@@ -51,6 +51,7 @@ def describe_findings(found: Findings, words: Sequence[str]) -> Json:
         "verdict": list(words),
         "confidence": CONFIDENCE,
         "better": found.better,
+        "same_model": found.same_model,
         "overall": {**asdict(found.paired), "p": found.p},
         "slice_confidence": found.slice_confidence,
         "correction": "holm",

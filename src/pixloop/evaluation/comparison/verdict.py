@@ -20,6 +20,8 @@ def word_verdict(found: Findings, challenger: str, champion: str) -> list[str]:
         challenger: what it is called, such as "version 4".
         champion: the same.
     """
+    if found.same_model:
+        return [f"{_capital(challenger)} and {champion} are the same model, byte for byte."]
     sentences = [_overall(found, challenger, champion), _on_slices(found, challenger)]
     sentences += [
         _calibration(found),
@@ -105,10 +107,14 @@ def _latency(found: Findings) -> str:
     if 1 / _LATENCY_FACTOR < times < _LATENCY_FACTOR:
         return ""
     which = "sooner" if times > 1 else "later"
-    where = "" if latency.same_machine else ", measured on different machines"
+    how = (
+        "each in its own run, when the machine may have been busy"
+        if latency.same_machine
+        else "on different machines"
+    )
     return (
         f"It answers {which}: {latency.challenger_ms:.1f} ms instead of "
-        f"{latency.champion_ms:.1f} ms{where}."
+        f"{latency.champion_ms:.1f} ms, measured {how}."
     )
 
 

@@ -101,7 +101,10 @@ class PictureExplainer:
 
     def _answers(self, picture: bytes, label: str | None) -> list[tuple[Answer, float, str]]:
         """What is explained of a picture: the answer, its score, and both in words."""
-        found = self._predictor.predict([picture])[0]
+        # ``predict`` would tell which of several pictures cannot be read; there is only this one.
+        found = next(self._predictor.predict_each([picture]))
+        if isinstance(found, ImageError):
+            raise found
         if isinstance(found, Detection):
             boxes = [b for b in found.boxes if label in (None, b.label)][:_MOST_BOXES]
             return [
