@@ -67,6 +67,7 @@ def test_a_model_is_not_better_than_itself(
     found = compare_bundles(good, good, make_dataset(), page, config)
     assert found.words == ["B and A are the same model, byte for byte."]
     assert found.words[0] in page.read_text(encoding="utf-8")
+    assert "The same model</h2>" in page.read_text(encoding="utf-8")
     assert (found.content["same_model"], found.content["better"]) == (True, None)
     assert {row["interval"] for row in found.content["measures"].values()} == {None}
 

@@ -162,6 +162,7 @@ def _page(
         dataset=subject.data.folder,
         created=now(),
         better=found.better,
+        same_model=found.same_model,
         words=words,
         notes=notes,
         body=render_findings(found, words, subject, champion, (names[1], names[0])),
