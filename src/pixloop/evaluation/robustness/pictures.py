@@ -9,6 +9,7 @@ from pixloop.bundle import BoxScores, Manifest
 from pixloop.decoding import RgbArray
 from pixloop.evaluation.detection.detections import Detections
 from pixloop.evaluation.examples import thumbnail
+from pixloop.evaluation.formats import percent
 from pixloop.evaluation.robustness.alterations import Scene
 from pixloop.evaluation.robustness.outcomes import BoxOutcome, LabelOutcome, Outcome
 from pixloop.evaluation.robustness.sample import Sample, encode
@@ -78,7 +79,7 @@ def _show_labels(
 
 
 def _sure(outcome: LabelOutcome, index: int) -> str:
-    return f"{outcome.predicted[index]}, {outcome.scores[index]:.0%} sure"
+    return f"{outcome.predicted[index]}, {percent(float(outcome.scores[index]), 0)} sure"
 
 
 def look_at(pixels: RgbArray, answer: str, right: bool) -> Look:
