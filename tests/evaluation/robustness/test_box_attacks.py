@@ -63,12 +63,14 @@ def manifest() -> Manifest:
 
 @pytest.fixture
 def squares() -> Sample:
-    """Eight pictures, each with a square that is more or less brighter than the limit."""
+    """Eight pictures, each with a square that is more or less brighter than the limit, and with a
+    thing that the detector does not know and a crowd."""
     scenes = []
     for i in range(8):
         pixels = np.full((SIDE, SIDE, 3), 20, np.uint8)
         pixels[8:32, 8:32] = int(LIMIT) + 2 + 4 * i
-        scenes.append(Scene(pixels, objects(((8, 8, 32, 32), 0), ((40, 40, 60, 60), 1))))
+        crowd = ((0, 0, 4, 4), 0, True)
+        scenes.append(Scene(pixels, objects(((8, 8, 32, 32), 0), ((40, 40, 60, 60), 1), crowd)))
     return Sample(tuple(range(8)), tuple(map(str, range(8))), (-1,) * 8, tuple(scenes))
 
 
