@@ -19,7 +19,7 @@ def read_numbers(texts: Sequence[str]) -> set[int]:
         texts: "3", "5-8" or "1,3".
 
     Raises:
-        AnnotationError: one is neither.
+        AnnotationError: one is neither, or a range that ends before it begins.
 
     >>> sorted(read_numbers(["1,3", "5-7"]))
     [1, 3, 5, 6, 7]
@@ -27,6 +27,10 @@ def read_numbers(texts: Sequence[str]) -> set[int]:
     numbers: set[int] = set()
     for text in ",".join(texts).split(","):
         first, dash, last = text.strip().partition("-")
+        if first.isdecimal() and last.isdecimal() and int(last) < int(first):
+            raise AnnotationError(
+                f"the range {text!r} ends before it begins; expected such as 5-8."
+            )
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise AnnotationError(
                 f"{text!r} is no number of a report's list; expected such as 3 or 5-8."

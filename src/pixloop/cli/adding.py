@@ -7,7 +7,7 @@ import typer
 
 from pixloop.cli.output import JsonOption, ProjectOption, out, print_json
 from pixloop.data.dataset import Dataset
-from pixloop.errors import AnnotationError, ConfigError
+from pixloop.errors import ConfigError
 from pixloop.pipeline.runs import RunRecord, list_runs
 from pixloop.project import Project
 from pixloop.run_summary import EVALUATION, output_of
@@ -28,10 +28,10 @@ def add(
 
     Example: `pixloop review add 1 5-8`
     """
-    from pixloop.annotation.reported import find_reported
+    from pixloop.annotation.reported import find_reported, read_numbers
 
     opened = Project.open(project)
-    wanted = _read_numbers(numbers) if numbers else None
+    wanted = read_numbers(numbers) if numbers else None
     record, trust = _trust_of(opened, run)
     data = Dataset.open(output_of(record, "Prepare", "dataset"))
     version = (record.registered or {}).get("ModelPackageVersion", record.id)
@@ -46,18 +46,6 @@ def add(
         f"[bold]{new}[/] {'picture waits' if new == 1 else 'pictures wait'} to be asked{rest}."
     )
     out.print("'pixloop review list' shows them, 'pixloop review next' asks the most telling.")
-
-
-def _read_numbers(texts: list[str]) -> set[int]:
-    """The numbers that are meant, and an error for a range such as 3-1, which has none."""
-    # pyarrow takes a while to import.
-    from pixloop.annotation.reported import read_numbers
-
-    read = {text: read_numbers([text]) for text in ",".join(texts).split(",")}
-    for text, numbers in read.items():
-        if not numbers:
-            raise AnnotationError(f"the range {text!r} has no number in it; expected such as 5-8.")
-    return set[int]().union(*read.values())
 
 
 def _trust_of(project: Project, run: str | None) -> tuple[RunRecord, dict[str, Any]]:

@@ -20,3 +20,10 @@ def test_an_attack_begins_where_it_began_before_and_draws_from_no_other() -> Non
     assert torch.equal(methods["pgd"](pixels, torch.zeros(2), 8.0), begun)
     assert 0 < (begun - pixels).abs().max() <= 8
     assert torch.equal(methods["fgsm"](pixels, torch.zeros(2), 8.0), pixels)
+
+
+def test_however_small_a_gradient_is_its_sign_is_followed() -> None:
+    pixels = torch.full((2, 3, 4, 4), 100.0)
+    methods = attack_methods(lambda given: given, lambda given, _: (given * 1e-12).sum().view(1))
+    for name in METHODS:
+        assert torch.equal(methods[name](pixels, torch.zeros(2), 8.0), pixels + 8), name

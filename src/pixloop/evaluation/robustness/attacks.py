@@ -53,6 +53,10 @@ def attack_methods(forward: Callable[[Tensor], Any], loss: Loss) -> dict[str, At
     Each gives the same for the same pixels, and leaves torch's random numbers to others.
     """
     fgsm, pgd = FGSM(forward, loss, 0.0, 255.0), PGD(forward, loss, 0.0, 255.0)
+    for method in (fgsm, pgd.fgsm):
+        # Captum leaves pixels alone whose gradient is below 1e-6. By a level of 255, that is most
+        # pixels of a picture that the network is sure of.
+        method.zero_thresh = 0.0
 
     def step(pixels: Tensor, targets: Any, strength: float) -> Tensor:
         found: Tensor = fgsm.perturb(pixels, strength, targets)

@@ -23,7 +23,7 @@ from pixloop.serving.classifier import Classifier
 from pixloop.serving.predictor import open_predictor
 
 KEY, TITLE = "robustness", "Robustness"
-#: A detector's picture is attacked for as long as this many of a classifier's, and has more to say.
+#: A detector's picture takes several times as long to attack as a classifier's, and says more.
 _BOXES_COST = 5
 Json = dict[str, Any]
 
