@@ -34,7 +34,7 @@ from pixloop.pipeline.display import Listener, Silent
 from pixloop.pipeline.early_check import check_early
 from pixloop.pipeline.local import run_local
 from pixloop.pipeline.registration import register_model
-from pixloop.pipeline.runs import list_runs
+from pixloop.pipeline.runs import RunRecord, list_runs
 from pixloop.project_folder import git_commit, project_name, stored_source
 from pixloop.project_loop import Listening, ProjectLoop
 from pixloop.project_registry import ProjectRegistry
@@ -188,6 +188,10 @@ class Project:
             commit=git_commit(self.folder),
         )
 
+    def runs(self) -> list[RunRecord]:
+        """The runs on this machine, the newest first."""
+        return list_runs(self.state)
+
     def report(self) -> Path:
         """The HTML report of the last run that was evaluated.
 
@@ -206,6 +210,11 @@ class Project:
     def registry(self) -> "Registry":
         """The registry of this project's model versions."""
         return self._registry.open()
+
+    @property
+    def registry_file(self) -> Path | None:
+        """The registry's database, where it is a file of the project's."""
+        return self._registry.file
 
     def bundle(self, version: str | None = None) -> tuple[str, Bundle]:
         """A version and its bundle: the given one, else the champion, else the latest.

@@ -21,6 +21,7 @@ from pixloop.cli import (
     serving,
     tuning,
     watch,
+    web,
 )
 from pixloop.cli.output import err
 from pixloop.errors import PixloopError
@@ -47,6 +48,7 @@ app.command()(monitoring.monitor)
 app.add_typer(review.app, name="review")
 app.add_typer(annotate.app, name="annotate")
 app.command()(watch.watch)
+app.add_typer(web.app, name="web")
 app.command()(deployment.deploy)
 app.command()(deployment.verify)
 app.add_typer(aws.app, name="aws")

@@ -48,6 +48,7 @@ _OUTSIDE_STEPS = (
     "tuning",
     "verification",
     "watching",
+    "web",
 )
 #: Say where a result comes from, and do not change it. The versions of data and champion are for
 #: SageMaker's cache, which knows addresses only; here the content itself is looked at.

@@ -1,0 +1,88 @@
+// What every page can do: hear what changed, say what went wrong, copy, and go by keys.
+"use strict";
+
+const pixloop = {
+  csrf: document.querySelector("meta[name=csrf]").content,
+
+  /** Ask the server as its own page. Throws an Error with the server's words. */
+  async post(path, body, headers = {}) {
+    const answer = await fetch(path, {
+      method: "POST", body, headers: { "X-CSRF-Token": pixloop.csrf, ...headers },
+    });
+    if (!answer.ok) throw new Error(await pixloop.words(answer));
+    return answer;
+  },
+
+  async postJson(path, value) {
+    return (await pixloop.post(path, JSON.stringify(value), { "Content-Type": "application/json" })).json();
+  },
+
+  /** What an answer says went wrong, whether it is JSON, HTML or text. */
+  async words(answer) {
+    const text = await answer.text(), type = answer.headers.get("Content-Type") || "";
+    if (type.includes("json")) { try { return JSON.parse(text).detail || text; } catch { return text; } }
+    if (type.includes("html")) {
+      const page = new DOMParser().parseFromString(text, "text/html");
+      return (page.querySelector("[role=alert]") || page.body).textContent.trim();
+    }
+    return text.trim() || `The server answered ${answer.status}.`;
+  },
+
+  /** A message that goes by itself; kind is good or bad. */
+  toast(text, kind = "good") {
+    const made = document.createElement("div");
+    made.className = `toast ${kind}`;
+    made.textContent = text;
+    document.getElementById("toasts").append(made);
+    setTimeout(() => made.remove(), kind === "bad" ? 12000 : 5000);
+  },
+};
+
+// ---- what the server says has changed: elements with hx-trigger="pixloop:runs from:body" ask again
+
+function listen() {
+  const source = new EventSource("/events");
+  for (const name of ["runs", "versions", "review", "annotations", "monitoring", "watch", "jobs", "captures", "server"]) {
+    source.addEventListener(name, () => document.body.dispatchEvent(new CustomEvent(`pixloop:${name}`)));
+  }
+  window.addEventListener("pagehide", () => source.close());
+  window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+}
+listen();
+
+// ---- what went wrong with a part of a page
+
+document.body.addEventListener("htmx:responseError", (event) => {
+  const page = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html");
+  const alert = page.querySelector("[role=alert]") || page.body;
+  pixloop.toast(alert.textContent.trim() || `The server answered ${event.detail.xhr.status}.`, "bad");
+});
+document.body.addEventListener("htmx:sendError", () => pixloop.toast("The server does not answer. Is 'pixloop web' still running?", "bad"));
+
+// ---- copying
+
+document.body.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (button) {
+    const text = button.parentElement.querySelector("code").textContent;
+    try { await navigator.clipboard.writeText(text); button.textContent = "Copied"; }
+    catch { button.textContent = "Select it and copy"; }
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  }
+  const opener = event.target.closest("[data-dialog]");
+  if (opener) document.getElementById(opener.dataset.dialog).showModal();
+});
+
+// ---- keys: g and a letter goes to a page
+
+let waiting = 0;
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (event.target.closest("input, textarea, select, [contenteditable]") || document.querySelector("dialog[open]")) return;
+  if (event.key === "?") return document.getElementById("keys").showModal();
+  if (event.key === "g") { waiting = Date.now(); return; }
+  if (Date.now() - waiting > 1500) return;
+  waiting = 0;
+  const link = document.querySelector(`nav a[data-key="${CSS.escape(event.key)}"]`);
+  if (link) { event.preventDefault(); event.stopImmediatePropagation(); link.click(); }
+}, true);
