@@ -45,12 +45,14 @@ def test_a_job_prints_ends_and_is_remembered(jobs, program):
 
 
 def test_one_of_a_kind_at_a_time(jobs, program):
-    program("time.sleep(60)")
+    program("print('up', flush=True); time.sleep(60)")
     job = jobs.start("run", ["run"])
     with pytest.raises(PipelineError, match="at work already"):
         jobs.start("run", ["run"])
     other = jobs.start("monitor", ["monitor"])
     for each in (job, other):
+        while not jobs.log(each):
+            time.sleep(0.02)  # until Python listens
         jobs.stop(each)
         wait(jobs, each, "interrupted")
     assert jobs.running("run") == []
