@@ -7,6 +7,7 @@ import pytest
 
 from pixloop.config import FILE_NAME
 from pixloop.errors import ConfigError, GateRefused, PipelineError, RegistryError
+from pixloop.pipeline.runs import Cause
 from pixloop.project import Project, project_name
 
 
@@ -27,6 +28,18 @@ def test_a_second_run_reuses_every_step_and_registers_nothing_new(project):
     assert {again.steps[name] for name in ("Prepare", "Train", "Export", "Evaluate")} == {"cached"}
     assert again.version == "1"
     assert len(project.registry.list()) == 1
+
+
+def test_a_run_notes_why_it_is_run_and_reuses_its_steps_all_the_same(project):
+    opened = Project.open(project.folder, ["training.epochs=4"])
+    summary = opened.run(cause=Cause(by="watch", triggers=("raw_data",)))
+
+    assert {summary.steps[name] for name in ("Prepare", "Train", "Export")} == {"cached"}
+    last, first = project.runs()
+    assert last.cause == Cause(by="watch", triggers=("raw_data",), settings=("training.epochs=4",))
+    assert first.cause == Cause(by="person")
+    epochs = (first.folder / "steps" / "Train" / "ml" / "output" / "epochs.jsonl").read_text()
+    assert [json.loads(line)["epoch"] for line in epochs.splitlines()] == [1, 2, 3, 4]
 
 
 def test_a_changed_key_runs_only_what_depends_on_it(project):

@@ -34,7 +34,7 @@ from pixloop.pipeline.display import Listener, Silent
 from pixloop.pipeline.early_check import check_early
 from pixloop.pipeline.local import run_local
 from pixloop.pipeline.registration import register_model
-from pixloop.pipeline.runs import RunRecord, list_runs
+from pixloop.pipeline.runs import Cause, RunRecord, list_runs
 from pixloop.project_folder import git_commit, project_name, stored_source
 from pixloop.project_loop import Listening, ProjectLoop
 from pixloop.project_registry import ProjectRegistry
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pixloop.annotation.queue import ReviewQueue
     from pixloop.aws.project import AwsProject
     from pixloop.data.annotations import AnnotationStore
+    from pixloop.data.dataset import Dataset
     from pixloop.evaluation.comparison.compare import Comparison
     from pixloop.monitoring.monitor import Monitor
     from pixloop.registry import Registry
@@ -62,10 +63,12 @@ OWN_TESTS = "verify"
 class Project:
     """A project folder: its configuration, its runs and its registry."""
 
-    def __init__(self, folder: Path, config: Config) -> None:
+    def __init__(self, folder: Path, config: Config, overrides: Iterable[str] = ()) -> None:
         """Use ``Project.open`` or ``Project.init``."""
         self.folder = folder
         self.config = config
+        #: The ``key=value`` that it was opened with, which ``config`` has taken in already.
+        self.overrides = tuple(overrides)
         self.state = folder / STATE
         self._sources = ProjectSources(config, folder, self.state / "sources")
         self._registry = ProjectRegistry(config, self.state)
@@ -78,8 +81,8 @@ class Project:
         Raises:
             ConfigError: there is no pixloop.yaml, or it or an override is wrong.
         """
-        root = Path(folder).resolve()
-        return cls(root, load_config(root / FILE_NAME, overrides))
+        root, overrides = Path(folder).resolve(), tuple(overrides)
+        return cls(root, load_config(root / FILE_NAME, overrides), overrides)
 
     @classmethod
     def init(
@@ -122,6 +125,7 @@ class Project:
         listener: Listener | None = None,
         on: Literal["here", "sagemaker"] = "here",
         tune: bool = False,
+        cause: Cause | None = None,
     ) -> RunSummary:
         """Run the pipeline: prepare, train, export, evaluate, gate, register.
 
@@ -131,6 +135,8 @@ class Project:
             listener: is told what happens.
             on: this machine, or SageMaker, to which pictures that lie here are uploaded.
             tune: search for the best of the settings that ``tuning`` names; on SageMaker only.
+            cause: why, for the record of a run here; by default, that a person wants it. The
+                settings that the project was opened with are noted in any case.
 
         Raises:
             GateRefused: the model does not meet the gate.
@@ -157,6 +163,9 @@ class Project:
                     register=lambda arguments: register_model(registry.result(), arguments),
                     listener=listener,
                     before_work=self._check_names,
+                    cause=(cause or Cause(by="person")).model_copy(
+                        update={"settings": self.overrides}
+                    ),
                 )
             except GateRefused as e:
                 raise GateRefused(f"{e}\nThe report says why: {self.report()}") from e
@@ -203,6 +212,14 @@ class Project:
             if file.is_file():
                 return file
         raise PipelineError(f"{self.folder} has no report yet. 'pixloop run' makes one.")
+
+    def dataset(self) -> "Dataset | None":
+        """The data set of the last run here that prepared one; None where none has yet.
+
+        Raises:
+            DataError: it is damaged, or of a newer pixloop.
+        """
+        return self._loop.dataset()
 
     # ---- model versions ---------------------------------------------------------------------
 

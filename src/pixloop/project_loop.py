@@ -4,7 +4,7 @@ What each verb needs is imported when it is called: a server should be up in les
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pixloop.config import Config
 from pixloop.errors import PipelineError
 from pixloop.pipeline.display import Listener
-from pixloop.pipeline.runs import list_runs
+from pixloop.pipeline.runs import Cause, list_runs
 from pixloop.project_folder import git_commit
 from pixloop.project_registry import ProjectRegistry
 from pixloop.run_summary import RunSummary, output_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pixloop.watching.events import Event
     from pixloop.watching.watcher import Watcher
 
-Run = Callable[[Listener | None], RunSummary]
+Run = Callable[..., RunSummary]  #: as ``Project.run``
 Listening = Callable[[], AbstractContextManager[Listener]]
 
 
@@ -143,9 +143,9 @@ class ProjectLoop:
             found = champion()
             return found[0].rpartition(":")[2] if found else None
 
-        def run() -> RunSummary:
+        def run(triggers: Sequence[str]) -> RunSummary:
             with listening() as listener:
-                return self._run(listener)
+                return self._run(listener, cause=Cause(by="watch", triggers=tuple(triggers)))
 
         parts = ProjectParts(
             self._config,
@@ -162,6 +162,10 @@ class ProjectLoop:
         )
         automatic = self._config.promotion.automatic
         return Watcher(self._state / "watch", self._config.triggers, parts, automatic, tell)
+
+    def dataset(self) -> "Dataset | None":
+        """The data set of the last run that prepared one; see ``Project.dataset``."""
+        return next(iter(self._datasets()), None)
 
     def _datasets(self) -> "list[Dataset]":
         """The data set of the last run that prepared one."""

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from pixloop import __version__
 from pixloop.cli.app import app, main
+from pixloop.pipeline.runs import Cause
 from pixloop.project import Project
 
 ROOT = Path(__file__).parents[2]
@@ -153,6 +154,19 @@ def test_misspelt_names_are_found_before_anything_is_prepared(
     assert "model.name: timm has no model 'resnet81'. Did you mean resnet18" in message
     assert "training.augmentations: there is no augmentation 'flp'. Did you mean 'flip'" in message
     assert not list((tmp_path / ".pixloop").glob("steps/*"))
+
+
+@pytest.mark.parametrize("by", ["person", "page"])
+def test_the_record_says_who_ran_it_and_why(pixloop, project, monkeypatch, by):
+    monkeypatch.setenv("PIXLOOP_STARTED_BY", "page" if by == "page" else "")
+
+    code, _, _ = pixloop(
+        "run", "-C", str(project.folder), "--because", "a try", "--set", "training.epochs=4"
+    )
+
+    assert code == 0
+    cause = project.runs()[0].cause
+    assert cause == Cause(by=by, detail="a try", settings=("training.epochs=4",))
 
 
 def test_strict_turns_a_broken_picture_into_an_error(pixloop, project):

@@ -14,7 +14,8 @@ import pytest
 from pixloop.errors import ConfigError, GateRefused, PipelineError
 from pixloop.pipeline.display import Lines, Silent
 from pixloop.pipeline.local import run_local
-from pixloop.pipeline.runs import RunRecord, list_runs
+from pixloop.pipeline.progress_note import ProgressNote, read_step_progress
+from pixloop.pipeline.runs import Cause, RunRecord, list_runs
 
 Json = dict[str, Any]
 
@@ -144,6 +145,64 @@ def test_progress_reaches_the_listener_and_not_the_log(toy: SimpleNamespace, sta
     record = go(toy.pipeline(toy.processing("A", program)), state, listener=Ear())
     assert heard[-1] == ("A", "counting", 3, 3, "loss 0.3")
     assert (state / str(record.steps["A"].folder) / "log.txt").read_text() == "hello\n"
+
+
+def test_progress_is_noted_on_disk_while_a_step_works_and_gone_after_it(
+    toy: SimpleNamespace, state: Path
+) -> None:
+    program = """
+        from pixloop.progress import progress
+        os.environ["PIXLOOP_PROGRESS"] = "lines"
+        with progress("copying", 2) as advance:
+            advance(1, "of three")
+        (out("result") / "x").write_text("x")
+        open(os.environ["HELD"], "w").close()
+        while os.path.exists(os.environ["HELD"]): time.sleep(0.02)
+    """
+    held = state.parent / "held"
+    heard: list[Any] = []
+
+    def look() -> None:
+        wait_for(held.exists)
+        [run] = list_runs(state)
+        wait_for(lambda: (run.folder / "progress.json").exists())
+        heard.append(read_step_progress(run.folder))
+        held.unlink()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    step = toy.processing("Copy", program)
+    record = go(toy.pipeline(step), state, environment={"HELD": str(held)})
+    looking.join()
+    [progress] = heard
+    told = progress.step, progress.description, progress.done, progress.total, progress.note
+    assert told == ("Copy", "copying", 1, 2, "of three")
+    assert sorted(p.name for p in record.folder.iterdir()) == [
+        "definition.json", "run.json", "steps"
+    ]  # fmt: skip
+
+
+def test_progress_is_noted_at_most_twice_a_second(tmp_path: Path) -> None:
+    note = ProgressNote(tmp_path)
+    for done in range(5):
+        note.write("Train", "training", done, 5, "")
+    first = read_step_progress(tmp_path)
+    assert first is not None
+    assert first.done == 0
+    note.remove()
+    assert read_step_progress(tmp_path) is None
+    note.write("Export", "writing", 3, None, "")
+    assert read_step_progress(tmp_path) is not None
+
+
+def test_a_record_of_before_there_were_causes_still_reads(loop: Json, state: Path) -> None:
+    cause = Cause(by="page", settings=("a=1",))
+    record = go(loop, state, cause=cause)
+    assert list_runs(state)[0].cause == cause
+    written = json.loads((record.folder / "run.json").read_text())
+    del written["cause"]
+    (record.folder / "run.json").write_text(json.dumps(written))
+    assert list_runs(state)[0].cause == Cause()
 
 
 def test_lines_tell_each_step_on_standard_error(

@@ -1,6 +1,6 @@
 """A project of numbers: what a watcher looks at and starts, without models, pictures or people."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ class Parts:
         self.alarms: list[OpenAlarm] = []
         self.versions: list[str] = []  # by number, what each was made of
         self.runs: list[str] = []  # what each run read
+        self.asked_for: list[tuple[str, ...]] = []  # the triggers that each run is for
         self.champions: list[str] = []
         self.rejected: list[str] = []
         self.calls: list[str] = []
@@ -69,7 +70,7 @@ class Parts:
     def busy(self) -> str:
         return self.at_work
 
-    def run(self) -> Ran:
+    def run(self, triggers: Sequence[str]) -> Ran:
         self._enter("run")
         data = f"{self.raw} {self.notes} {self.head}"
         self.during_run()
@@ -77,6 +78,7 @@ class Parts:
         if data not in self.versions:
             self.versions.append(data)
         self.runs.append(data)
+        self.asked_for.append(tuple(triggers))
         self.check("after the run")
         version = str(self.versions.index(data) + 1)
         pending = version not in self.champions and version not in self.rejected

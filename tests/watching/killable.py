@@ -6,6 +6,7 @@ python killable.py FOLDER [--once]
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from pixloop.config_loop import TriggersConfig
@@ -41,7 +42,8 @@ class Parts:
     def busy(self) -> str:
         return ""
 
-    def run(self) -> Ran:
+    def run(self, triggers: Sequence[str]) -> Ran:
+        del triggers
         data = str(self._read("world")["data"])
         time.sleep(0.05)
         made = self._read("made")

@@ -86,7 +86,7 @@ class Fixture:
             ),
             folder,
             folder / ".pixloop",
-            run=lambda: self.summary,  # type: ignore[arg-type, return-value]
+            run=lambda _: self.summary,  # type: ignore[arg-type, return-value]
             registry=lambda: self.registry,  # type: ignore[arg-type, return-value]
             champion=lambda: self.registry.past[-1] if self.registry.past else None,
             monitor=self.open_monitor,
@@ -243,7 +243,7 @@ def test_a_new_normal_is_taken_from_the_alarm_on(project: Fixture) -> None:
 
 
 def test_the_first_version_needs_no_comparison(project: Fixture) -> None:
-    ran = project.parts.run()
+    ran = project.parts.run(())
     assert (ran.version, ran.promotable, ran.work, ran.seconds) == ("2", True, False, 3.0)
     assert "no champion" in ran.reason
 
@@ -260,7 +260,7 @@ def test_the_evaluation_decides(project: Fixture, found: Any, promotable: bool) 
     project.parts.promote("1")
     document = {"pixloop": {"promotion": found} if found else {}}
     (project.folder / "evaluation.json").write_text(json.dumps(document))
-    ran = project.parts.run()
+    ran = project.parts.run(())
     assert ran.promotable is promotable
     assert ran.reason == (found or {}).get(
         "reason", "The evaluation does not compare it with the champion."
@@ -275,9 +275,9 @@ def test_what_was_decided_before_is_not_decided_again(
 ) -> None:
     project.parts.promote("1")
     before(project.registry)
-    assert not project.parts.run().promotable
+    assert not project.parts.run(()).promotable
     project.parts.promote("3")
-    assert not project.parts.run().promotable
+    assert not project.parts.run(()).promotable
 
 
 def test_promoting_twice_is_promoting_once(project: Fixture) -> None:

@@ -33,6 +33,7 @@ def settled(folder: Path) -> Parts:
 def test_the_first_watch_makes_the_first_version(tmp_path: Path) -> None:
     parts = settled(tmp_path)
     assert parts.runs == ["pictures-1 0 "]
+    assert parts.asked_for == [("raw_data",)]
     assert told(tmp_path) == [
         "raw_data noticed", "raw_data run began", "raw_data promotion done", "raw_data run done"
     ]  # fmt: skip

@@ -1,6 +1,7 @@
 """The commands of the loop: init, run, report, pipeline."""
 
 import math
+import os
 import shlex
 import webbrowser
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pixloop.bundle import Task
 from pixloop.cli.output import JsonOption, ProjectOption, err, out, percent, print_json
 from pixloop.errors import ConfigError, PipelineError
 from pixloop.pipeline.display import display
+from pixloop.pipeline.runs import STARTED_BY, Cause
 from pixloop.project import Project
 from pixloop.run_summary import CARD, RunSummary
 
@@ -70,6 +72,9 @@ def run(
         str | None,
         typer.Option("--stop", metavar="ARN", help="On SageMaker: end an execution."),
     ] = None,
+    because: Annotated[
+        str, typer.Option("--because", metavar="TEXT", help="Why, kept with the run's record.")
+    ] = "",
     project: ProjectOption = ".",
     json: JsonOption = False,
 ) -> None:
@@ -90,7 +95,7 @@ def run(
     try:
         with display() as listener:
             summary = (
-                opened.run(listener, on, tune)
+                opened.run(listener, on, tune, _cause(because))
                 if follow is None
                 else opened.on_aws.follow(follow, listener)
             )
@@ -102,6 +107,12 @@ def run(
         print_json(summary)
     else:
         print_summary(summary)
+
+
+def _cause(because: str) -> Cause:
+    """Why this process runs a pipeline; the web pages say so where they started it."""
+    by: Literal["page", "person"] = "page" if os.environ.get(STARTED_BY) == "page" else "person"
+    return Cause(by=by, detail=because)
 
 
 def _check_execution_options(on: str, tune: bool, follow: str | None, stop: str | None) -> None:

@@ -13,6 +13,7 @@
       config/resourceconfig.json                 Processing: the hosts
       processing/input/<name>/                   Processing: the inputs
       processing/output/<name>/                  Processing: the outputs
+      output/epochs.jsonl                        Training: what each epoch reached, as it ends
       output/failure  output/message             why a job failed; 1024 characters are read
       work/                                      scratch, which the local engine keeps after a kill
 
@@ -33,6 +34,7 @@ from pixloop.files import write_text
 
 ROOT = "/opt/ml"
 FAILURE_CHARACTERS = 1024
+EPOCHS = "epochs.jsonl"
 _WATCH_EVERY_S = 0.2
 
 
@@ -45,6 +47,7 @@ class Container:
         self.model = self.root / "model"
         self.checkpoints = self.root / "checkpoints"
         self.tensorboard = self.root / "output" / "tensorboard"
+        self.epochs = self.root / "output" / EPOCHS
         self.work = self.root / "work"
 
     def hyperparameters(self) -> dict[str, str]:

@@ -22,7 +22,9 @@ from pixloop.pipeline.jobs import Job, destinations, job_name, properties, read_
 from pixloop.pipeline.lock import exclusive
 from pixloop.pipeline.order import bind_parameters, in_order, main_path
 from pixloop.pipeline.places import Addresses, Places
+from pixloop.pipeline.progress_note import ProgressNote
 from pixloop.pipeline.runs import (
+    Cause,
     RunRecord,
     StepRecord,
     StepStatus,
@@ -47,6 +49,7 @@ def run_local(
     before_work: Callable[[str], None] | None = None,
     places: Places | None = None,
     execution: str | None = None,
+    cause: Cause | None = None,
 ) -> RunRecord:
     """Run a pipeline to its end.
 
@@ -64,6 +67,7 @@ def run_local(
         places: where ``s3://`` addresses are; without them all is at ``file://`` addresses.
         execution: what ``Execution.PipelineExecutionId`` and the run's id are; a new name unless
             it is given.
+        cause: why it is run, for the record; no result depends on it.
 
     Raises:
         GateRefused: a condition does not hold, and the definition then fails on purpose.
@@ -87,6 +91,7 @@ def run_local(
             environment or {},
             before_work,
             Addresses(places),
+            cause or Cause(),
         )
         return run.execute()
 
@@ -106,6 +111,7 @@ class _Run:
         environment: Mapping[str, str],
         before_work: Callable[[str], None] | None,
         addresses: Addresses,
+        cause: Cause,
     ) -> None:
         self._definition = definition
         self._state = state.absolute()
@@ -121,8 +127,10 @@ class _Run:
             started=now(),
             parameters=dict(parameters),
             steps={step["Name"]: StepRecord() for step in main_path(definition["Steps"])},
+            cause=cause,
             folder=self._state / "runs" / identity,
         )
+        self._note = ProgressNote(self._record.folder)
         execution = {
             "PipelineName": name,
             "PipelineExecutionId": identity,
@@ -243,13 +251,15 @@ class _Run:
 
     def _advance(self, step: str) -> Callable[[Mapping[str, object]], None]:
         def advance(record: Mapping[str, Any]) -> None:
-            self._listener.step_advanced(
+            told = (
                 step,
                 str(record.get("description", "")),
                 int(record.get("done", 0)),
                 record.get("total"),
                 str(record.get("note", "")),
             )
+            self._note.write(*told)
+            self._listener.step_advanced(*told)
 
         return advance
 
@@ -299,5 +309,6 @@ class _Run:
             raise
         finally:
             record.status, record.seconds = status, round(time.monotonic() - started, 3)
+            self._note.remove()
             self._record.save()
             self._listener.step_ended(name, status, record.seconds)

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pixloop.files import write_text
 
 RECORD = "run.json"
+#: The environment variable by which a page says to what it starts that it did.
+STARTED_BY = "PIXLOOP_STARTED_BY"
 
 StepStatus = Literal["waiting", "running", "done", "cached", "failed", "refused", "interrupted"]
 RunStatus = Literal["running", "done", "failed", "refused", "interrupted"]
@@ -27,6 +29,19 @@ class StepRecord(BaseModel):
     failure: str | None = None
 
 
+class Cause(BaseModel):
+    """Why there is a run: who started it, and what for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: A person at a terminal or in Python, a person on the web pages, or 'pixloop watch'; what
+    #: older records do not say is unknown.
+    by: Literal["unknown", "person", "page", "watch"] = "unknown"
+    triggers: tuple[str, ...] = ()  #: of the watch, as ``config_loop.TRIGGERS`` names them
+    detail: str = ""  #: for people
+    settings: tuple[str, ...] = ()  #: ``key=value`` that were set for this run alone
+
+
 class RunRecord(BaseModel):
     """The content of run.json."""
 
@@ -41,6 +56,7 @@ class RunRecord(BaseModel):
     steps: dict[str, StepRecord] = {}
     registered: dict[str, Any] | None = None  #: what the registry answered
     failure: str | None = None
+    cause: Cause = Cause()
     folder: Path = Field(exclude=True, default=Path())
 
     def save(self) -> None:

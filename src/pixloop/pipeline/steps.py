@@ -26,13 +26,14 @@ from pixloop.bundle import ARCHIVE
 from pixloop.config import Config, flatten
 from pixloop.config_file import parse_config
 from pixloop.errors import PipelineError, PixloopError
-from pixloop.files import unpack, write_json
+from pixloop.files import unpack, write_json, write_text
 from pixloop.pipeline.arguments import NO_COMMIT
 from pixloop.pipeline.container import Container, die_with_parent, sole_file
 from pixloop.pipeline.launch import run_training
 
 if TYPE_CHECKING:
     from pixloop.export.export import Draft
+    from pixloop.training.checkpoints import Epoch
 
 SETTINGS = "settings.json"
 _TRAINING = "training.json"
@@ -83,7 +84,13 @@ def train(config: Config, settings: Mapping[str, Any], container: Container) -> 
     if weights and file is None:
         raise PipelineError(f"The channel 'weights' must hold one file; {weights} does not.")
     train_model(
-        config, dataset, container.model, container.checkpoints, container.tensorboard, file
+        config,
+        dataset,
+        container.model,
+        container.checkpoints,
+        container.tensorboard,
+        file,
+        _note_epochs(container.epochs) if rank() == 0 else None,
     )
     # SageMaker packs the model folders of all hosts into one archive, where names must not clash
     # (Developer Guide, "How Amazon SageMaker AI Processes Training Output").
@@ -228,6 +235,17 @@ def _told_of(draft: "Draft", more: Mapping[str, Any]) -> "Draft":
 def _test_is_separate(container: Container) -> bool:
     """Whether the test pictures are at an address of their own."""
     return container.input_address("test") != container.input_address("train")
+
+
+def _note_epochs(file: Path) -> "Callable[[Epoch], None]":
+    """What writes down each epoch as it ends, a line of JSON each, for whoever looks on."""
+    lines: list[str] = []
+
+    def note(epoch: "Epoch") -> None:
+        lines.append(epoch.model_dump_json() + "\n")
+        write_text(file, "".join(lines))
+
+    return note
 
 
 def _required(container: Container, name: str) -> Path:

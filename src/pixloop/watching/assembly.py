@@ -30,7 +30,7 @@ class ProjectParts:
         config: pixloop.yaml, as it was when the watch began.
         folder: the project's.
         state: the project's ``.pixloop`` folder.
-        run: runs the pipeline.
+        run: runs the pipeline, for triggers.
         registry: opens the registry.
         champion: gives the champion's version at little cost; None while there is none. Where it
             raises RegistryError, as before there is any version, the registry itself is asked.
@@ -47,7 +47,7 @@ class ProjectParts:
         folder: Path,
         state: Path,
         *,
-        run: Callable[[], RunSummary],
+        run: Callable[[Sequence[str]], RunSummary],
         registry: "Callable[[], Registry]",
         champion: Callable[[], str | None],
         monitor: "Callable[[str | None], Monitor]",
@@ -115,9 +115,9 @@ class ProjectParts:
 
     # ---- starting
 
-    def run(self) -> Ran:
+    def run(self, triggers: Sequence[str]) -> Ran:
         """Run the pipeline."""
-        summary = self._run()
+        summary = self._run(triggers)
         self._monitor = None  # without a champion, it is the latest version that is served
         version = self._registry().show(summary.version)
         promotable, reason = self._judge(version, Path(summary.report).with_name(EVALUATION))

@@ -87,8 +87,8 @@ class Parts(Protocol):
     def busy(self) -> str:
         """The process of another run of the project that is at work; empty without one."""
 
-    def run(self) -> Ran:
-        """Run the pipeline.
+    def run(self, triggers: Sequence[str]) -> Ran:
+        """Run the pipeline, for the triggers of these names.
 
         Raises:
             GateRefused: the model is not good enough.

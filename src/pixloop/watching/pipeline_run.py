@@ -59,7 +59,7 @@ class PipelineRun:
         try:
             if run.version is None:
                 with self._looking():
-                    ran = self._parts.run()
+                    ran = self._parts.run(run.triggers)
                 self._note(ran)
             compared = self._promote()
         except GateRefused as e:

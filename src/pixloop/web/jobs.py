@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pixloop.errors import PipelineError
 from pixloop.files import write_text
+from pixloop.pipeline.runs import STARTED_BY
 
 RECORD, LOG, ENDED = "job.json", "log.txt", "ended.json"
 #: Older ones are forgotten.
@@ -140,6 +141,7 @@ class Jobs:
                 # A shell may have started us with Ctrl-C switched off, which is inherited.
                 [sys.executable, "-c", _PROGRAM, *command],
                 cwd=self._project,
+                env={**os.environ, STARTED_BY: "page"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
