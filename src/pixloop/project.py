@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from pixloop.data.annotations import AnnotationStore
     from pixloop.data.dataset import Dataset
     from pixloop.evaluation.comparison.compare import Comparison
+    from pixloop.model_versions import ModelVersion
     from pixloop.monitoring.monitor import Monitor
     from pixloop.registry import Registry
     from pixloop.tuning.tune import Tuning
@@ -400,13 +401,18 @@ class Project:
 
     # ---- watching, asking, and beginning anew -----------------------------------------------
 
-    def monitor(self, version: str | None = None) -> "Monitor":
+    def monitor(self, version: str | None = None, known: "ModelVersion | None" = None) -> "Monitor":
         """What watches a version's captured predictions: the given one, else what is served.
+
+        Args:
+            version: its number, ``"champion"`` or ``"latest"``.
+            known: what the registry says of a version, which is asked nothing then, where the
+                version's bundle is at hand.
 
         Raises:
             MonitoringError: the version's bundle has no reference to hold them against.
         """
-        return self._loop.monitor(version)
+        return self._loop.monitor(version, known)
 
     @property
     def review(self) -> "ReviewQueue":

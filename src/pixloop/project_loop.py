@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pixloop.data.annotations import AnnotationStore
     from pixloop.data.dataset import Dataset
     from pixloop.evaluation.comparison.compare import Comparison
+    from pixloop.model_versions import ModelVersion
     from pixloop.monitoring.monitor import Monitor
     from pixloop.watching.events import Event
     from pixloop.watching.watcher import Watcher
@@ -70,12 +71,15 @@ class ProjectLoop:
 
         return AnnotationStore(self._state / "annotations")
 
-    def monitor(self, version: str | None = None) -> "Monitor":
-        """What watches a version; without one, that which is served."""
+    def monitor(self, version: str | None = None, known: "ModelVersion | None" = None) -> "Monitor":
+        """What watches a version; see ``Project.monitor``."""
         from pixloop.monitoring.monitor import Monitor
 
-        number, bundle = self._registry.bundle(version)
-        metrics = self._registry.open().show(number).metrics
+        if known is None:
+            number, bundle = self._registry.bundle(version)
+            metrics = self._registry.open().show(number).metrics
+        else:
+            number, bundle, metrics = known.version, self._registry.bundle_of(known), known.metrics
         return Monitor(
             self._state / "monitoring",
             self._config,

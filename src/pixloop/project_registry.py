@@ -4,12 +4,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pixloop.bundle import Bundle
+from pixloop.bundle import MANIFEST, Bundle
 from pixloop.challenger_version import ChallengerVersion
 from pixloop.config import Config
+from pixloop.files import sha256_file
 from pixloop.served_version import Champion, find_bundle
 
 if TYPE_CHECKING:
+    from pixloop.model_versions import ModelVersion
     from pixloop.registry import Registry
 
 
@@ -42,6 +44,17 @@ class ProjectRegistry:
     def bundle(self, version: str | None = None) -> tuple[str, Bundle]:
         """A version and its bundle: the given one, else the champion, else the latest."""
         return find_bundle(self.open, self._state, version, self.file)
+
+    def bundle_of(self, known: "ModelVersion") -> Bundle:
+        """The bundle of a version of which it is known what the registry says of it.
+
+        The registry is asked only where the bundle is not below ``.pixloop`` yet.
+        """
+        kept = self._state / "bundles" / known.version
+        manifest = kept / MANIFEST
+        if manifest.is_file() and sha256_file(manifest) == known.bundle_sha256:
+            return Bundle.open(kept)
+        return self.bundle(known.version)[1]
 
     def find(self, name: str) -> tuple[str, Bundle]:
         """A bundle, and what it is called: a version, or a bundle's folder or archive on disk.

@@ -20,7 +20,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from scipy.optimize import nnls
 
 from pixloop.monitoring.odds import Odds, complete_mix
 from pixloop.monitoring.signals import Signal
@@ -202,6 +201,9 @@ def corrupted_sets(odds: Odds) -> tuple[list[str], Floats, Floats]:
 
 def left_out_drops(names: Sequence[str], causes: Floats, drops: Floats) -> Floats:
     """Each set's drop, estimated by what was fitted to the other corruptions; (k,)."""
+    # Its import takes most of a second, which a version without corrupted sets need not wait for.
+    from scipy.optimize import nnls
+
     estimated = np.empty(len(drops))
     for name in dict.fromkeys(names):
         own = np.array([each == name for each in names])
@@ -213,6 +215,8 @@ def _fit(odds: Odds | None, mix: bool) -> _Fit:
     names, causes, drops = corrupted_sets(odds) if odds is not None else ([], None, None)
     if causes is None or drops is None or len(drops) < _LEAST_SETS or len(set(names)) < 2:
         return _Fit(None, _USUAL_ERROR)
+    from scipy.optimize import nnls  # as above
+
     if not mix:
         causes = causes * [1.0, 0.0]
     weights = nnls(causes, drops)[0]

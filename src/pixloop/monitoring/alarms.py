@@ -1,13 +1,17 @@
 """What a monitor raises: the records, and the words that people read."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from pixloop.errors import MonitoringError
+from pixloop.files import write_text
 from pixloop.monitoring.accuracy import AccuracyEstimate
 from pixloop.monitoring.drift import DriftAlarm
 from pixloop.monitoring.martingale import Direction
@@ -129,6 +133,34 @@ def _list_others(words: Sequence[str]) -> str:
         return ""
     more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
     return f"Moved as well: {', '.join(words[:_NAMED])}{more}."
+
+
+def publish(file: Path, known: Sequence[Alarm]) -> None:
+    """Write alarms for other programs, if they have changed."""
+    plain = [alarm.model_dump(mode="json") for alarm in known]
+    text = json.dumps({"alarms": plain}, indent=2, ensure_ascii=False) + "\n"
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        write_text(file, text)
+
+
+def are_open(known: Sequence[Alarm], seen: Collection[str] | None) -> bool:
+    """Whether closing alarms would close any that were meant.
+
+    Args:
+        known: all alarms.
+        seen: the ids of those that are meant; None for whatever is open.
+
+    Raises:
+        MonitoringError: one is open that was not seen, and would be closed with the others.
+    """
+    found = {alarm.id for alarm in known if not alarm.acknowledged}
+    if seen is None:
+        return True
+    if found.isdisjoint(seen):
+        return False
+    if unseen := [alarm.words for alarm in known if alarm.id in found - set(seen)]:
+        raise MonitoringError(f"another alarm was raised meanwhile; look at it first: {unseen[0]}")
+    return True
 
 
 def unlikeness(

@@ -6,14 +6,12 @@ leaves rows that do not count, and the next look writes them again.
 """
 
 import hashlib
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
 from pixloop.bundle import Bundle
 from pixloop.config import Config
@@ -28,11 +26,17 @@ from pixloop.monitoring.evidence import Evidence, gather
 from pixloop.monitoring.extractor import Extractor
 from pixloop.monitoring.look import Look
 from pixloop.monitoring.observations import Observation, Observations
-from pixloop.monitoring.observing import accuracy_of, observe, referral_rate, without_repetitions
-from pixloop.monitoring.quality import Quality, summarise
+from pixloop.monitoring.observing import (
+    accuracy_of,
+    new_normal,
+    observe,
+    referral_rate,
+    without_repetitions,
+)
+from pixloop.monitoring.quality import Quality, expected_value, summarise
 from pixloop.monitoring.reference import Reference, load_reference, read_reference, save_reference
 from pixloop.monitoring.server_rates import ServerRates
-from pixloop.monitoring.state import Arrays, read_state, write_state
+from pixloop.monitoring.state import locked, read_state, write_state
 from pixloop.monitoring.unlike import find_unlike, keep_pictures
 from pixloop.records import Decision
 
@@ -59,9 +63,15 @@ class Monitor:
         metrics: of the version's evaluation, for what quality is held against; without them it is
             the reference's.
 
+    Attributes:
+        patience_s: how long whatever changes something waits for a look that is under way; for
+            ever, where it is negative.
+
     Raises:
         MonitoringError: the bundle has no reference, or the state is not what pixloop writes.
     """
+
+    patience_s = -1.0
 
     def __init__(
         self,
@@ -98,6 +108,10 @@ class Monitor:
             self._publish_alarms()
         return self._describe(self._record.count - before)
 
+    def last_look(self) -> Look:
+        """What the last look found, without looking."""
+        return self._describe(0)
+
     def observations(self, since: datetime | None = None) -> Iterator[Observation]:
         """What was kept of each picture, the oldest first."""
         return self._rows.read(since)
@@ -114,24 +128,37 @@ class Monitor:
         """What pictures are held against: the bundle's, or a new normal."""
         return self._reference
 
-    def acknowledge(self) -> None:
-        """Close the open alarms; the tests begin anew with the next picture."""
+    def acknowledge(self, seen: Collection[str] | None = None) -> None:
+        """Close the open alarms; the tests begin anew with the next picture.
+
+        Args:
+            seen: the ids of the alarms that are meant: if none is open any more, nothing happens.
+
+        Raises:
+            MonitoringError: another alarm is open.
+        """
         with self._locked():
             self._load()
-            self._begin_anew(self._record.reference)
+            if alarms.are_open(self._record.alarms, seen):
+                self._begin_anew(self._record.reference)
 
-    def take_as_normal(self, since: datetime | None = None) -> None:
+    def take_as_normal(
+        self, since: datetime | None = None, seen: Collection[str] | None = None
+    ) -> None:
         """Test against pictures of now instead of the bundle's; closes the open alarms.
 
         Args:
             since: pictures from then on; else those since the open drift alarm began, else the
                 latest.
+            seen: as ``acknowledge`` has it.
 
         Raises:
-            MonitoringError: there are fewer than ``LEAST_NORMAL``.
+            MonitoringError: there are fewer than ``LEAST_NORMAL``, or another alarm is open.
         """
         with self._locked():
             self._load()
+            if not alarms.are_open(self._record.alarms, seen):
+                return
             first = max(self._normal_from(since), self._record.count - _MOST_NORMAL)
             rows = list(self._rows.read(since, first))
             if len(rows) < LEAST_NORMAL:
@@ -140,7 +167,7 @@ class Monitor:
                     f"expected {LEAST_NORMAL}. Wait for more, or take an earlier start."
                 )
             name = f"reference/{self._record.count:012d}"
-            save_reference(self.folder / name, self._normal(rows))
+            save_reference(self.folder / name, new_normal(rows, self._of_bundle))
             self._begin_anew(name)
 
     def report(self, to: Path, server: ServerRates | None = None) -> Path:
@@ -156,7 +183,7 @@ class Monitor:
         # Its template engine is no part of looking.
         from pixloop.monitoring.report import render_report
 
-        look = self._describe(0).model_copy(update={"server": server})
+        look = self.last_look().model_copy(update={"server": server})
         drifts = [alarm for alarm in look.open_alarms if alarm.kind == "drift"]
         unlike = self.thumbnails(drifts[-1]) if drifts else []
         typical = self._reference.thumbnails
@@ -267,11 +294,7 @@ class Monitor:
 
     def _publish_alarms(self) -> None:
         """``alarms.json`` for other programs; the state is what counts."""
-        plain = [alarm.model_dump(mode="json") for alarm in self._record.alarms]
-        text = json.dumps({"alarms": plain}, indent=2, ensure_ascii=False) + "\n"
-        file = self.folder / "alarms.json"
-        if not file.is_file() or file.read_text(encoding="utf-8") != text:
-            write_text(file, text)
+        alarms.publish(self.folder / "alarms.json", self._record.alarms)
 
     # ---- what it knows
 
@@ -299,34 +322,15 @@ class Monitor:
         settings = self.config.monitoring
         return summarise(
             self._checked.answers,
-            self._expected(),
+            expected_value(self.bundle.manifest.task, self._metrics, self._of_bundle.correct),
             settings.quality_drop,
             settings.false_alarm,
             self._record.quality_from,
         )
 
-    def _expected(self) -> float:
-        if self.bundle.manifest.task == "classification" and "accuracy" in self._metrics:
-            return self._metrics["accuracy"]
-        correct = np.asarray(self._of_bundle.correct, np.float64)
-        known = correct[~np.isnan(correct)]
-        return float(known.mean()) if len(known) else 1.0
-
     def _normal_from(self, since: datetime | None) -> int:
         opened = [a.first for a in self._record.alarms if a.kind == "drift" and not a.acknowledged]
         return 0 if since is not None or not opened else opened[-1]
-
-    def _normal(self, rows: Sequence[Observation]) -> Reference:
-        count = len(rows)
-        return Reference(
-            signals=self._of_bundle.signals,
-            values=np.stack([row.values for row in rows]),
-            embeddings=np.stack([row.embedding for row in rows]),
-            scores=np.array([row.score for row in rows], np.float32),
-            correct=np.full(count, np.nan, np.float32),
-            thumbnails=self._of_bundle.thumbnails,
-            false_alarm_seed=self._of_bundle.false_alarm_seed,
-        )
 
     # ---- the state
 
@@ -368,16 +372,12 @@ class Monitor:
         self._reference = load_reference(self.folder / name) if name else self._of_bundle
 
     def _save(self) -> None:
-        arrays: Arrays = self._drift.state()
-        write_state(self._state_file, self._record, arrays)
+        write_state(self._state_file, self._record, self._drift.state())
 
     @property
     def _state_file(self) -> Path:
         return self.folder / "state.npz"
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> AbstractContextManager[None]:
         """One look at a time, of this process or another."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / "look.lock"):
-            yield
+        return locked(self.folder, self.patience_s)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pixloop.files import atomic_path
+from pixloop.monitoring.columns import read_table, rows_of_floats
 
 Floats = NDArray[np.float32]
 
@@ -115,7 +116,7 @@ class Observations:
         """The values, float32 (m, S) with m at most ``ROWS``."""
         for table in self.tables(["values"], first):
             if len(table):
-                yield np.array(table["values"].to_pylist(), np.float32)
+                yield rows_of_floats(table["values"])
 
     def at(self, number: int) -> datetime | None:
         """When the row of a number was asked; of one that is not there yet, the last one's."""
@@ -135,9 +136,7 @@ class Observations:
         return found
 
     def _read(self, start: int, columns: Sequence[str] | None = None) -> pa.Table:
-        return pq.read_table(
-            self._file(start), columns=None if columns is None else list(columns), memory_map=False
-        )
+        return read_table(self._file(start), columns)
 
     def _file(self, start: int) -> Path:
         return self._folder / f"{start:012d}.parquet"

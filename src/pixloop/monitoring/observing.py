@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pixloop.monitoring.accuracy import AccuracyEstimate, estimate_accuracy
 from pixloop.monitoring.captures import CapturedPicture
+from pixloop.monitoring.columns import equals, floats
 from pixloop.monitoring.observations import Observation, Observations
 from pixloop.monitoring.reference import Reference
 from pixloop.monitoring.signals import score_of
@@ -83,7 +84,7 @@ def _decision(answer: Prediction | Detection) -> str:
 def accuracy_of(rows: Observations, first: int, reference: Reference) -> AccuracyEstimate | None:
     """The accuracy of the rows from ``first`` on, without labels; None where nothing tells it."""
     tables = rows.tables(["score"], first)
-    scores = [table["score"].to_numpy() for table in tables if len(table)]
+    scores = [floats(table["score"]) for table in tables if len(table)]
     if not scores:
         return None
     # The mix of answers tells what scores alone do not.
@@ -94,5 +95,23 @@ def accuracy_of(rows: Observations, first: int, reference: Reference) -> Accurac
 def referral_rate(rows: Observations, first: int) -> float | None:
     """The share of the rows from ``first`` on that is referred; None where there are none."""
     tables = rows.tables(["decision"], first)
-    decisions = [each for table in tables for each in table["decision"].to_pylist()]
-    return decisions.count(Decision.REFER) / len(decisions) if decisions else None
+    referred = [equals(t["decision"], Decision.REFER) for t in tables if len(t)]
+    return float(np.concatenate(referred).mean()) if referred else None
+
+
+def new_normal(rows: Sequence[Observation], before: Reference) -> Reference:
+    """What was kept of pictures as a reference, of which nothing says whether answers were right.
+
+    Args:
+        rows: at least one.
+        before: the bundle's reference, whose signals they have.
+    """
+    return Reference(
+        signals=before.signals,
+        values=np.stack([row.values for row in rows]),
+        embeddings=np.stack([row.embedding for row in rows]),
+        scores=np.array([row.score for row in rows], np.float32),
+        correct=np.full(len(rows), np.nan, np.float32),
+        thumbnails=before.thumbnails,
+        false_alarm_seed=before.false_alarm_seed,
+    )

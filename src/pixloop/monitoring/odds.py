@@ -14,7 +14,6 @@ from statistics import median_low
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from scipy.stats import beta
 
 from pixloop.data.corruptions import CORRUPTIONS, SEVERITIES
 from pixloop.monitoring.corrupted import Original, in_full_size, open_original
@@ -146,6 +145,8 @@ def rate_interval(count: int, total: int) -> tuple[float, float]:
     >>> low, round(high, 4)
     (0.0, 0.0183)
     """
+    from scipy.stats import beta  # takes most of a second, and whoever only reads needs none
+
     low = beta.ppf(0.025, count, total - count + 1) if count else 0.0
     high = beta.ppf(0.975, count + 1, total - count) if count < total else 1.0
     return float(low), float(high)

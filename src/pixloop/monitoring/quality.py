@@ -11,13 +11,15 @@ is a supermartingale, and so is their mean over a fixed grid of λ: the chance t
 bounded random variables by betting, 2024, section 4).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+
+from pixloop.bundle import Task
 
 _BETS = np.linspace(0.02, 0.95, 24)
 #: Of a standard normal: 95 % lie within.
@@ -112,6 +114,23 @@ def summarise(
         alarm=int(crossed[0]) + 1 if len(crossed) else None,
         windows=_windows(sorted(known, key=lambda e: e.at), not boxes),
     )
+
+
+def expected_value(
+    task: Task, metrics: Mapping[str, float], correct: NDArray[np.floating]
+) -> float:
+    """What the mean of checked answers' values should be.
+
+    Args:
+        task: of the model.
+        metrics: of its evaluation; may be empty.
+        correct: the reference's values, NaN where one is not known.
+    """
+    if task == "classification" and "accuracy" in metrics:
+        return metrics["accuracy"]
+    known = np.asarray(correct, np.float64)
+    known = known[~np.isnan(known)]
+    return float(known.mean()) if len(known) else 1.0
 
 
 def bet_below(values: NDArray[np.float64], least: float) -> NDArray[np.float64]:

@@ -26,6 +26,7 @@ from pydantic import ValidationError
 from pixloop.bundle import Bundle
 from pixloop.errors import MonitoringError
 from pixloop.files import atomic_path, sha256_file, write_text
+from pixloop.monitoring.columns import floats, read_table, rows_of_floats
 from pixloop.monitoring.odds import Odds
 from pixloop.monitoring.signals import Group, Signal
 
@@ -86,20 +87,20 @@ def load_reference(folder: Path) -> Reference:
     """
     file = folder / SIGNALS
     try:
-        table = pq.read_table(file)
+        table = read_table(file)
         signals = tuple(_read_signal(f) for f in table.schema if not f.name.startswith("@"))
-        columns = [table[signal.name].to_numpy() for signal in signals]
+        columns = [floats(table[signal.name]) for signal in signals]
         reference = Reference(
             signals=signals,
-            values=np.stack(columns, axis=1).astype(np.float32),
+            values=np.stack(columns, axis=1),
             embeddings=_read_embeddings(table),
-            scores=table[_SCORE].to_numpy().astype(np.float32),
-            correct=table[_CORRECT].to_numpy().astype(np.float32),
+            scores=floats(table[_SCORE]),
+            correct=floats(table[_CORRECT]),
             thumbnails=tuple(f.read_bytes() for f in sorted((folder / THUMBNAILS).glob("*.jpg"))),
             false_alarm_seed=int(sha256_file(file)[:12], 16),
             odds=read_odds(folder),
         )
-    except (OSError, KeyError, ValueError, pa.ArrowException) as e:
+    except (OSError, KeyError, ValueError, TypeError, BufferError, pa.ArrowException) as e:
         raise MonitoringError(f"{file} is no reference that pixloop wrote: {e}") from e
     return reference
 
@@ -159,5 +160,4 @@ def _read_signal(field: Any) -> Signal:
 def _read_embeddings(table: Any) -> Floats:
     if _EMBEDDING not in table.column_names:
         return np.empty((len(table), 0), np.float32)
-    column = table[_EMBEDDING].combine_chunks()
-    return np.asarray(column.flatten().to_numpy(), np.float32).reshape(len(table), -1)
+    return rows_of_floats(table[_EMBEDDING])

@@ -1,9 +1,12 @@
 """What a monitor knows between two looks: one file, replaced whole, so that it is never half."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,7 +16,7 @@ from pixloop.monitoring.alarms import Alarm
 
 Arrays = dict[str, NDArray[np.generic]]
 
-_RECORD = "record"
+_RECORD, _LOCK = "record", "look.lock"
 
 
 class Record(BaseModel):
@@ -52,6 +55,27 @@ def read_state(file: Path) -> tuple[Record, Arrays]:
             "captures that are kept anew."
         ) from e
     return record, arrays
+
+
+@contextmanager
+def locked(folder: Path, patience_s: float) -> Iterator[None]:
+    """One at a time may change what a monitor knows, of this process or another.
+
+    Args:
+        folder: the monitor's.
+        patience_s: how long another one is waited for; for ever, where it is negative.
+
+    Raises:
+        MonitoringError: another one was at it all the while.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / _LOCK, timeout=patience_s):
+            yield
+    except Timeout as e:
+        raise MonitoringError(
+            "the pictures are being looked at right now. Try again when that look is done."
+        ) from e
 
 
 def write_state(file: Path, record: Record, arrays: Arrays) -> None:
