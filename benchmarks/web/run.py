@@ -142,8 +142,8 @@ def _table(results: dict[str, Any], names: tuple[str, ...]) -> str:
         + f". {hardware['processor']}, {hardware['cores']} cores; times in milliseconds.",
         "",
         "`first`: the first request to a server that has just started. `later`: median of "
-        f"{_ROUNDS}; `worst` of these. `seen`: first contentful paint in Chromium. `part`: the slowest part that the "
-        "page then asks for by itself.",
+        f"{_ROUNDS}; `worst` of these. `seen`: first contentful paint in Chromium. `part`: the "
+        "slowest part that the page then asks for by itself.",
         "",
         "| page | first | later | worst | seen | part |",
         "|---|---|---|---|---|---|",

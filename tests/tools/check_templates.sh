@@ -15,7 +15,7 @@ if ! cmp -s requirements-checkov.lock "$checkov/installed.lock"; then
   "$uv" pip install --quiet --python "$checkov/bin/python" --require-hashes -r requirements-checkov.lock
   cp requirements-checkov.lock "$checkov/installed.lock"
 fi
-"$checkov/bin/checkov" --config-file .checkov.yaml --file "$stacks"/{learning,serving,network}.yaml
+"$checkov/bin/checkov" --config-file .checkov.yaml --file "$stacks"/{learning,serving,network,page}.yaml
 
 if ! command -v npm > /dev/null; then
   echo "asl-validator: skipped, there is no npm here"
