@@ -36,22 +36,32 @@ class KnownVersions:
     def list(self, project: Project) -> Sequence[ModelVersion]:
         """Every version, the newest first."""
         with self._lock:
-            registry_file = project.registry_file
-            if registry_file is not None and not registry_file.exists():
-                return ()
-            seen: list[object] = (
-                [project.config.model_name, *(stamp(registry_file)[0] or ())]
-                if registry_file is not None
-                else [project.config.model_name, int(time.monotonic() / _REMOTE_S)]
-            )
-            if self._found is None and registry_file is not None:
-                self._found = self._read()
-            if self._found is None or self._found[0] != seen:
-                versions = tuple(project.registry.list())
-                self._found = (seen, versions)
-                if registry_file is not None:
-                    self._write(seen, versions)
-            return self._found[1]
+            found = self._at_hand(project)
+            if found is None:
+                seen = _look(project)
+                found = tuple(project.registry.list())
+                self._found = (seen, found)
+                if project.registry_file is not None:
+                    self._write(seen, found)
+            return found
+
+    def at_hand(self, project: Project) -> Sequence[ModelVersion] | None:
+        """As ``list``, where nobody need be asked; None where the registry must be, or is."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return self._at_hand(project)
+        finally:
+            self._lock.release()
+
+    def _at_hand(self, project: Project) -> tuple[ModelVersion, ...] | None:
+        file = project.registry_file
+        if file is not None and not file.exists():
+            return ()
+        if self._found is None and file is not None:
+            self._found = self._read()
+        known = self._found
+        return known[1] if known is not None and known[0] == _look(project) else None
 
     def _read(self) -> tuple[object, tuple[ModelVersion, ...]] | None:
         try:
@@ -63,3 +73,11 @@ class KnownVersions:
     def _write(self, seen: object, versions: tuple[ModelVersion, ...]) -> None:
         plain = [version.model_dump(mode="json") for version in versions]
         write_json(self._file, {"seen": seen, "versions": plain})
+
+
+def _look(project: Project) -> list[object]:
+    """How the registry looks; another look where it may have changed."""
+    file, model = project.registry_file, project.config.model_name
+    if file is None:
+        return [model, int(time.monotonic() / _REMOTE_S)]
+    return [model, *(stamp(file)[0] or ())]

@@ -13,7 +13,10 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from pixloop.config import FILE_NAME
+from pixloop.errors import ConfigError
 from pixloop.web.cached import stamp
+from pixloop.web.loop_server import local_server
 from pixloop.web.site import Site
 
 _LOOK_S = 1.0
@@ -36,17 +39,17 @@ def routes(site: Site) -> list[Route]:
 
 def look(site: Site) -> Mapping[str, Hashable]:
     """How everything looks that pages show, by the names of events."""
-    state = site.state
-    watched = site.project.registry_file
+    state, registry_file = site.state, _registry_file(site)
     return {
         "runs": _stamps(state / "runs", "*/run.json", "*/progress.json"),
-        "versions": stamp(*([watched] if watched else []), state / "serving.json"),
+        "versions": stamp(*([registry_file] if registry_file else []), state / "serving.json"),
         "review": stamp(state / "review" / "review.db"),
         "annotations": stamp(state / "annotations"),
         "monitoring": _stamps(state / "monitoring", "*/state.npz"),
         "watch": stamp(state / "watch" / "state.json", state / "watch" / "events.jsonl"),
         "jobs": _stamps(state / "web" / "jobs", "*/job.json", "*/ended.json"),
         "captures": stamp(state / "captures"),
+        "server": (stamp(site.folder / FILE_NAME), _look_at_server(site)),
     }
 
 
@@ -65,6 +68,22 @@ async def _changes(site: Site, request: Request) -> AsyncIterator[str]:
         if beat >= _BEAT_S:
             beat = 0.0
             yield ": still here\n\n"
+
+
+def _registry_file(site: Site) -> Path | None:
+    """None also while pixloop.yaml is wrong: what else changes is told all the same."""
+    try:
+        return site.project.registry_file
+    except ConfigError:
+        return None
+
+
+def _look_at_server(site: Site) -> Hashable:
+    """What the local server said the last time: nothing else waits for it."""
+    try:
+        return local_server(site).look()
+    except ConfigError:
+        return None
 
 
 def _stamps(folder: Path, *patterns: str) -> Hashable:

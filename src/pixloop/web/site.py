@@ -27,12 +27,19 @@ class Site:
         folder: the project's.
         token: without it, requests are refused; None where only this machine can ask.
         overrides: ``key=value``, as ``Project.open`` takes them.
+        annotator: who answers on the page ``/review``, where its visitor says nothing else; the
+            user that the server runs as, where it is empty.
     """
 
     def __init__(
-        self, folder: Path, token: str | None = None, overrides: Sequence[str] = ()
+        self,
+        folder: Path,
+        token: str | None = None,
+        overrides: Sequence[str] = (),
+        annotator: str = "",
     ) -> None:
         self.folder, self.token = folder.resolve(), token
+        self.annotator = annotator
         self._overrides = tuple(overrides)
         #: Stands in every page, and must come back with whatever changes something.
         self.csrf = secrets.token_urlsafe(24)
@@ -63,6 +70,10 @@ class Site:
             RegistryError: the registry cannot be reached.
         """
         return self._known_versions.list(self.project)
+
+    def versions_at_hand(self) -> "Sequence[ModelVersion] | None":
+        """As ``versions``, where nobody need be asked; None where that would take a while."""
+        return self._known_versions.at_hand(self.project)
 
     def runs(self) -> Sequence[RunRecord]:
         """Every run, the newest first; only those that changed are read again."""
