@@ -151,6 +151,26 @@ class Registry:
             folder = self._fetch(chosen, Path(temporary), "evaluation")
             return read_evaluation(folder / EVALUATION)
 
+    def reports(self, version: ModelVersion, to: Path) -> Path:
+        """The folder of a version's evaluation.json, report.html and model card.
+
+        Args:
+            version: one of this registry's.
+            to: where they are copied to, unless they lie on this machine; what is there is used.
+
+        Raises:
+            RegistryError: they are not there any more.
+        """
+        beside = self._beside(version, "evaluation")
+        if beside is not None:
+            return beside
+        if not (to / EVALUATION).is_file():
+            to.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=to.parent, prefix=".reports-") as temporary:
+                shutil.rmtree(to, ignore_errors=True)
+                self._fetch(version, Path(temporary), "evaluation").replace(to)
+        return to
+
     def reject(self, version: str, reason: str = "") -> ModelVersion:
         """Reject a version.
 
@@ -169,21 +189,20 @@ class Registry:
         Raises:
             RegistryError: there is no champion, or none before it.
         """
-        current = self.show(CHAMPION)
-        rejected = {each.version for each in self.list() if each.status == "rejected"}
+        past = self._past_champions()
         with translated(self.url):
-            past = [v for v in self._champions()[:-1] if v not in rejected]
-            while past and past[-1] == current.version:
-                past.pop()
-            if not past:
-                raise RegistryError(
-                    f"There was no champion before version {current.version}"
-                    + (" that was not rejected since." if rejected else ".")
-                )
             # The alias decides; a kill in between leaves a history that is too long, no more.
             self._client.set_registered_model_alias(self.model, CHAMPION, past[-1])
             self._keep_champions(past)
         return self.show(past[-1])
+
+    def previous(self) -> ModelVersion:
+        """The version that ``rollback`` would make the champion.
+
+        Raises:
+            RegistryError: as ``rollback``.
+        """
+        return self.show(self._past_champions()[-1])
 
     def compare(self, a: str, b: str) -> Comparison:
         """The metrics of two versions, and how far ``b`` is from ``a``."""
@@ -265,13 +284,33 @@ class Registry:
         kept = json.dumps([*champions][-_KEPT_CHAMPIONS:])
         self._client.set_registered_model_tag(self.model, _HISTORY, kept)
 
+    def _past_champions(self) -> Sequence[str]:
+        """Champions that can be gone back to, the one to go back to last."""
+        current = self.show(CHAMPION)
+        rejected = {each.version for each in self.list() if each.status == "rejected"}
+        with translated(self.url):
+            past = [v for v in self._champions()[:-1] if v not in rejected]
+        while past and past[-1] == current.version:
+            past.pop()
+        if not past:
+            raise RegistryError(
+                f"There was no champion before version {current.version}"
+                + (" that was not rejected since." if rejected else ".")
+            )
+        return past
+
+    def _beside(self, version: ModelVersion, what: str) -> Path | None:
+        # MLflow noted an absolute path, which a project that has moved leaves behind.
+        if self.artifacts is None:
+            return None
+        folder = self.artifacts / version.run / "artifacts" / what
+        return folder if folder.is_dir() else None
+
     def _fetch(self, version: ModelVersion, folder: Path, what: str = "bundle") -> Path:
         """Copy a version's bundle, or its evaluation, into ``folder``."""
-        if self.artifacts is not None:
-            # MLflow noted an absolute path, which a project that has moved leaves behind.
-            beside = self.artifacts / version.run / "artifacts" / what
-            if beside.is_dir():
-                return Path(shutil.copytree(beside, folder / what))
+        beside = self._beside(version, what)
+        if beside is not None:
+            return Path(shutil.copytree(beside, folder / what))
         with translated(self.url):
             return Path(self._client.download_artifacts(version.run, what, str(folder)))
 
