@@ -15,10 +15,11 @@ label turns out to be doubtful.
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from pixloop.annotation.items import STATUSES, Candidate, Drawn, Item, Status
 from pixloop.annotation.queue_rows import (
@@ -44,6 +45,7 @@ _BATCH = 32
 MOST_HELD = 2_000
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+T = TypeVar("T")
 
 
 class ReviewQueue:
@@ -177,6 +179,11 @@ class ReviewQueue:
             found = weightiest(found, len(found))
         yield from found
 
+    def read(self, look: Callable[[sqlite3.Connection], T], nothing: T) -> T:
+        """What one of ``queue_pages`` finds; ``nothing`` before anything was offered."""
+        with self._reading() as db:
+            return nothing if db is None else look(db)
+
     def get(self, sha256: str) -> Item:
         """A picture's item.
 
@@ -230,12 +237,8 @@ class ReviewQueue:
 
     def counts(self) -> dict[Status, int]:
         """How many pictures there are of each status."""
-        with self._reading() as db:
-            rows = (
-                []
-                if db is None
-                else db.execute("SELECT status, count(*) FROM pictures GROUP BY status").fetchall()
-            )
+        grouped = "SELECT status, count(*) FROM pictures GROUP BY status"
+        rows: list[tuple[str, int]] = self.read(lambda db: db.execute(grouped).fetchall(), [])
         return {status: dict(rows).get(status, 0) for status in STATUSES}
 
     # ---- how far sources were read

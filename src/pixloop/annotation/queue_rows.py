@@ -16,6 +16,7 @@ CREATE TABLE IF NOT EXISTS pictures (
     drawn TEXT, turn INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS by_status ON pictures (status, turn);
+CREATE INDEX IF NOT EXISTS by_status_and_name ON pictures (status, sha256);
 CREATE TABLE IF NOT EXISTS reasons (
     sha256 TEXT NOT NULL REFERENCES pictures, kind TEXT NOT NULL, detail TEXT NOT NULL,
     weight REAL NOT NULL, PRIMARY KEY (sha256, kind)

@@ -25,6 +25,7 @@ def serve_pages(
     port: int = PORT,
     overrides: Sequence[str] = (),
     path: str = "/",
+    annotator: str = "",
 ) -> None:
     """Serve a project's pages until the process is told to stop.
 
@@ -35,12 +36,13 @@ def serve_pages(
         port: a free one, where it is 0.
         overrides: ``key=value``, as ``Project.open`` takes them.
         path: of the page that the address names.
+        annotator: who answers on the page ``/review``; see ``Site``.
 
     Raises:
         ConfigError: there is no project, or the address cannot be had.
     """
     local = is_local(host)
-    site = Site(folder, None if local else secrets.token_urlsafe(24), overrides)
+    site = Site(folder, None if local else secrets.token_urlsafe(24), overrides, annotator)
     _ = site.project  # raises where there is none
     with _listen(host, port) as listener:
         config = uvicorn.Config(

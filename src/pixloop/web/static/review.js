@@ -1,0 +1,15 @@
+// The gallery: a key to begin, and nothing under way is thrown away by what comes in.
+"use strict";
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.key !== "a") return;
+  if (event.target.closest("input, textarea, select") || document.querySelector("dialog[open]")) return;
+  const link = document.getElementById("answer-all");
+  if (link) link.click();
+});
+
+// A number that is being typed would be lost if its form were replaced.
+document.body.addEventListener("htmx:beforeRequest", (event) => {
+  const part = event.target, typed = document.activeElement;
+  if (part.id === "summary" && typed && typed.matches("input") && part.contains(typed)) event.preventDefault();
+});
