@@ -49,7 +49,7 @@ def look(site: Site) -> Mapping[str, Hashable]:
         "watch": stamp(state / "watch" / "state.json", state / "watch" / "events.jsonl"),
         "jobs": _stamps(state / "web" / "jobs", "*/job.json", "*/ended.json"),
         "captures": stamp(state / "captures"),
-        "server": (stamp(site.folder / FILE_NAME), _look_at_server(site)),
+        "server": (stamp(site.folder / FILE_NAME), local_server(site).look()),
     }
 
 
@@ -74,14 +74,6 @@ def _registry_file(site: Site) -> Path | None:
     """None also while pixloop.yaml is wrong: what else changes is told all the same."""
     try:
         return site.project.registry_file
-    except ConfigError:
-        return None
-
-
-def _look_at_server(site: Site) -> Hashable:
-    """What the local server said the last time: nothing else waits for it."""
-    try:
-        return local_server(site).look()
     except ConfigError:
         return None
 

@@ -22,28 +22,13 @@ from pixloop.web.site import Site
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """The local server, and the job that it may be.
-
-    Attributes:
-        served: what it says.
-        starting: these pages started it, and it does not answer yet.
-        failed: the last words of the one that these pages started, where it ended with an error.
-    """
-
-    served: Served
-    starting: bool = False
-    failed: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Loop:
     """Every room's state, and the watch's."""
 
     data: DataState
     run: RunState
     versions: VersionsState
-    endpoint: Endpoint
+    endpoint: Served
     monitoring: MonitoringState
     review: ReviewState
     annotations: AnnotationsState
@@ -68,7 +53,6 @@ def read_loop(site: Site, patient: bool) -> Loop:
     config = site.project.config
     events, runs = read_trail(site)
     versions = read_versions(site, events, patient)
-    endpoint = _read_endpoint(site)
     served = versions.served
     captures = site.state / "captures"
     if config.serving.capture_to and "://" not in config.serving.capture_to:
@@ -77,7 +61,7 @@ def read_loop(site: Site, patient: bool) -> Loop:
         data=read_data(site, runs),
         run=read_run(site, runs),
         versions=versions,
-        endpoint=endpoint,
+        endpoint=local_server(site).look(),
         monitoring=read_monitoring(site, served, captures),
         review=read_review(site),
         annotations=read_annotations(site, runs, config.triggers.annotations),
@@ -98,16 +82,3 @@ def _events(site: Site) -> Sequence[Event]:
         return tuple(event for event in found if read_time(event.time))
     except OSError:
         return ()  # a folder in its place
-
-
-def _read_endpoint(site: Site) -> Endpoint:
-    served = local_server(site).look()
-    job = next(iter(site.jobs.list("serve")), None)
-    if served.answers or job is None:
-        return Endpoint(served)
-    status = site.jobs.status(job)
-    words = ""
-    if status == "failed":
-        lines = [line.strip() for line in site.jobs.log(job, 4096).splitlines() if line.strip()]
-        words = lines[-1][:300] if lines else "It ended with an error."
-    return Endpoint(served, status == "running", words)

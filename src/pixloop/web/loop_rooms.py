@@ -129,25 +129,26 @@ def _versions(loop: Loop) -> Room:
 
 
 def _endpoint(loop: Loop) -> Room:
-    served, due = loop.endpoint.served, loop.versions.served
-    if loop.endpoint.starting:
-        return _room("endpoint", "busy", "starting", lines=(served.url,))
+    served = loop.endpoint
+    where = (served.url,) if served.url else ("It takes any free port (serving.port is 0).",)
     if served.answers:
-        kind = "warn" if due and served.version != due else "good"
         asked = () if served.requests is None else (_requests(served),)
-        return _room("endpoint", kind, "serving", f"version {served.version}",
-            "", (*asked, served.url), "seen since", served.since,
+        kind = {"serving": "good", "switching": "busy"}.get(served.state, "bad")
+        if served.state == "serving" and served.expected not in ("", served.version):
+            kind = "warn"
+        return _room(
+            "endpoint", kind, served.state, f"version {served.version}", "", (*asked, *where),
+            "seen since", served.since,
         )  # fmt: skip
-    if loop.endpoint.failed:
-        return _room("endpoint", "bad", "failed", lines=(loop.endpoint.failed,))
-    if served.stranger:
-        return _room("endpoint", "warn", "not pixloop", lines=(served.url,))
-    if not served.url:
-        lines = ("serving.port is 0: it takes any free port.",)
-        return _room("endpoint", "calm", "not known", lines=lines)
-    if served.answers is None:
-        return _room("endpoint", "calm", "asking", lines=(served.url,), later=True)
-    return _room("endpoint", "calm", "not serving", lines=(served.url,))
+    if served.state == "starting":
+        return _room("endpoint", "busy", "starting", lines=where)
+    if served.last_words:
+        return _room("endpoint", "bad", "failed", lines=(served.last_words,))
+    if served.state == "stranger":
+        return _room("endpoint", "warn", "another's", lines=where)
+    if served.state == "unknown":
+        return _room("endpoint", "calm", "asking", later=True)
+    return _room("endpoint", "calm", "not serving", lines=where)
 
 
 def _monitoring(loop: Loop) -> Room:
@@ -203,9 +204,9 @@ def _annotations(loop: Loop) -> Room:
             "none yet",
             lines=("Answers become annotations.",),
         )
-    kind, state = ("good", "all learned from") if not found.new else ("calm", "more to come")
+    kind, state = ("good", "all learned") if not found.new else ("calm", "new")
     if found.new >= found.worth:
-        kind, state = "busy" if loop.run.kind == "running" else "calm", "worth a run"
+        state = "worth a run"
     lines = (f"of {count(found.count)}; a run is worth {found.worth}",)
     return _room("annotations", kind, state, count(found.new),
         "not yet learned from", lines, "the last came", found.at,

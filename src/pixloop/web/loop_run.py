@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-import psutil
-
 from pixloop.pipeline.runs import RunRecord
 from pixloop.web.loop_times import read_time
+from pixloop.web.run_progress import read_progress
 from pixloop.web.site import Site
 
 RunKind = Literal["none", "starting", "running", "done", "failed", "refused", "interrupted"]
-#: A process's begin is known to a hundredth, a run's to a second.
-_BORN_S = 2.0
+#: What is longer is no time that a run took.
 _LONGEST_S = 1e9
 
 
@@ -49,19 +47,18 @@ class RunState:
 
 
 def read_run(site: Site, runs: Sequence[RunRecord]) -> RunState:
-    """The latest run; ``runs``: all, the newest first."""
+    """The latest run; ``runs``: all, the newest first, as ``Site.runs`` gives them."""
     latest = runs[0] if runs else None
-    if latest is None or kind_of(latest) != "running":
+    if latest is None or latest.status != "running":
         started = next(iter(site.jobs.running("run")), None)
         if started is not None:
             return RunState("starting", at=started.started, count=len(runs))
     if latest is None:
         return RunState("none")
-    kind = kind_of(latest)
-    if kind == "running":
-        return _at_work(site, runs)
+    if latest.status == "running":
+        return _at_work(site, latest, len(runs))
     return RunState(
-        kind,
+        latest.status,
         latest.id,
         _ended(latest),
         latest.seconds,
@@ -72,22 +69,28 @@ def read_run(site: Site, runs: Sequence[RunRecord]) -> RunState:
     )
 
 
-def kind_of(run: RunRecord) -> RunKind:
-    """How far a run is; one whose process is gone does not run, whatever it noted last."""
-    return "interrupted" if run.status == "running" and not _is_alive(run) else run.status
-
-
 def version_of(run: RunRecord) -> str:
     """The version that a run registered; empty where it did not."""
     return str((run.registered or {}).get("ModelPackageVersion", ""))
 
 
-def _at_work(site: Site, runs: Sequence[RunRecord]) -> RunState:
-    run = runs[0]
-    step = next((name for name, each in run.steps.items() if each.status == "running"), "")
-    over = sum(each.status in ("done", "cached") for each in run.steps.values())
-    share = over / len(run.steps) if run.steps else None
-    return RunState("running", run.id, run.started, step=step, share=share, count=len(runs))
+def _at_work(site: Site, run: RunRecord, count: int) -> RunState:
+    try:
+        found = read_progress(site, run)
+    except (ValueError, TypeError):  # a time in a record that is none
+        found = None
+    if found is None:
+        return RunState("running", run.id, run.started, count=count)
+    return RunState(
+        "running",
+        run.id,
+        run.started,
+        step=found.step,
+        share=found.share,
+        left_s=found.eta_s,
+        note=found.note or found.description,
+        count=count,
+    )
 
 
 def _stopped_at(run: RunRecord) -> str:
@@ -101,14 +104,3 @@ def _ended(run: RunRecord) -> str:
     began = read_time(run.started)
     ended = began + timedelta(seconds=run.seconds) if began else None
     return ended.isoformat(timespec="seconds") if ended else run.started
-
-
-def _is_alive(run: RunRecord) -> bool:
-    began = read_time(run.started)
-    try:
-        process = psutil.Process(run.pid)
-        # A process that began after the run is another one with its number.
-        same = began is not None and process.create_time() <= began.timestamp() + _BORN_S
-        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
-    except (psutil.Error, ValueError, OverflowError):
-        return False

@@ -11,8 +11,9 @@ from datetime import timedelta
 from pixloop.pipeline.runs import RunRecord
 from pixloop.pipeline.triggers import describe
 from pixloop.watching.events import Event
-from pixloop.web.loop_run import kind_of, version_of
+from pixloop.web.loop_run import version_of
 from pixloop.web.loop_times import read_time
+from pixloop.web.runs_causes import tell_cause
 
 #: A run's record may be written so long before the second that the watch notes has begun.
 _EARLY = timedelta(seconds=2)
@@ -73,21 +74,22 @@ def chains(events: Sequence[Event], runs: Sequence[RunRecord], most: int) -> lis
         most: how many chains.
     """
     found: dict[str, Chain] = {}
-    noticed: dict[str, Step] = {}  # by trigger: what no run has taken yet
+    noticed: dict[str, str] = {}  # by trigger: when it was, where no run has taken it yet
     for event in events:
         key = _key(event)
         if event.outcome == "noticed":
             for name in event.trigger:
-                noticed[name] = Step(event.time, f"{describe([name])} noticed")
+                noticed[name] = event.time
             continue
         before = found.get(key)
         if before is None:
-            steps = tuple(noticed.pop(name) for name in event.trigger if name in noticed)
-            before = Chain(event.time, _why(event), _what(event, key), steps=steps, key=key)
+            before = Chain(event.time, _why(event), _what(event, key), key=key)
+            for name in event.trigger if event.started == "run" else ():
+                noticed.pop(name, None)
         found[key] = replace(_grown(before, event), ended=event.time)
     waiting = [
-        Chain(step.at, describe([name]), "", "warn", "waits", "no run has taken it yet")
-        for name, step in noticed.items()
+        Chain(at, describe([name]), "", "calm", "noticed", "No run has taken it yet.")
+        for name, at in noticed.items()
     ]
     known = _with_runs(list(found.values()), runs[: 4 * most])
     return sorted([*waiting, *known], key=lambda each: each.at, reverse=True)[:most]
@@ -121,15 +123,18 @@ def _with_runs(found: list[Chain], runs: Sequence[RunRecord]) -> Iterator[Chain]
         left = [each for each in left if each is not run]
         yield replace(chain, to=f"/runs/{run.id}") if run else chain
     for run in left:
-        kind = kind_of(run)
         version = version_of(run)
         text = f"version {version}" if version else _first_line(run.failure or "")
         if run.seconds is not None and version:
             text += f", in {run.seconds:.0f} s"
         yield Chain(
-            run.started, "a person", "a run", _KINDS.get(kind, "calm"),
-            "at work" if kind == "running" else kind, text, to=f"/runs/{run.id}",
+            run.started, _who(run), "a run", _KINDS.get(run.status, "calm"),
+            "at work" if run.status == "running" else run.status, text, to=f"/runs/{run.id}",
         )  # fmt: skip
+
+
+def _who(run: RunRecord) -> str:
+    return "a person" if run.cause.by == "unknown" else tell_cause(run.cause)
 
 
 def _is_of(run: RunRecord, chain: Chain) -> bool:

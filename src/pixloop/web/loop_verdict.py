@@ -8,10 +8,12 @@ leaves all well.
 bad   something of the project's cannot be read           where it is
 bad   a quality alarm is open                             /monitoring
 bad   the last run failed                                 /runs
-bad   the server that was started here has failed         /try
+bad   the server that was started here has failed         /models
+bad   the server did not take the champion over           /models
 bad   the watch that was started here has failed          the log below
 warn  a drift alarm is open                               /monitoring
-warn  the server answers with another version             /try
+warn  something else answers in the server's place        /models
+warn  the server answers with another version             /models
 warn  the server fails on more than 1 % of requests       /monitoring
 warn  the last run's model did not meet the gate          /runs
 warn  the last run was interrupted                        /runs
@@ -20,7 +22,7 @@ warn  pictures wait for people's answers                  /review
 calm  there is no run yet                                 /runs
 calm  annotations are worth a run, and no watch begins it /runs
 calm  a new version is no better than the champion        /models
-calm  nothing serves the version that should be served    /try
+calm  nothing serves the version that should be served    /models
 calm  no watch runs                                       the watch below
 ====  ==================================================  =============
 
@@ -121,9 +123,16 @@ def _broken(loop: Loop) -> Iterator[Finding]:
         where = f" in {loop.run.step}" if loop.run.step else ""
         words = f"It stopped{where}: {_first_line(loop.run.failure)}"
         yield Finding("bad", "The last run failed", words, "See why, and try again", "/runs")
-    if loop.endpoint.failed:
-        words = f"Nothing serves. Its last words: {loop.endpoint.failed}"
-        yield Finding("bad", "The server has failed", words, "Start it again", "/try")
+    if loop.endpoint.last_words:
+        words = f"Nothing serves. Its last words: {loop.endpoint.last_words}"
+        yield Finding("bad", "The server has failed", words, "Start it again", "/models")
+    if loop.endpoint.state == "refused":
+        served = loop.endpoint
+        words = (
+            f"Version {served.expected} did not answer as its certificate says, so version "
+            f"{served.version} goes on."
+        )
+        yield Finding("bad", "The server refused the champion", words, "See how", "/models")
     if loop.watch.failed:
         words = f"Its last words: {loop.watch.failed}"
         yield Finding("bad", "The watch has failed", words, "Start it again", "#watch")
@@ -159,13 +168,19 @@ def _drifting(loop: Loop) -> Iterator[Finding]:
 
 
 def _serving(loop: Loop) -> Iterator[Finding]:
-    served, due = loop.endpoint.served, loop.versions.served
-    if served.stranger:
-        words = f"What answers at {served.url} is no pixloop server."
-        yield Finding("warn", "Something else has the server's port", words, "See how", "/try")
-    if served.answers and due and served.version != due:
-        words = f"The server answers with version {served.version}; version {due} should serve."
-        yield Finding("warn", f"Version {served.version} still serves", words, "See how", "/try")
+    served = loop.endpoint
+    if served.state == "stranger":
+        words = f"What answers at {served.url} does not serve this project."
+        yield Finding("warn", "Something else has the server's port", words, "See how", "/models")
+    stays = served.state == "serving" and served.expected not in ("", served.version)
+    if stays or served.state == "switching":
+        words = f"Version {served.expected} is the champion. " + (
+            "The server takes it over soon."
+            if served.state == "switching"
+            else "The server does not follow (serving.follow_s is 0): start it again."
+        )
+        title = f"Version {served.version} still serves"
+        yield Finding("warn", title, words, "See how it does", "/models")
     if served.answers and served.failed > _FAILING:
         words = f"The server fails on {served.failed:.1%} of its requests.".replace("%", " %")
         yield Finding("warn", "Requests fail", words, "See how it does", "/monitoring")
@@ -203,16 +218,16 @@ def _suggested(loop: Loop) -> Iterator[Finding]:
     candidate, champion = loop.versions.candidate, loop.versions.champion
     if candidate and champion and loop.versions.better is False:
         words = f"Version {champion.version} stays the champion, unless a person decides otherwise."
-        title = f"Version {candidate.version} is not better than the champion"
+        title = f"Version {candidate.version} is not better"
         yield Finding("calm", title, words, "Compare", "/models")
-    due, served = loop.versions.served, loop.endpoint.served
-    silent = served.answers is False and not loop.endpoint.starting and not loop.endpoint.failed
-    if due and silent and not served.stranger:
-        words = f"'pixloop serve' answers at {served.url}; so does the page Try."
-        yield Finding("calm", f"Nothing serves version {due} here", words, "Serve it", "/try")
+    due, served = loop.versions.served, loop.endpoint
+    if due and served.state == "silent" and not served.last_words:
+        where = f" at {served.url}" if served.url else ""
+        words = f"Nothing serves here now. 'pixloop serve' answers{where}."
+        yield Finding("calm", f"Serve version {due}", words, "Start the server", "/models")
     if not loop.watch.running and not loop.watch.failed:
-        words = "Until it does, runs begin only where a person starts them."
-        yield Finding("calm", "Nobody watches", words, "Start the watch", "#watch")
+        words = "Nobody watches now: a run begins only where a person starts it."
+        yield Finding("calm", "Start the watch", words, "Start the watch", "#watch")
 
 
 # ---- words

@@ -137,7 +137,7 @@ def _line(name: str, enabled: Sequence[str], now: dict[str, TriggerStatus]) -> T
     return TriggerLine(
         name,
         trigger.what,
-        trigger.effect.partition(";")[0],
+        trigger.effect.partition(";")[0].replace("`", ""),
         name in enabled,
         at.now if at else "",
         at.lively if at else False,
