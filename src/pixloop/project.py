@@ -415,6 +415,11 @@ class Project:
         return self._loop.monitor(version, known)
 
     @property
+    def captures(self) -> Path:
+        """Where the server keeps requests and answers on this machine."""
+        return self._loop.captures
+
+    @property
     def review(self) -> "ReviewQueue":
         """The pictures that people are asked about, or may be."""
         return self._loop.queue

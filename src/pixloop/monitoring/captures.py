@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,8 @@ _log = logging.getLogger(__name__)
 
 #: A folder of captures is ``…/yyyy/mm/dd/hh/MM-SS-mmm-<uuid>.jsonl``: so many parts tell the time.
 _TIME_PARTS = 5
+#: Of more than this, requests are not counted without being read.
+_COUNTED_BYTES = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,43 @@ def list_files(folder: Path) -> list[str]:
     return sorted(found, key=lambda name: (name.split("/")[-_TIME_PARTS:], name))
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What of the captures no look has read yet, of whatever model.
+
+    Attributes:
+        files: that hold something of it.
+        size: in bytes.
+        requests: how many; None where there is too much to count quickly.
+    """
+
+    files: int = 0
+    size: int = 0
+    requests: int | None = 0
+
+
+def find_unread(folder: Path, offsets: Mapping[str, int]) -> Unread:
+    """What ``read_new`` would read, without reading it.
+
+    Args:
+        folder: of captures.
+        offsets: by file, how far it was read.
+    """
+    found = []
+    for name in list_files(folder):
+        with suppress(FileNotFoundError):  # the oldest files go while a server writes new ones
+            left = (folder / name).stat().st_size - offsets.get(name, 0)
+            if left > 0:
+                found.append((name, left))
+    size = sum(left for _, left in found)
+    requests = (
+        sum(_count_lines(folder / name, offsets.get(name, 0)) for name, _ in found)
+        if (size <= _COUNTED_BYTES)
+        else None
+    )
+    return Unread(len(found), size, requests)
+
+
 def is_sampled(event: str, share: float) -> bool:
     """Whether an event belongs to a share of all, whenever and wherever it is asked.
 
@@ -123,6 +163,13 @@ def read_picture(folder: Path, file: str, offset: int, index: int) -> bytes | No
         return decode_request(exchange.body, exchange.content_type).pictures[index]
     except (OSError, ValueError, IndexError, RequestProblem):
         return None
+
+
+def _count_lines(file: Path, start: int) -> int:
+    with suppress(FileNotFoundError), file.open("rb") as lines:
+        lines.seek(start)
+        return sum(1 for _ in lines)
+    return 0
 
 
 def _read_line(line: bytes, file: str, start: int, model: str, sample: float) -> CapturedLine:

@@ -47,7 +47,7 @@ RECENT = 2000
 #: With fewer pictures there is no new normal.
 LEAST_NORMAL = 100
 #: Pictures that a new normal is made of at most, the latest.
-_MOST_NORMAL = 5000
+MOST_NORMAL = 5000
 
 
 class Monitor:
@@ -159,7 +159,7 @@ class Monitor:
             self._load()
             if not alarms.are_open(self._record.alarms, seen):
                 return
-            first = max(self._normal_from(since), self._record.count - _MOST_NORMAL)
+            first = max(self._normal_from(since), self._record.count - MOST_NORMAL)
             rows = list(self._rows.read(since, first))
             if len(rows) < LEAST_NORMAL:
                 raise MonitoringError(

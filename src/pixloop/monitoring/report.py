@@ -46,7 +46,7 @@ def render_report(look: Look, name: str, unlike: Sequence[bytes], typical: Seque
                 + [s.then or 0 for s in signals if s.group == "classes"]
                 + [1e-9]
             ),
-            statistics=[_statistic(s) for s in signals if s.group == "picture"],
+            statistics=[describe_statistic(s) for s in signals if s.group == "picture"],
             unlike=[_data(each) for each in unlike[:SHOWN]],
             typical=[_data(each) for each in typical[:SHOWN]],
             quality_curve=quality_plot(look.quality) if look.quality else None,
@@ -65,7 +65,7 @@ def _group(look: Look, group: Any) -> dict[str, Any]:
     }
 
 
-def _statistic(signal: SignalEvidence) -> dict[str, Any]:
+def describe_statistic(signal: SignalEvidence) -> dict[str, Any]:
     """How far a signal is from the reference, in its standard deviations there."""
     if signal.now is None or signal.then is None:
         return {"signal": signal, "off": None, "shown": "", "far": False}

@@ -71,23 +71,13 @@ class Traffic:
     stretches: tuple[Stretch, ...]
 
 
-def read_arrivals(rows: Observations, known: Arrivals | None = None) -> Arrivals:
-    """Of every row; those that are known already are not read again.
-
-    Args:
-        rows: of a version.
-        known: of its first rows; if it is of more than there are, it is of other ones and not used.
-    """
-    if known is None or len(known.at) > rows.count:
-        known = Arrivals(np.empty(0, np.int64), np.empty(0, np.bool_))
-    tables = list(rows.tables(["at", "decision"], len(known.at)))
+def read_arrivals(rows: Observations) -> Arrivals:
+    """Of every row, from two columns alone."""
+    tables = list(rows.tables(["at", "decision"]))
     if not tables:
-        return known
-    fresh = pa.concat_tables(tables)
-    return Arrivals(
-        np.concatenate([known.at, microseconds(fresh["at"])]),
-        np.concatenate([known.referred, equals(fresh["decision"], Decision.REFER)]),
-    )
+        return Arrivals(np.empty(0, np.int64), np.empty(0, np.bool_))
+    table = pa.concat_tables(tables)
+    return Arrivals(microseconds(table["at"]), equals(table["decision"], Decision.REFER))
 
 
 def count_traffic(arrivals: Arrivals, most: int = STRETCHES) -> Traffic:
