@@ -84,6 +84,9 @@ class Explanations:
         if process is not None:
             process.kill()
             process.wait()
+            with suppress(OSError):  # something may be left to write
+                if process.stdin is not None:
+                    process.stdin.close()
 
     def _ask(self, bundle: Bundle, picture: bytes) -> Iterator[_Told]:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -103,6 +106,7 @@ class Explanations:
 
     def _send(self, question: Mapping[str, str]) -> None:
         if self._process is None or self._process.poll() is not None:
+            self.close()
             self._process = self._start()
         pipe = self._process.stdin
         assert pipe is not None  # noqa: S101  (it was started with one)
@@ -162,8 +166,9 @@ class Explanations:
 
 
 def _listen(pipe: IO[bytes], told: "queue.Queue[_Told | None]") -> None:
-    for line in pipe:
-        told.put(json.loads(line))
+    with pipe:
+        for line in pipe:
+            told.put(json.loads(line))
     told.put(None)
 
 

@@ -22,7 +22,8 @@ const answers = (() => {
 
   /** Two shares as percent, with as many digits as it takes to tell them apart (two at most). */
   function apart(a, b) {
-    const digits = [0, 1, 2].find((each) => percent(a, each) !== percent(b, each)) ?? 2;
+    const tells = (digits) => percent(a, digits) !== percent(b, digits) && ![a, b].some((each) => each < 1 && percent(each, digits) === percent(1, digits));
+    const digits = [0, 1, 2].find(tells) ?? 2;
     return [percent(a, digits), percent(b, digits)];
   }
 
@@ -39,11 +40,11 @@ const answers = (() => {
   }
 
   /** What becomes of an answer, and why. */
-  function decided({ label, score, decision }, threshold) {
+  function decided({ label, score, decision }, threshold, referred = "referred to a person") {
     const needed = least(threshold, label), accepted = decision === "accept";
-    const verdict = accepted ? "accepted" : "referred to a person";
+    const verdict = accepted ? "accepted" : referred;
     if (needed === undefined) return verdict;
-    if (needed === null) return accepted ? verdict : `${verdict}: no score of ${label} is sure enough`;
+    if (needed === null) return accepted ? verdict : `${verdict}: no score of ${label} is enough`;
     const [reached, limit] = apart(score, needed);
     if (reached === limit) return `${verdict}: ${reached} is ${accepted ? "just enough" : "just below what is enough"}`;
     return `${verdict}: ${reached} is ${accepted ? "above" : "below"} ${limit}`;
@@ -62,6 +63,7 @@ const answers = (() => {
     image.addEventListener("error", () => {
       if (own) URL.revokeObjectURL(url);
       image.remove();
+      if (!figure.style.getPropertyValue("--ratio")) figure.classList.add("unseen"); // else it has boxes
       figure.prepend(make("p", "answer-unseen", `${name} cannot be shown by this browser.`));
     });
     image.alt = alt;
@@ -156,7 +158,7 @@ const answers = (() => {
     name.scope = "row";
     sign.style.borderColor = colour(box.label);
     name.append(sign, document.createTextNode(box.label));
-    row.append(name, make("td", "answer-share", percent(box.score)), make("td", "", decided(box, threshold)));
+    row.append(name, make("td", "answer-share", percent(box.score)), make("td", "", decided(box, threshold, "referred")));
     row.addEventListener("pointerenter", () => rect.classList.add("on"));
     row.addEventListener("pointerleave", () => rect.classList.remove("on"));
     return row;

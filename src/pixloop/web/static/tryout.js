@@ -288,7 +288,7 @@
       line.textContent = `${busy} ${told.seconds} s`;
     } else if (told.done) {
       const count = told.done.pictures;
-      line.textContent = `${told.done.method}, checked on ${count} test ${count === 1 ? "picture" : "pictures"} that this version carries. Warm colours spoke for the answer.`;
+      line.textContent = `${told.done.method}, checked on ${count} test ${count === 1 ? "picture" : "pictures"} that this version carries. The brighter the colour, the more it spoke for the answer; what hardly spoke is dimmed.`;
     } else if (told.drawing) {
       const image = document.createElement("img");
       image.alt = `${card.name}, and beside it the pixels that spoke for ${told.label}`;
