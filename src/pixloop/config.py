@@ -4,6 +4,7 @@
 ``--set`` as in pipeline steps.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -37,6 +38,12 @@ from pixloop.config_tuning import TuningConfig
 FILE_NAME = "pixloop.yaml"
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+#: What a browser says of where a page is from; it leaves out a scheme's usual port.
+_ORIGIN = re.compile(
+    r"(?:https(?!.*:443$)|http(?!.*:80$))://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])"
+    r"(?::[1-9]\d{0,4})?"
+)
 
 
 def one_source(value: Any) -> Any:
@@ -250,6 +257,20 @@ class ServingConfig(Section):
     """How old a file of captures gets before it can be seen: 'pixloop monitor' is so far behind."""
     follow_s: float = Field(default=5.0, ge=0)
     """How often a server without a fixed version looks for a new champion; 0: never."""
+    allow_origin: str | None = None
+    """The origin, such as https://page.example, whose pages may ask this server from a browser:
+    where 'pixloop web export' was put. Without one: no page but the server's own."""
+
+    @field_validator("allow_origin")
+    @classmethod
+    def _is_origin(cls, value: str | None) -> str | None:
+        if value is not None and not _ORIGIN.fullmatch(value):
+            raise PydanticCustomError(
+                "origin",
+                "expected one origin as browsers write it, such as https://page.example: small "
+                "letters, no path, no slash at the end, no usual port, no *",
+            )
+        return value
 
 
 class RegistryConfig(Section):

@@ -45,6 +45,10 @@ class AwsConfig(Section):
     """The least and the greatest number of instances of an endpoint; traffic decides."""
     memory_mb: Literal[1024, 2048, 3072, 4096, 5120, 6144] = 3072
     """The memory of a serverless endpoint or a Lambda function."""
+    public_function: bool = False
+    """Whether 'pixloop web export --on aws' may let the page's visitors ask the Lambda function.
+    Then its URL wants no signature any more: anybody may ask it, by the page or by a program, and
+    you pay for what they ask. Pages of other sites are held back by their visitors' browsers."""
     capture_percent: int = Field(default=100, ge=0, le=100)
     """The share of an endpoint's requests and answers that is kept."""
     schedule: str | None = None

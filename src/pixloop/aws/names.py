@@ -49,6 +49,15 @@ class Names:
         return self._name("network", 100)
 
     @property
+    def page_stack(self) -> str:
+        """CloudFormation's name of the stack of the Try page, which not everybody has."""
+        return self._name("page", 100)
+
+    def page(self, region: str) -> str:
+        """What CloudFront, which knows no regions, calls what belongs to the page."""
+        return self._name(f"page-{region}", 64)
+
+    @property
     def pipeline(self) -> str:
         """The SageMaker pipeline."""
         return self._name("", 80)
@@ -109,7 +118,7 @@ class Names:
         return self._name("", 100).lower()
 
     def bucket(self, purpose: str, account: str, region: str) -> str:
-        """An S3 bucket of one of the stacks: ``data``, ``pictures``, ``logs``."""
+        """An S3 bucket of one of the stacks: ``data``, ``pictures``, ``logs``, ``page``."""
         return self._name(f"{purpose}-{account}-{region}", 63).lower()
 
     @property

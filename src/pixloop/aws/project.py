@@ -20,6 +20,7 @@ from pixloop.aws.infrastructure.parameters import Options, Place
 from pixloop.aws.infrastructure.status import Status, read_status
 from pixloop.aws.infrastructure.teardown import destroy_stacks
 from pixloop.aws.monitoring import look_on_sagemaker
+from pixloop.aws.page import TryPage
 from pixloop.aws.pipeline.executions import stop_execution
 from pixloop.aws.pipeline.model_packages import PackageRegistry
 from pixloop.aws.pipeline.run import follow_on_sagemaker, run_on_sagemaker
@@ -236,6 +237,11 @@ class AwsProject:
     def deployments(self) -> Deployments:
         """What serves, and what is to."""
         return Deployments(self._place, self.session, self.registry, self.state, self._find_bundle)
+
+    @property
+    def page(self) -> TryPage:
+        """The exported Try page, on S3 and CloudFront."""
+        return TryPage(self._place, self.session, self.registry, self.state, self._find_bundle)
 
     @cached_property
     def _place(self) -> Place:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from pixloop.bundle import Bundle
 from pixloop.config import ServingConfig
@@ -24,6 +25,7 @@ from pixloop.serving.models.following import Find, Follower
 from pixloop.serving.models.served import Outcome, Served
 from pixloop.serving.observing import logs
 from pixloop.serving.observing.observers import Observers, observing
+from pixloop.serving.origin import OpenTo
 from pixloop.serving.predictor import Predictor, choose_graph, open_predictor
 from pixloop.serving.protocol import BoundedProtocol
 from pixloop.serving.tuning import tune
@@ -73,7 +75,7 @@ def serve(
             _watch(app, observers)
             announce = ready or (lambda url: print(f"serving {name} on {url}", flush=True))
             with Follower(served, follow, settings.follow_s) if follow else nullcontext():
-                _run(app, listener, announce)
+                _run(_opened(app, settings), listener, announce)
             app.close()
             served.close()
 
@@ -124,7 +126,8 @@ def serve_models(
             tell,
         )
         _watch(app, observers)
-        _run(app, listener, ready or (lambda url: print(f"serving models on {url}", flush=True)))
+        announce = ready or (lambda url: print(f"serving models on {url}", flush=True))
+        _run(_opened(app, settings), listener, announce)
         app.close()
 
 
@@ -169,9 +172,12 @@ def _open(
     return served, settings.model_copy(update=measured)
 
 
-def _run(
-    app: "App | MultiModelApp", listener: socket.socket, announce: Callable[[str], None]
-) -> None:
+def _opened(app: ASGIApp, settings: ServingConfig) -> ASGIApp:
+    """The application, for the pages of ``settings.allow_origin`` as well, if there is one."""
+    return OpenTo(app, settings.allow_origin) if settings.allow_origin else app
+
+
+def _run(app: ASGIApp, listener: socket.socket, announce: Callable[[str], None]) -> None:
     """Answer until told to stop."""
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

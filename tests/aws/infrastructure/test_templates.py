@@ -24,7 +24,7 @@ from pixloop.aws.rehearsal.transformer import target_input
 from pixloop.aws.stacks import read_text
 from pixloop.config_file import parse_config
 
-TEMPLATES = ("learning", "serving", "network")
+TEMPLATES = ("learning", "serving", "network", "page")
 EVERYTHING = {
     "learning": {
         "Schedule": "rate(7 days)",
@@ -43,6 +43,7 @@ EVERYTHING = {
         "ModelPackageGroupName": "vehicles",
     },
     "network": {},
+    "page": {},
 }
 #: Why a right cannot be for one resource, by the statement's Sid.
 FOR_ALL = {

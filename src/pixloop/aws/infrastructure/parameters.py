@@ -97,7 +97,7 @@ class Place:
         return self.config.aws.pictures_bucket or self.own_bucket("pictures")
 
     def own_bucket(self, purpose: str) -> str:
-        """A bucket that a stack makes: ``data``, ``pictures`` or ``logs``."""
+        """A bucket that a stack makes: ``data``, ``pictures``, ``logs`` or ``page``."""
         return self.names.bucket(purpose, self.account, self.config.aws.region)
 
     @property

@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 from pixloop.aws.absence import is_absent
 from pixloop.aws.deployment.endpoint import read_endpoint, read_source
 from pixloop.aws.deployment.function import read_function_source, read_live
+from pixloop.aws.deployment.function_access import is_public
 from pixloop.aws.infrastructure.cloudformation import stack_status
 from pixloop.aws.infrastructure.parameters import ALARMS
 from pixloop.aws.names import Names
@@ -42,7 +43,9 @@ class Serving:
     """What serves: the endpoint, or the function."""
 
     name: str
-    status: str  #: SageMaker's, such as InService; a function that serves is "Active"
+    status: str
+    """SageMaker's, such as InService; a function that serves is "Active", and said so if anybody
+    may ask it."""
     model: str  #: such as ``vehicles:3``
 
 
@@ -134,7 +137,8 @@ def _endpoint(session: Session, name: str) -> Serving | None:
 def _function(session: Session, name: str) -> Serving | None:
     if read_live(session, name) is None:
         return None
-    return Serving(name, "Active", read_function_source(session, name).name)
+    asked = ", asked by anybody" if is_public(session, name) else ""
+    return Serving(name, f"Active{asked}", read_function_source(session, name).name)
 
 
 def _pending(session: Session, group: str) -> list[WaitingVersion]:

@@ -19,6 +19,7 @@ from pixloop.aws.infrastructure.code_bucket import CodeBucket, bucket_exists, pa
 from pixloop.aws.infrastructure.kept import github_provider, kept_key
 from pixloop.aws.infrastructure.parameters import Place, make_target
 from pixloop.aws.infrastructure.rekognition_stop import stop_rekognition
+from pixloop.aws.page import remove_page
 from pixloop.aws.resources import find_outputs
 from pixloop.aws.session import Session, translated
 from pixloop.config import Config
@@ -53,7 +54,8 @@ def destroy_stacks(
     outputs = find_outputs(session, names.learning_stack) or {}
     # After an earlier try, or one that kept the data, the buckets alone know their key.
     key_arn = outputs.get("KeyArn") or kept_key(session, place.locked_buckets)
-    # First, so that no function deploys anew what is removed next.
+    remove_page(session, place, on_event)
+    # Next, so that no function deploys anew what is removed then.
     delete_stack(session, names.serving_stack, on_event)
     for what, remove in _deployed(session, place):
         _remove(what, remove, on_event)
