@@ -1,4 +1,4 @@
-"""People's answers without Label Studio: from the terminal and from the labelling page.
+"""People's answers without Label Studio: from the terminal and from the page ``/review``.
 
 An answer is kept as an annotation before its picture counts as answered. A kill in between leaves
 the picture asked; answering it again replaces the annotation, since its id is made of the picture.

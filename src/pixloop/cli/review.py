@@ -142,42 +142,30 @@ def next_(
 
 @app.command()
 def label(
-    web: Annotated[bool, typer.Option("--web", help="On a page in the browser.")] = False,
+    web: Annotated[bool, typer.Option("--web", help="On the page /review in the browser.")] = False,
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Of the page.", show_default="free")
+        int, typer.Option("--port", min=0, max=65535, help="Of the pages.", show_default="free")
     ] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     annotator: AnnotatorOption = "",
     project: ProjectOption = ".",
     json: JsonOption = False,
 ) -> None:
-    """Answer what is asked: here by number keys, or with --web on a page with the pictures.
+    """Answer what is asked: here by number keys, or with --web on the page that 'pixloop web' has.
 
     Example: `pixloop review label --web`
     """
-    opened = Project.open(project)
-    answering = _answering(opened, annotator)
-    if not web:
-        from pixloop.annotation.asking import ask_in_terminal
-
-        tally = ask_in_terminal(answering, err, lambda prompt: err.input(escape(prompt)))
-        if json:
-            print_json({"answered": tally.answered, "skipped": tally.skipped})
-        else:
-            out.print(f"{tally.answered} answered, {tally.skipped} skipped")
+    if web:
+        _serve_review_page(project, port, browser, annotator, json)
         return
-    # The web server is no part of the other commands.
-    from pixloop.annotation.page.server import serve_page
+    from pixloop.annotation.asking import ask_in_terminal
 
-    def ready(address: str) -> None:
-        if json:
-            print_json({"url": address})
-        else:
-            out.print(f"{address}\nOnly on this machine. Ctrl-C ends it; answers are kept at once.")
-        if browser and not webbrowser.open(address):
-            err.print("No browser could be opened; open the address above in one.")
-
-    serve_page(answering, opened.config.name, ready, port)
+    answering = _answering(Project.open(project), annotator)
+    tally = ask_in_terminal(answering, err, lambda prompt: err.input(escape(prompt)))
+    if json:
+        print_json({"answered": tally.answered, "skipped": tally.skipped})
+    else:
+        out.print(f"{tally.answered} answered, {tally.skipped} skipped")
 
 
 @app.command()
@@ -266,6 +254,22 @@ def report(
         print_json({"new": new})
     else:
         out.print("It waits to be asked." if new else "It is known already.")
+
+
+def _serve_review_page(project: str, port: int, browser: bool, annotator: str, json: bool) -> None:
+    # The web server is no part of the other commands.
+    from pixloop.web.server import serve_pages
+
+    def ready(address: str) -> None:
+        if json:
+            print_json({"url": address})
+        else:
+            out.print(escape(address))
+            out.print("Only on this machine. Ctrl-C ends it; answers are kept at once.")
+        if browser and not webbrowser.open(address):
+            err.print("No browser could be opened; open the address above in one.")
+
+    serve_pages(Path(project), ready, port=port, path="/review", annotator=annotator)
 
 
 def _answering(project: Project, annotator: str) -> Answering:
