@@ -59,6 +59,7 @@ def describe(watched: Watched, config: "Config") -> dict[str, Any]:
         "drift": drift,
         "normal": _normal(watched, drift),
         "least_normal": LEAST_NORMAL,
+        "most_normal": MOST_NORMAL,
         "automatic": config.promotion.automatic,
         "asks": "drift" in config.triggers.enabled,
         "groups": _groups(watched),

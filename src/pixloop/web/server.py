@@ -1,5 +1,6 @@
 """The process that serves the pages."""
 
+import importlib
 import ipaddress
 import secrets
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from pixloop.errors import ConfigError, PixloopError
+from pixloop.web import monitoring
 from pixloop.web.app import LOCAL_NAMES, make_app
 from pixloop.web.guard import TOKEN
 from pixloop.web.site import Site
@@ -99,5 +101,7 @@ def _address(host: str, port: int, path: str, token: str | None) -> str:
 
 def _warm(site: Site) -> None:
     """Have ready what the first page would wait for."""
+    # pyarrow brings it along with the first column that becomes an array.
+    importlib.import_module("pandas")
     with suppress(PixloopError):
-        site.versions()
+        monitoring.warm(site)  # which asks for the versions first
