@@ -2,6 +2,8 @@
 
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -49,6 +51,23 @@ def new_site(tmp_path) -> Site:
 def new_client(new_site: Site) -> TestClient:
     """Asks ``new_site``."""
     return client_of(new_site)
+
+
+@pytest.fixture
+def sleeper(request: pytest.FixtureRequest) -> Iterator["subprocess.Popen[str]"]:
+    """A process that does nothing; the parameter, if any, is what stands on its command line."""
+    program = (
+        "import signal, time; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+        "print('ready', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", program, *getattr(request, "param", [])]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
 
 
 @pytest.fixture(scope="session")

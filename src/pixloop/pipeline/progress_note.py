@@ -3,7 +3,8 @@
 It is there while a step tells of its progress, always whole, and gone when the step has ended::
 
     {"step": "Train", "description": "training", "done": 120, "total": 400,
-     "note": "epoch 3/10 loss 0.31", "at": "2026-03-01T12:30:00+00:00"}
+     "note": "epoch 3/10 loss 0.31", "at": "2026-03-01T12:30:00+00:00",
+     "since": "2026-03-01T12:29:00+00:00", "first": 0}
 """
 
 import time
@@ -30,6 +31,8 @@ class StepProgress(BaseModel):
     total: int | None = None
     note: str = ""
     at: datetime
+    since: datetime | None = None  #: when this piece of work was first told of
+    first: int = 0  #: how many units were done then; a step that goes on has done some before
 
 
 class ProgressNote:
@@ -42,9 +45,12 @@ class ProgressNote:
     def __init__(self, folder: Path) -> None:
         self._file = folder / FILE
         self._written = float("-inf")
+        self._piece: tuple[str, datetime, int] | None = None
 
     def write(self, step: str, description: str, done: int, total: int | None, note: str) -> None:
         """Note how far a step is, unless that was done just now."""
+        if self._piece is None or self._piece[0] != description:
+            self._piece = description, datetime.now(UTC), done
         if time.monotonic() - self._written < _EVERY_S:
             return
         self._written = time.monotonic()
@@ -55,6 +61,8 @@ class ProgressNote:
             total=total,
             note=note,
             at=datetime.now(UTC),
+            since=self._piece[1],
+            first=self._piece[2],
         )
         # Whoever looks on sees less where the disk is full; the work itself goes on.
         with suppress(OSError):
@@ -62,7 +70,7 @@ class ProgressNote:
 
     def remove(self) -> None:
         """Say that no step is at work; the next one is noted at once."""
-        self._written = float("-inf")
+        self._written, self._piece = float("-inf"), None
         with suppress(OSError):
             self._file.unlink(missing_ok=True)
 

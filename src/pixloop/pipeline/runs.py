@@ -73,13 +73,20 @@ def list_runs(state: Path) -> list[RunRecord]:
     """The runs of a project, the newest first; ``state`` is its ``.pixloop`` folder."""
     records = []
     for file in (state / "runs").glob(f"*/{RECORD}"):
-        try:
-            record = RunRecord.model_validate_json(file.read_text(encoding="utf-8"))
-        except (OSError, ValidationError):
-            continue  # another version's record does not stand in the way
-        record.folder = file.parent
-        records.append(record)
+        record = read_run(file)
+        if record is not None:
+            records.append(record)
     return sorted(records, key=lambda each: (each.started, each.id), reverse=True)
+
+
+def read_run(file: Path) -> RunRecord | None:
+    """The record in a run.json; None where there is none, or another version's."""
+    try:
+        record = RunRecord.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return None
+    record.folder = file.parent
+    return record
 
 
 def mark_interrupted(record: RunRecord) -> None:

@@ -12,6 +12,7 @@ from pixloop.project import Project
 from pixloop.web.cached import Cached, stamp
 from pixloop.web.jobs import Jobs
 from pixloop.web.known_versions import KnownVersions
+from pixloop.web.runs_known import KnownRuns
 
 if TYPE_CHECKING:
     from pixloop.model_versions import ModelVersion
@@ -76,8 +77,15 @@ class Site:
         return self._known_versions.at_hand(self.project)
 
     def runs(self) -> Sequence[RunRecord]:
-        """Every run, the newest first; only those that changed are read again."""
-        return self.project.runs()
+        """Every run, the newest first; only those that changed are read again.
+
+        One whose process has gone says that it was interrupted.
+        """
+        return self._known_runs.list()
+
+    @cached_property
+    def _known_runs(self) -> KnownRuns:
+        return KnownRuns(self.state / "runs")
 
     @cached_property
     def _known_versions(self) -> KnownVersions:
