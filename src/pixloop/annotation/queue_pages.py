@@ -4,7 +4,8 @@ Its functions look into the database that ``ReviewQueue.read`` gives them.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from pixloop.annotation.items import Item, ReasonKind, Status
 from pixloop.annotation.queue_rows import read_items
@@ -54,14 +55,22 @@ _HAS_REASON = (
 
 
 def _weightiest(db: sqlite3.Connection, kind: ReasonKind | None, most: int, skip: int) -> list[str]:
-    with_it = "" if kind is None else "AND kind = ?"
-    found = db.execute(
-        "SELECT sha256 FROM reasons JOIN pictures USING (sha256) "  # noqa: S608
-        f"WHERE status = 'waiting' {with_it} "
-        "GROUP BY sha256 ORDER BY max(weight) DESC, sha256 LIMIT ? OFFSET ?",
-        [*([] if kind is None else [kind]), most, skip],
+    """Of what waits; a picture stands where the weightiest of its reasons does."""
+    rows = db.execute(
+        # By the index of weights, and no further than the page: nothing is sorted.
+        "SELECT sha256 FROM reasons CROSS JOIN pictures USING (sha256) WHERE status = 'waiting' "
+        "AND (? IS NULL OR kind = ?) ORDER BY weight DESC, sha256",
+        [kind, kind],
     )
-    return [name for (name,) in found]
+    return list(islice(_first_times(rows), skip, skip + most))
+
+
+def _first_times(rows: Iterable[tuple[str]]) -> Iterator[str]:
+    seen: set[str] = set()
+    for (name,) in rows:
+        if name not in seen:
+            seen.add(name)
+            yield name
 
 
 def _items(db: sqlite3.Connection, names: Sequence[str]) -> list[Item]:

@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS reasons (
     sha256 TEXT NOT NULL REFERENCES pictures, kind TEXT NOT NULL, detail TEXT NOT NULL,
     weight REAL NOT NULL, PRIMARY KEY (sha256, kind)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_weight ON reasons (weight DESC, sha256, kind);
 CREATE TABLE IF NOT EXISTS collected (source TEXT PRIMARY KEY, rows INTEGER NOT NULL);
 """
 #: Of a picture, in the order of ``to_row`` and ``read_items``.
