@@ -199,11 +199,17 @@ def test_a_phones_picture_is_answered_upright_and_its_metadata_is_nobodys(boxed)
     assert HOSTILE not in answer.text
 
 
-@pytest.mark.parametrize("by", ["8", "../../../etc/passwd", "-1", "champion; rm", "file:///etc"])
-def test_versions_that_there_are_not_are_refused(fixed, by):
-    answer = fixed.post("/try/predict", params={"by": by}, content=RED)
+def test_a_version_that_there_is_not_is_refused(fixed):
+    answer = fixed.post("/try/predict?by=8", content=RED)
     assert answer.status_code == 409
     assert "no version" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("by", ["../../../etc/passwd", "-1", "7; rm", "file:///etc", "٣", "7\n"])
+def test_what_is_neither_a_version_nor_an_address_is_refused(fixed, by):
+    answer = fixed.post("/try/predict", params={"by": by}, content=RED)
+    assert answer.status_code == 422
+    assert "no address of a server" in answer.json()["detail"]
 
 
 def test_a_version_that_only_torch_computes_is_not_opened_in_the_pages(

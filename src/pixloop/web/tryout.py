@@ -17,7 +17,7 @@ from pixloop.errors import ConfigError, ImageError, PixloopError
 from pixloop.web.rendering import render, size
 from pixloop.web.site import FOLDER, Site
 from pixloop.web.tryout_addresses import curl, local_address, python
-from pixloop.web.tryout_answers import Answering, words
+from pixloop.web.tryout_answers import SERVER, Answering, is_version, words
 from pixloop.web.tryout_explanations import Explanations, is_checked, why_not
 from pixloop.web.tryout_models import Models, preferred
 from pixloop.web.tryout_reports import check_said, report
@@ -92,7 +92,7 @@ class _Views:
         asked = request.query_params
         by, known = asked.get("by", ""), local_address(self._site.project.config.serving)
         problem, address = "", known or _USUAL_ADDRESS
-        if by.startswith(("http:", "https:")):
+        if by != SERVER and not is_version(by):
             try:
                 address = self._answering.address(by)
             except ConfigError as e:
@@ -100,6 +100,7 @@ class _Views:
         context = {
             "problem": problem,
             "by": by,
+            "here": is_version(by),
             **_request_texts(address, asked.get("name", ""), asked.get("type", "")),
         }
         return render(request, "tryout/request.html", context)

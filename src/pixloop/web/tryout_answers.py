@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,19 +15,19 @@ from pixloop.errors import ConfigError, ImageError, ImageTooLarge, PixloopError,
 from pixloop.model_versions import ModelVersion
 from pixloop.web.site import Site
 from pixloop.web.tryout_addresses import checked_address, local_address
-from pixloop.web.tryout_models import Kept, Models, Servers
+from pixloop.web.tryout_models import Kept, Models
 
 if TYPE_CHECKING:
-    from pixloop.serving.client import Client
     from pixloop.serving.codec import Answer
 
 #: Who answers: this machine's server. Anything else is a version's number, or an address.
 SERVER = "server"
 #: Answers that are remembered, for whoever says that one is wrong.
 _REMEMBERED = 200
-#: So long a server is taken to have the model that it named.
-_NAME_HOLDS_S = 5.0
-_MOST_WORDS = 400
+#: A server is not waited for longer: somebody looks at the page.
+_SILENCE_S, _TOTAL_S = 30.0, 40.0
+_MOST_WORDS, _MOST_NAME = 400, 200
+_NUMBER = re.compile(r"[0-9]{0,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,6 @@ class Answering:
 
     def __init__(self, site: Site, models: Models) -> None:
         self._site, self._models = site, models
-        self._servers = Servers()
-        self._names: Kept[tuple[float, str]] = Kept(8)
         self._remembered: Kept[Answered] = Kept(_REMEMBERED)
 
     def ask(self, by: str, picture: bytes) -> Answered:
@@ -90,9 +89,9 @@ class Answering:
         """
         _check(picture)
         answered = (
-            self._ask_server(self.address(by), picture)
-            if by == SERVER or by.startswith(("http:", "https:"))
-            else self._ask_version(self._models.version(by), picture)
+            self._ask_version(self._models.version(by), picture)
+            if is_version(by)
+            else self._ask_server(self.address(by), picture)
         )
         self._remembered.put(_name(by, picture), answered)
         return answered
@@ -124,27 +123,21 @@ class Answering:
         return _answered(answer, name, took_ms, predictor.manifest.threshold.acceptance, version)
 
     def _ask_server(self, address: str, picture: bytes) -> Answered:
-        client = self._servers.client(address)
-        answer, took_ms = _timed(lambda: next(client.predict_each([picture])))
-        name = self._served(address, client)
+        # httpx takes a while to import, which other pages need not wait for.
+        from pixloop.serving.client import Client
+
+        with Client(address, _SILENCE_S, retries=1, total_s=_TOTAL_S) as client:
+            name = ""
+            with suppress(ServingError):  # what answers may have no such address
+                name = client.ping()[:_MOST_NAME]
+            # The connection stands by now, so that the time is that of the answer.
+            answer, took_ms = _timed(lambda: next(client.predict_each([picture])))
         acceptance, version = None, None
         with suppress(PixloopError):  # it has answered, whatever is known of its model here
             version = self._own(name)
             if version is not None:
                 acceptance = self._models.bundle(version).manifest.threshold.acceptance
         return _answered(answer, name, took_ms, acceptance, version)
-
-    def _served(self, address: str, client: "Client") -> str:
-        """What a server calls its model; nothing where it does not say."""
-        known = self._names.find(address)
-        if known is not None and time.monotonic() - known[0] < _NAME_HOLDS_S:
-            return known[1]
-        try:
-            name = client.ping()[:200]
-        except ServingError:
-            name = ""
-        self._names.put(address, (time.monotonic(), name))
-        return name
 
     def _own(self, name: str) -> ModelVersion | None:
         """The version of this project that a model's name stands for."""
@@ -202,6 +195,15 @@ def _plain(answer: "Answer") -> dict[str, Any]:
 
 def _name(by: str, picture: bytes) -> tuple[str, str]:
     return by, hashlib.sha256(picture).hexdigest()
+
+
+def is_version(by: str) -> bool:
+    """Whether who answers is a version here, and no server.
+
+    >>> is_version("3"), is_version(""), is_version("server"), is_version("http://a")
+    (True, True, False, False)
+    """
+    return _NUMBER.fullmatch(by) is not None
 
 
 def words(error: PixloopError) -> str:

@@ -1,4 +1,4 @@
-"""Who answers pictures on the page ``/try``: versions in this process, and servers elsewhere."""
+"""The versions that answer pictures on the page ``/try``, in the pages' own process."""
 
 import threading
 from collections import OrderedDict
@@ -12,16 +12,13 @@ from pixloop.bundle import MANIFEST, Bundle
 from pixloop.errors import BundleError, PixloopError, RegistryError
 from pixloop.files import sha256_file
 from pixloop.model_versions import ModelVersion
-from pixloop.serving.client import Client
 from pixloop.web.site import Site
 
 if TYPE_CHECKING:
     from pixloop.serving.predictor import Predictor
 
-#: Opened models, and connections to servers, that are kept.
+#: Opened models that are kept.
 _KEPT = 2
-#: A server is not waited for longer: somebody looks at the page.
-_SILENCE_S, _TOTAL_S = 30.0, 40.0
 
 T = TypeVar("T")
 
@@ -122,20 +119,6 @@ class Models:
         predictor = open_predictor(bundle, graph)
         predictor.warm_up()  # the first latency that is shown is that of an answer
         return predictor
-
-
-class Servers:
-    """Servers that are asked over HTTP; connections to the latest are kept open."""
-
-    def __init__(self) -> None:
-        self._clients: Kept[Client] = Kept()
-
-    def client(self, address: str) -> Client:
-        """What asks the server at an address, of ``checked_address``."""
-        # One that is given up closes its connections when nobody uses it any more.
-        return self._clients.get(
-            address, lambda: Client(address, _SILENCE_S, retries=2, total_s=_TOTAL_S)
-        )
 
 
 def preferred(versions: Sequence[ModelVersion]) -> ModelVersion | None:
