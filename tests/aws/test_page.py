@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from tests.aws.infrastructure.templates import Template
 from tests.small_bundles import write_colours
+from typer.testing import CliRunner
 
 from pixloop.aws.absence import find
 from pixloop.aws.deployment.function_access import close, is_public, open_to_page
@@ -29,9 +30,11 @@ from pixloop.aws.rehearsal import stack as stand_in
 from pixloop.aws.rehearsal.cloud import Cloud
 from pixloop.aws.rehearsal.stack_resources import KINDS, Client, Kind, Made
 from pixloop.aws.session import Session
+from pixloop.cli.app import app
 from pixloop.config import Config
 from pixloop.config_file import parse_config
 from pixloop.errors import AwsError
+from pixloop.project import Project
 
 ACCOUNT, REGION, PAGE = "123456789012", "eu-west-1", "https://d1.cloudfront.net"
 NAMES = Names("vehicles")
@@ -242,6 +245,47 @@ def test_a_page_is_hosted_filled_replaced_and_taken_down(
     assert hosted.bucket not in [b["Name"] for b in s3.list_buckets()["Buckets"]]
     assert not is_public(session, FUNCTION)
     page.remove(ignore)  # once more is fine
+
+
+@pytest.mark.integration
+def test_the_command_hosts_the_page_and_then_opens_the_function_to_it(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(REGION)
+    make_function(session)
+    file = tmp_path / "pixloop.yaml"
+    file.write_text("task: classification\nname: vehicles\ndata: x\n")
+    bundle = write_colours(tmp_path / "bundle")
+    monkeypatch.setattr(Project, "bundle", lambda self, version=None: (version or "3", bundle))
+
+    def export(*options: str) -> Any:
+        run = ["web", "export", "--on", "aws", "--json", *options, "-C", str(tmp_path)]
+        return CliRunner().invoke(app, run)
+
+    refused = export()
+    assert isinstance(refused.exception, AwsError)
+    assert stack_status(session, NAMES.page_stack) is None
+    file.write_text(file.read_text() + "aws: {public_function: true}\n")
+    made = json.loads(export().stdout)
+    opened = url_of(session)
+
+    assert made["model"] == "vehicles:here-3"
+    assert made["server"] == opened["FunctionUrl"].rstrip("/") + "/invocations"
+    assert opened["AuthType"] == "NONE"
+    assert opened["Cors"]["AllowOrigins"] == [made["address"]]
+    bucket = f"pixloop-vehicles-page-{ACCOUNT}-{REGION}"
+    page = session.client("s3").get_object(Bucket=bucket, Key="index.html")["Body"].read().decode()
+    assert f"connect-src {opened['FunctionUrl'].rstrip('/')};" in page
+
+    # A page that asks another server has no need of an open function.
+    other = json.loads(export("--url", "https://pictures.example").stdout)
+    assert other["address"] == made["address"]
+    assert not is_public(session, FUNCTION)
+    export()
+    assert is_public(session, FUNCTION)
+    assert json.loads(export("--remove").stdout) == {"removed": True}
+    assert not is_public(session, FUNCTION)
+    assert stack_status(session, NAMES.page_stack) is None
 
 
 @pytest.mark.integration

@@ -35,6 +35,8 @@ def prices() -> Prices:
         "s3_gb_month": 0.25,
         "workflow_transition": 0.01,
         "queue_request": 0.1,
+        "cdn_gb": 2.0**30,  # so that a byte costs 1
+        "cdn_request": 3.0,
         "rekognition_training_hour": 1.0,
         "rekognition_inference_hour": 4.0,
     }
@@ -160,6 +162,7 @@ def test_the_queue_and_the_workflow_come_on_top(prices: Prices) -> None:
     waiting = MONTH * 0.5 * 0.5 * 0.001
     assert paths["queue"].total == pytest.approx(MONTH * (3 * 0.1 + 0.0001) + waiting)
     assert paths["workflow"].total == pytest.approx(MONTH * (12 * 0.01 + 3 * 0.0001) + waiting)
+    assert paths["page"].total == pytest.approx(MONTH * (20_000 + 7 * 3))
 
 
 def test_the_workflow_s_states_and_calls_are_those_of_an_accepted_picture(prices: Prices) -> None:

@@ -13,6 +13,7 @@ from pixloop.aws.cost.serving import (
     endpoint_month,
     find_crossing,
     function_month,
+    page_month,
     queue_month,
     serverless_month,
     workflow_month,
@@ -39,7 +40,8 @@ class Estimate:
         standing: a month of what is there whether anything is asked or not.
         serving: a month of answering, by each way to deploy: ``endpoint``, ``serverless``,
             ``lambda``.
-        paths: a month of pictures that come by the queue, or by the workflow, on top of serving.
+        paths: a month of pictures that come by the queue, by the workflow, or by the exported Try
+            page, on top of serving.
         rekognition: Rekognition Custom Labels in place of all that.
         crossing_per_day: requests a day from which an endpoint is cheaper than Lambda; None where
             it never is, or where a price is missing.
@@ -87,7 +89,11 @@ def estimate(
         _run(config, prices, pictures, durations),
         _standing(prices, pictures, traffic),
         serving,
-        {"queue": queue_month(prices, traffic), "workflow": workflow_month(prices, traffic)},
+        {
+            "queue": queue_month(prices, traffic),
+            "workflow": workflow_month(prices, traffic),
+            "page": page_month(prices, traffic),
+        },
         _rekognition(prices),
         find_crossing(config, prices, traffic),
         tuple(_assumptions(config, prices, pictures, durations, traffic)),

@@ -65,6 +65,8 @@ class Services(BaseModel):
     s3_gb_month: Price
     s3_put: Price
     s3_get: Price
+    cdn_gb: Price
+    cdn_request: Price
     registry_gb_month: Price
     key_month: Price
     key_request: Price

@@ -10,6 +10,8 @@ _FUNCTION_GB = 0.5
 #: A picture through the queue: sent, received, deleted. Through the workflow, where it is accepted:
 #: the states it passes.
 _QUEUE_REQUESTS, _TRANSITIONS, _WORKFLOW_FUNCTIONS = 3, 12, 3
+#: The exported Try page: its files, and their size as CloudFront sends them, compressed.
+_PAGE_FILES, _PAGE_BYTES = 7, 20_000
 #: Captured pictures are base64.
 _CAPTURED_SHARE = 4 / 3
 
@@ -98,6 +100,21 @@ def workflow_month(prices: Prices, traffic: Traffic) -> Part:
             Line("states passed", _TRANSITIONS * requests, "transitions", of.workflow_transition),
             *_passing_on(prices, calls, requests * traffic.request_s),
             Line("reads from S3", 2 * requests, "GETs", of.s3_get),
+        ),
+    )
+
+
+def page_month(prices: Prices, traffic: Traffic) -> Part:
+    """Pictures that come by the exported page: what that costs on top of answering.
+
+    Each comes with a visit of its own, which loads the page anew.
+    """
+    of, visits = prices.services, traffic.requests_per_month
+    return Part(
+        "A month by the page, on top",
+        (
+            Line("page sent", visits * _PAGE_BYTES / GB, "GB", of.cdn_gb),
+            Line("requests for its files", _PAGE_FILES * visits, "requests", of.cdn_request),
         ),
     )
 
