@@ -1,6 +1,6 @@
 """What a monitor knows between two looks: one file, replaced whole, so that it is never half."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from zipfile import BadZipFile
@@ -44,17 +44,34 @@ def read_state(file: Path) -> tuple[Record, Arrays]:
     """
     if not file.is_file():
         return Record(), {}
+    with _reading(file) as content:
+        arrays: Arrays = dict(content)
+        return Record.model_validate_json(arrays.pop(_RECORD).tobytes()), arrays
+
+
+def read_record(file: Path) -> Record:
+    """As ``read_state``, without the arrays, which are large.
+
+    Raises:
+        MonitoringError: the file is not what pixloop writes.
+    """
+    if not file.is_file():
+        return Record()
+    with _reading(file) as content:
+        return Record.model_validate_json(content[_RECORD].tobytes())
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[Mapping[str, NDArray[np.generic]]]:
     try:
         # Opened here: of half a file numpy would leave its own open.
         with file.open("rb") as raw, np.load(raw, allow_pickle=False) as content:
-            arrays: Arrays = dict(content)
-        record = Record.model_validate_json(arrays.pop(_RECORD).tobytes())
+            yield content
     except (ValueError, KeyError, OSError, EOFError, BadZipFile, ValidationError) as e:
         raise MonitoringError(
             f"{file} is not what pixloop writes: {e}. Remove the file: the next look reads the "
             "captures that are kept anew."
         ) from e
-    return record, arrays
 
 
 @contextmanager

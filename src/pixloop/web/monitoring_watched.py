@@ -117,7 +117,7 @@ def read_unlike(site: Site, version: ModelVersion, alarm: str, number: int) -> b
 
 def _read(site: Site, version: ModelVersion, folder: Path) -> Watched:
     # The monitor's imports are not needed by the other pages.
-    from pixloop.monitoring.state import read_state
+    from pixloop.monitoring.state import read_record
 
     at = datetime.fromtimestamp((folder / STATE).stat().st_mtime, UTC)
     monitor = open_monitor(site, version)
@@ -129,7 +129,7 @@ def _read(site: Site, version: ModelVersion, folder: Path) -> Watched:
             f"the observations in {folder} cannot be read: {e}. Remove the folder: the next look "
             "reads the captures that are kept anew."
         ) from e
-    record, _ = read_state(folder / STATE)
+    record = read_record(folder / STATE)
     found = hashlib.sha256(look.model_dump_json().encode() + record.reference.encode())
     return Watched(
         version=version,

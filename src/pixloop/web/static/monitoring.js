@@ -84,7 +84,8 @@ let open = [];
 document.body.addEventListener("htmx:beforeSwap", (event) => {
   if (event.detail.target.id === "found") open = [...document.querySelectorAll("#found details[open]")].map((each) => each.id);
 });
-document.body.addEventListener("htmx:afterSettle", () => {
+document.body.addEventListener("htmx:afterSettle", (event) => {
+  if (event.detail.target.id === "found") document.getElementById("said").textContent = document.getElementById("h-verdict")?.textContent || "";
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
   open = [];
   drawAll();
