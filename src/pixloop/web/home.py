@@ -87,7 +87,7 @@ def _around(site: Site) -> dict[str, Any]:
 
 def _broken(site: Site, error: ConfigError) -> dict[str, Any]:
     """What is shown while pixloop.yaml is wrong: nothing but that."""
-    verdict = Verdict("bad", "pixloop.yaml is wrong", str(error))
+    verdict = Verdict("bad", "pixloop.yaml is wrong", f"{error} Mended, the loop is shown again.")
     return {"verdict": verdict, "project_name": site.folder.name, "whole": False}
 
 

@@ -95,7 +95,8 @@ def _read(file: Path, captures: bool) -> MonitoringState:
 
     try:
         at = moment_of(file.stat().st_mtime)
-        with np.load(file, allow_pickle=False) as content:
+        # Opened here: of half a file numpy would leave its own open.
+        with file.open("rb") as raw, np.load(raw, allow_pickle=False) as content:
             record = json.loads(content["record"].tobytes())
         return MonitoringState(
             version,

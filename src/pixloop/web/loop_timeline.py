@@ -11,6 +11,7 @@ from datetime import timedelta
 from pixloop.pipeline.runs import RunRecord
 from pixloop.pipeline.triggers import describe
 from pixloop.watching.events import Event
+from pixloop.watching.status import duration
 from pixloop.web.loop_run import version_of
 from pixloop.web.loop_times import read_time
 from pixloop.web.runs_causes import tell_cause
@@ -124,9 +125,10 @@ def _with_runs(found: list[Chain], runs: Sequence[RunRecord]) -> Iterator[Chain]
         yield replace(chain, to=f"/runs/{run.id}") if run else chain
     for run in left:
         version = version_of(run)
-        text = f"version {version}" if version else _first_line(run.failure or "")
-        if run.seconds is not None and version:
-            text += f", in {run.seconds:.0f} s"
+        text = _first_line(run.failure or "")
+        if version and not text:
+            text = f"version {version}"
+            text += f", in {duration(run.seconds)}" if run.seconds is not None else ""
         yield Chain(
             run.started, _who(run), "a run", _KINDS.get(run.status, "calm"),
             "at work" if run.status == "running" else run.status, text, to=f"/runs/{run.id}",
