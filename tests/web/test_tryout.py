@@ -20,8 +20,9 @@ from pixloop.model_versions import ModelVersion
 from pixloop.project import Project
 from pixloop.records import Decision, Prediction
 from pixloop.serving.client import Client
-from pixloop.web import tryout, tryout_explanations
+from pixloop.web import endpoint, tryout, tryout_explanations
 from pixloop.web import tryout_addresses as addresses
+from pixloop.web.cached import Cached
 from pixloop.web.site import Site
 from pixloop.web.tryout_models import Kept, Models, preferred
 
@@ -125,11 +126,17 @@ def test_a_rejected_version_does_not_answer_unasked(classifier_bundle):
     assert preferred([newer]) is None
 
 
-def test_it_is_said_whether_the_local_server_answers(fixed, monkeypatch):
-    monkeypatch.setattr(Client, "ping", lambda self: HOSTILE)
-    part = fixed.get("/try/server").text
-    assert "answers" in part
-    assert HOSTILE not in part
+def test_it_is_said_whether_the_local_server_answers(new_site, monkeypatch):
+    client = client_of(new_site)
+    name = f"{new_site.project.config.model_name}:1"
+    for served, words in ((name, "answers"), (HOSTILE, "not this project")):
+        found = SimpleNamespace(json=lambda served=served: {"model": served})
+        monkeypatch.setattr(endpoint.httpx, "get", lambda *a, found=found, **k: found)
+        monkeypatch.setattr(endpoint, "_metrics", lambda url: None)
+        new_site.cached = Cached()
+        part = client.get("/try/server").text
+        assert words in part
+        assert HOSTILE not in part
 
 
 def test_a_silent_local_server_is_told_with_the_command_that_starts_it(new_site):
@@ -355,7 +362,7 @@ def test_a_wrong_answer_is_asked_about_in_review(fixed, new_site):
     assert item.origin == {"reported": "try", "said": said}
     (reason,) = item.reasons
     assert (reason.kind, reason.weight) == ("reported", 1.0)
-    assert reason.detail == f"reported as wrong: should be {said}"
+    assert reason.detail == f"should be {said}"
     assert item.answer == answer
     assert new_site.project.review.picture(sha256) == content
 

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from pixloop.errors import ConfigError, ImageError, PixloopError
+from pixloop.web.endpoint import read_endpoint
 from pixloop.web.rendering import render, size
 from pixloop.web.site import FOLDER, Site
 from pixloop.web.tryout_addresses import curl, local_address, python
@@ -26,7 +27,6 @@ from pixloop.web.tryout_reports import check_said, report
 _USUAL_ADDRESS = "http://127.0.0.1:8080"
 #: The newest versions, of which one is chosen; any other by its number in the address.
 _MOST_OFFERED = 100
-_PING_S = 1.0
 
 
 def routes(site: Site) -> list[Route]:
@@ -75,23 +75,13 @@ class _Views:
 
     def server(self, request: Request) -> Response:
         """Whether this machine's server answers, as a part of the page."""
-        # httpx takes a while to import, and the page does not wait for it.
-        from pixloop.serving.client import Client
-
-        address, name = local_address(self._site.project.config.serving), ""
-        if address is not None:
-            try:
-                with Client(address, timeout_s=_PING_S, retries=0) as client:
-                    name = client.ping()
-            except PixloopError:
-                name = ""
-        return render(request, "tryout/server.html", {"address": address, "served": name})
+        return render(request, "tryout/server.html", {"found": read_endpoint(self._site)})
 
     def request(self, request: Request) -> Response:
         """A request as text to copy, as a part of the page."""
         asked = request.query_params
-        by, known = asked.get("by", ""), local_address(self._site.project.config.serving)
-        problem, address = "", known or _USUAL_ADDRESS
+        by, problem = asked.get("by", ""), ""
+        address = read_endpoint(self._site).url or _USUAL_ADDRESS
         if by != SERVER and not is_version(by):
             try:
                 address = self._answering.address(by)

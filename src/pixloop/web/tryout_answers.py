@@ -13,8 +13,9 @@ from pixloop.acceptance import Acceptance
 from pixloop.decoding import READ_FORMATS, open_image
 from pixloop.errors import ConfigError, ImageError, ImageTooLarge, PixloopError, ServingError
 from pixloop.model_versions import ModelVersion
+from pixloop.web.endpoint import read_endpoint
 from pixloop.web.site import Site
-from pixloop.web.tryout_addresses import checked_address, local_address
+from pixloop.web.tryout_addresses import checked_address
 from pixloop.web.tryout_models import Kept, Models
 
 if TYPE_CHECKING:
@@ -108,13 +109,13 @@ class Answering:
         """
         if by != SERVER:
             return checked_address(by)
-        address = local_address(self._site.project.config.serving)
-        if address is None:
+        found = read_endpoint(self._site)
+        if found.url is None:
             raise ConfigError(
-                "serving.port is 0, so nobody knows where this machine's server is. Give its "
-                "address, or a number as serving.port."
+                "serving.port is 0, so nobody knows where a server is that no page has started. "
+                "Give its address, or a number as serving.port."
             )
-        return address
+        return found.url
 
     def _ask_version(self, version: ModelVersion, picture: bytes) -> Answered:
         predictor = self._models.predictor(version)

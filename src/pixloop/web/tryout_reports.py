@@ -56,7 +56,7 @@ def report(
         raise AnnotationError(f"that model's task is not this project's, which is {task}.")
     if said and said == answered.answer["label"]:
         raise AnnotationError(f"the answer was {said!r}; choose what is right instead.")
-    detail = f"reported as wrong: should be {said}" if said else "reported as wrong: the boxes"
+    detail = f"should be {said}" if said else "its boxes are wrong"
     answer: dict[str, Any] = dict(answered.answer)
     candidate = replace(
         report_candidate(picture, detail, answer, answered.model),
