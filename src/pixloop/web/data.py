@@ -1,6 +1,7 @@
 """The page ``/data``: what models learn from, what was left out, and what is doubtful."""
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -26,11 +27,11 @@ from pixloop.web.data_pictures import (
     picture_of,
     read_place,
     read_row,
-    shrink,
     split_named,
 )
 from pixloop.web.data_raw import look_at_raw
 from pixloop.web.data_shown import Shown, find_shown, lost_run
+from pixloop.web.data_shrink import shrink
 from pixloop.web.forms import read_fields
 from pixloop.web.rendering import render
 from pixloop.web.site import Site
@@ -85,6 +86,7 @@ class _Pages:
                 "table": table,
                 "pictures": data_overview.pictures_by_split(shown),
                 "sizes": self._cached(shown, "sizes", data_overview.size_facts),
+                "folder": os.path.relpath(shown.data.folder, self._site.folder),
                 "left_out": len(self._lines(shown, QUARANTINE)),
                 "link": _linker("/data", {"find": find, "order": order}),
             }

@@ -5,26 +5,26 @@ albumentations brings torch along, so what needs it runs apart from the pages' p
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from pixloop.bundle import MANIFEST
 from pixloop.config import Config
 from pixloop.data.dataset import Row
+from pixloop.decoding import RgbArray
 from pixloop.imaging import Preprocessing
 from pixloop.run_summary import output_of
-from pixloop.web.data_pictures import TINY_PX, Box, box_at, encode
+from pixloop.web.data_pictures import Box, box_at
 from pixloop.web.data_shown import Shown
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from pixloop.web.data_shrink import TINY_PX, encode
 
 #: Versions with all augmentations, and with one alone.
-TOGETHER, ALONE = 6, 4
+TOGETHER, ALONE = 11, 4
 #: One alone is tried so often: most apply to some pictures only.
 _TRIES = 24
 _SHOWN_PX = 320
@@ -60,14 +60,16 @@ class Alone:
         name: in ``training.augmentations``.
         description: what it does.
         used: whether training uses it.
-        share: of the tries that changed anything.
-        versions: the first of these.
+        changed: how many of the tries changed anything.
+        tries: that there were.
+        versions: the first of these that differ.
     """
 
     name: str
     description: str
     used: bool
-    share: float
+    changed: int
+    tries: int
     versions: tuple[Version, ...]
 
 
@@ -104,8 +106,9 @@ def augment(asked: Asked) -> Augmented:
     """
     from pixloop.data.augment import AUGMENTATIONS  # brings torch along
 
-    plain = _versions(asked, (), [0])[0]
-    seeds = [(asked.seed + i) % 2**32 for i in range(_TRIES)]
+    plain = next(_versions(asked, (), [0]))
+    # As training draws them.
+    seeds = np.random.default_rng(asked.seed).integers(2**32, size=_TRIES).tolist()
     return Augmented(
         plain=plain,
         together=tuple(_versions(asked, asked.names, seeds[:TOGETHER])),
@@ -118,31 +121,36 @@ def augment(asked: Asked) -> Augmented:
 
 
 def _alone(asked: Asked, name: str, words: str, plain: Version, seeds: Sequence[int]) -> Alone:
-    tried = _versions(asked, (name,), seeds)
-    changed = [each for each in tried if each.image != plain.image]
-    share = len(changed) / len(tried)
-    return Alone(name, words, name in asked.names, share, tuple(changed[:ALONE]))
+    tries, changed = 0, list[Version]()
+    for version in _versions(asked, (name,), seeds):
+        tries += 1
+        if version.image != plain.image:
+            changed.append(version)
+        if len(changed) == ALONE:
+            break
+    # A mirrored picture is always the same one.
+    unlike = {each.image: each for each in reversed(changed)}
+    shown = tuple(each for each in changed if unlike[each.image] is each)
+    return Alone(name, words, name in asked.names, len(changed), tries, shown)
 
 
-def _versions(asked: Asked, names: tuple[str, ...], seeds: Sequence[int]) -> list[Version]:
+def _versions(asked: Asked, names: tuple[str, ...], seeds: Sequence[int]) -> Iterator[Version]:
     from pixloop.data.augment import Augmenter, BoxAugmenter
 
     row, objects = asked.row, asked.row.objects
-    made = []
     if objects is None:
         change = Augmenter(names, asked.preprocessing)
-        made = [_version(change(row.image, seed), (), seed) for seed in seeds]
-    else:
-        move = BoxAugmenter(names, asked.preprocessing)
-        for seed in seeds:
-            pixels, boxes, labels = move(row.image, objects, seed)
-            pairs = zip(boxes.tolist(), labels.tolist(), strict=True)
-            moved = tuple(box_at(xyxy, int(label), asked.classes) for xyxy, label in pairs)
-            made.append(_version(pixels, moved, seed))
-    return made
+        yield from (_version(change(row.image, seed), (), seed) for seed in seeds)
+        return
+    move = BoxAugmenter(names, asked.preprocessing)
+    for seed in seeds:
+        pixels, boxes, labels = move(row.image, objects, seed)
+        pairs = zip(boxes.tolist(), labels.tolist(), strict=True)
+        moved = tuple(box_at(xyxy, int(label), asked.classes) for xyxy, label in pairs)
+        yield _version(pixels, moved, seed)
 
 
-def _version(pixels: "NDArray[Any]", boxes: tuple[Box, ...], seed: int) -> Version:
+def _version(pixels: RgbArray, boxes: tuple[Box, ...], seed: int) -> Version:
     image = Image.fromarray(pixels)
     side = image.width
     image.thumbnail((_SHOWN_PX, _SHOWN_PX))

@@ -95,24 +95,21 @@ class Catalogue:
     def pictures_by_class(self) -> NDArray[np.int64]:
         """How many pictures show each class, shape (4, C): a row a split."""
         classes = len(self._data.info.classes)
-        rows, labels = self._shown
-        ends = np.cumsum([self._lengths[split] for split in SPLITS])
-        splits = np.searchsorted(ends, rows, side="right")
+        rows, labels = self.shown
         counts = np.zeros((len(SPLITS), classes), np.int64)
-        np.add.at(counts, (splits, labels), 1)
+        np.add.at(counts, (self.splits_of_rows[rows], labels), 1)
         return counts
 
-    @property
-    def answers(self) -> dict[str, tuple[str, Any]]:
-        """Split and label of every picture, by its SHA-256; in detection its classes, sorted."""
-        names = [split for split in SPLITS for _ in range(self._lengths[split])]
-        if self._data.info.task == "detection":
-            table = self._read("objects.category")
-            labels = table["objects"].combine_chunks().field("category").to_pylist()
-            labels = [tuple(sorted(each)) for each in labels]
-        else:
-            labels = self._read("label")["label"].to_pylist()
-        return dict(zip(self._hashes.to_pylist(), zip(names, labels, strict=True), strict=True))
+    @cached_property
+    def splits_of_rows(self) -> NDArray[np.int64]:
+        """The split of every row, as a place in ``SPLITS``, shape (N,)."""
+        return np.repeat(np.arange(len(SPLITS)), [self._lengths[split] for split in SPLITS])
+
+    def rows_in(self, other: "Catalogue") -> Numbers:
+        """Each row's number in another data set, -1 where that has no such picture; (N,)."""
+        found = pc.index_in(self._hashes, value_set=other._hashes)
+        numbers: Numbers = pc.fill_null(found, -1).to_numpy().astype(np.int64)
+        return numbers
 
     @cached_property
     def _paths(self) -> Any:
@@ -127,8 +124,8 @@ class Catalogue:
         return self._read("source")["source"]
 
     @cached_property
-    def _shown(self) -> tuple[Numbers, Numbers]:
-        """Pairs of a row and a class that it shows, each once, in the order of the rows."""
+    def shown(self) -> tuple[Numbers, Numbers]:
+        """Pairs of a row and a class that it shows, each once, by rows; two of shape (M,)."""
         if self._data.info.task == "classification":
             labels = self._read("label")["label"].to_numpy().astype(np.int64)
             return np.arange(len(labels), dtype=np.int64), labels
@@ -141,7 +138,7 @@ class Catalogue:
         return pairs // classes, pairs % classes
 
     def _of_class(self, label: int) -> Numbers:
-        rows, labels = self._shown
+        rows, labels = self.shown
         found: Numbers = rows[labels == label]
         return found
 

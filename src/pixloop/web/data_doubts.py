@@ -19,6 +19,8 @@ from pixloop.web.site import Site
 
 #: Pictures a page.
 PAGE = 24
+#: What a model is less sure of is not drawn.
+_FOUND = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,5 +141,5 @@ def _found(answer: Mapping[str, Any], classes: Sequence[str]) -> tuple[Box, ...]
     return tuple(
         box_at(box["xyxy"], numbers[box["label"]], classes)
         for box in answer.get("boxes", ())
-        if box["label"] in numbers
+        if box["label"] in numbers and box["score"] >= _FOUND
     )

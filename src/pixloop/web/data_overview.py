@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixloop.data.dataset import SPLITS, Dataset
 from pixloop.errors import DataError
@@ -138,39 +139,38 @@ def changes_since(shown: Shown) -> Changes | None:
 
 
 def _compare(before: Dataset, shown: Shown) -> Changes:
-    was, now = Catalogue(before).answers, shown.catalogue.answers
-    old, new = before.info.classes, shown.data.info.classes
-
-    def names(answers: Any, classes: tuple[str, ...]) -> tuple[str, ...]:
-        each = answers if isinstance(answers, tuple) else (answers,)
-        return tuple(classes[i] for i in each)
-
-    came: dict[str, int] = {}
-    went: dict[str, int] = {}
-    relabelled = moved = 0
-    for sha256, (split, answer) in now.items():
-        earlier = was.get(sha256)
-        labels = names(answer, new)
-        before_labels = () if earlier is None else names(earlier[1], old)
-        if earlier is not None:
-            relabelled += labels != before_labels
-            moved += earlier[0] != split
-        if labels != before_labels:
-            _count(came, set(labels) - set(before_labels))
-            _count(went, set(before_labels) - set(labels))
-    for sha256 in was.keys() - now.keys():
-        _count(went, set(names(was[sha256][1], old)))
-    totals = dict(zip(new, shown.catalogue.pictures_by_class.sum(axis=0).tolist(), strict=True))
-    changed = ((n, came.get(n, 0), went.get(n, 0), totals.get(n, 0)) for n in {*came, *went})
+    was, now = Catalogue(before), shown.catalogue
+    names = sorted({*before.info.classes, *shown.data.info.classes})
+    there = was.rows_in(now)
+    known = there >= 0
+    rows, old = was.shown
+    stays = known[rows]
+    old, new = _codes(old, before, names), _codes(now.shown[1], shown.data, names)
+    # A number for every pair of a picture and a class that it shows.
+    had = there[rows[stays]] * len(names) + old[stays]
+    has = now.shown[0] * len(names) + new
+    came, went = np.setdiff1d(has, had), np.setdiff1d(had, has)
+    other = np.union1d(came // len(names), went // len(names))
+    classes = zip(
+        names,
+        np.bincount(came % len(names), minlength=len(names)).tolist(),
+        np.bincount(np.r_[went % len(names), old[~stays]], minlength=len(names)).tolist(),
+        np.bincount(new, minlength=len(names)).tolist(),
+        strict=True,
+    )
+    changed = [row for row in classes if row[1] or row[2]]
     return Changes(
-        added=len(now.keys() - was.keys()),
-        removed=len(was.keys() - now.keys()),
-        relabelled=relabelled,
-        moved=moved,
+        added=len(now) - int(known.sum()),
+        removed=int((~known).sum()),
+        relabelled=len(np.intersect1d(other, there[known])),
+        moved=int((was.splits_of_rows[known] != now.splits_of_rows[there[known]]).sum()),
         classes=tuple(sorted(changed, key=lambda row: (-row[1] - row[2], row[0]))),
     )
 
 
-def _count(counts: dict[str, int], labels: set[str]) -> None:
-    for label in labels:
-        counts[label] = counts.get(label, 0) + 1
+def _codes(labels: NDArray[np.int64], data: Dataset, names: list[str]) -> NDArray[np.int64]:
+    """Labels as places in the names of both data sets."""
+    places = {name: place for place, name in enumerate(names)}
+    table = np.array([places[name] for name in data.info.classes], np.int64)
+    found: NDArray[np.int64] = table[labels]
+    return found

@@ -1,25 +1,21 @@
 """Pictures of the data set as the pages show them: small, upright, without what a camera noted."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pixloop.data.dataset import SPLITS, Row, SplitName
-from pixloop.decoding import is_jpeg, load_upright, open_image
 from pixloop.errors import ImageError
 from pixloop.web.data_catalogue import Place
 from pixloop.web.data_shown import Shown
+from pixloop.web.data_shrink import TINY_PX, shrink
 
 #: Longest sides that may be asked for, in pixels.
 SIZES = (160, 320, 1024)
-#: Up to this side a picture is shown by its own pixels, enlarged, and sent without loss.
-TINY_PX = 96
 #: Classes of boxes have so many colours, then the first again.
 COLOURS = 6
 _KEPT = "private, max-age=31536000, immutable"
@@ -132,43 +128,14 @@ def answer_picture(request: Request, shown: Shown) -> Response:
     return Response(content, media_type=kind, headers={"Cache-Control": _KEPT} if kept else {})
 
 
-def shrink(data: bytes, size: int) -> tuple[bytes, str]:
-    """An encoded picture, made anew with at most ``size`` pixels along each side.
-
-    Returns:
-        The new picture and its media type.
-
-    Raises:
-        ImageError: the picture cannot be read.
-    """
-    image = open_image(data)
-    longest = max(image.size)
-    # A large JPEG is decoded smaller, where enough is left to shrink well.
-    steps = (step for step in (8, 4, 2) if is_jpeg(image) and longest >= 2 * step * size)
-    rgb = load_upright(image, next(steps, 1) if min(image.size) >= 16 else 1)
-    rgb.thumbnail((size, size))
-    return encode(rgb)
-
-
-def encode(rgb: Image.Image) -> tuple[bytes, str]:
-    """A picture without anything but its pixels: PNG where it is tiny, else JPEG."""
-    buffer, tiny = io.BytesIO(), max(rgb.size) <= TINY_PX
-    bare = Image.frombytes("RGB", rgb.size, rgb.tobytes())
-    if tiny:
-        bare.save(buffer, "PNG")
-    else:
-        bare.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue(), "image/png" if tiny else "image/jpeg"
-
-
 def split_named(name: str) -> SplitName | None:
     """The split of a name, None for any other name."""
     return next((split for split in SPLITS if split == name), None)
 
 
 def _count_words(boxes: Sequence[Box]) -> str:
-    """What is in a picture: "2 circle, star"."""
+    """What is in a picture: "2 × circle, star"."""
     labels = [box.label for box in boxes]
     counts: dict[str, Any] = {label: labels.count(label) for label in sorted(set(labels))}
     words = (f"{count} × {label}" if count > 1 else label for label, count in counts.items())
-    return ", ".join(words) or "nothing"
+    return ", ".join(words) or "nothing in it"

@@ -56,7 +56,9 @@ class Lines:
 
     def read(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """Lines by their numbers, each with its ``number``."""
-        found = []
+        found: list[dict[str, Any]] = []
+        if not numbers:
+            return found
         with self.file.open("rb") as file:
             for number in numbers:
                 file.seek(int(self.starts[number]))
