@@ -6,6 +6,7 @@ import time
 import pytest
 from tests.annotation.waiting import candidate
 
+from pixloop.annotation.candidates import report_candidate
 from pixloop.annotation.queue import ReviewQueue
 from pixloop.errors import AnnotationError
 
@@ -149,3 +150,14 @@ def test_a_kill_leaves_whole_pictures_only(tmp_path):
         assert queue.picture(item.sha256)
     before = queue.counts()["waiting"]
     assert queue.offer(candidate(n) for n in range(50)) == max(0, 50 - before)
+
+
+def test_what_is_known_of_a_pictures_origin_grows(tmp_path):
+    queue = ReviewQueue(tmp_path)
+    picture = report_candidate(b"a picture", "odd", {}, "")
+    queue.offer([picture])
+    queue.note(picture.sha256, {"said": "bus"})
+    queue.note(picture.sha256, {"said": "van"})
+    assert queue.get(picture.sha256).origin == {"reported": "odd", "said": "van"}
+    with pytest.raises(AnnotationError, match="no picture"):
+        queue.note("0" * 64, {})

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,8 @@ from starlette.testclient import TestClient
 from tests.certified_bundles import colours, rewrite, scenes
 from tests.web.conftest import client_of
 
+from pixloop.annotation.candidates import report_candidate
+from pixloop.annotation.items import Reason
 from pixloop.bundle import Bundle
 from pixloop.config import ServingConfig
 from pixloop.errors import ConfigError, ImageError
@@ -365,6 +368,19 @@ def test_a_wrong_answer_is_asked_about_in_review(fixed, new_site):
     assert reason.detail == f"should be {said}"
     assert item.answer == answer
     assert new_site.project.review.picture(sha256) == content
+
+
+def test_a_picture_that_waits_already_is_asked_with_what_was_said(fixed, new_site):
+    content, queue = colours()[0], new_site.project.review
+    answer = fixed.post("/try/predict", content=content).json()["answer"]
+    unsure = replace(report_candidate(content, "", answer, "colours:7"), origin={"event": "e:0"})
+    queue.offer([replace(unsure, reasons=(Reason("unsure", "0.5", 0.5),))])
+    others = [name for name in answer["probabilities"] if name != answer["label"]]
+    for said in others[:2]:  # the last word counts
+        fixed.post("/try/wrong", params={"said": said}, content=content)
+        (item,) = queue.items("asked")
+        assert item.origin == {"event": "e:0", "reported": "try", "said": said}
+    assert {reason.kind for reason in item.reasons} == {"reported", "unsure"}
 
 
 def test_an_answer_of_a_person_is_not_undone_by_a_report(fixed, new_site):

@@ -15,7 +15,7 @@ label turns out to be doubtful.
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -164,6 +164,21 @@ class ReviewQueue:
             )
             if not done.rowcount:
                 raise self._unknown(sha256)
+
+    def note(self, sha256: str, origin: Mapping[str, str]) -> None:
+        """Add to what is known of where a picture comes from; what has the same key is replaced.
+
+        Raises:
+            AnnotationError: there is no such picture.
+        """
+        with self._writing() as db:
+            row = db.execute("SELECT origin FROM pictures WHERE sha256 = ?", [sha256]).fetchone()
+            if row is None:
+                raise self._unknown(sha256)
+            db.execute(
+                "UPDATE pictures SET origin = ? WHERE sha256 = ?",
+                [json.dumps(json.loads(row[0]) | dict(origin)), sha256],
+            )
 
     # ---- looking
 

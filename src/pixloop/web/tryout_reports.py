@@ -64,6 +64,9 @@ def report(
     )
     queue.offer([candidate])
     status: Status = queue.get(candidate.sha256).status
+    if status != "answered":
+        # It may wait already for another reason, or have been reported as something else.
+        queue.note(candidate.sha256, candidate.origin)
     if status in ("waiting", "skipped"):
         queue.mark(candidate.sha256, "asked", drawn="chosen")
     return Reported(
