@@ -164,6 +164,8 @@ class Registry:
         beside = self._beside(version, "evaluation")
         if beside is not None:
             return beside
+        if self.artifacts is not None:
+            raise RegistryError(f"The reports of version {version.version} are not there any more.")
         if not (to / EVALUATION).is_file():
             to.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=to.parent, prefix=".reports-") as temporary:

@@ -66,6 +66,11 @@ class Endpoint:
         """The address as people say it."""
         return self.url.partition("://")[2] if self.url else "a free port"
 
+    @property
+    def silence(self) -> str:
+        """That nothing answers, as a sentence."""
+        return f"No server answers on {self.where} now." if self.url else "No server runs now."
+
 
 def read_endpoint(site: Site) -> Endpoint:
     """How the server does now; several pages that ask within a second share an answer.
@@ -74,11 +79,9 @@ def read_endpoint(site: Site) -> Endpoint:
         RegistryError: the registry cannot be reached.
     """
     champion = next((each.version for each in site.versions() if each.champion), None)
-    jobs = site.jobs.running("serve")
-    seen = (int(time.monotonic()), champion, jobs[0].id if jobs else None)
-    return site.cached.get(
-        "endpoint", seen, lambda: _read(site, champion, jobs[0] if jobs else None)
-    )
+    job = next(iter(site.jobs.running("serve")), None)
+    seen = (int(time.monotonic()), champion, job.id if job else None)
+    return site.cached.get("endpoint", seen, lambda: _read(site, champion, job))
 
 
 def start_server(site: Site) -> Job:

@@ -21,6 +21,7 @@ from pixloop.web.models_actions import (
     choices,
     roll_back,
     rollback_choice,
+    warm,
 )
 from pixloop.web.models_endpoint import told
 from pixloop.web.rendering import render
@@ -59,6 +60,7 @@ def routes(site: Site) -> list[Route]:
     def actions(request: Request) -> Response:
         found = _asked(site, request)
         champion = champion_of(site.versions())
+        warm(site)
         context = {"version": found, "choices": choices(site, found), "seen": _number(champion)}
         return render(request, "models/actions.html", context)
 

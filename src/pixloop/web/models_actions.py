@@ -6,10 +6,11 @@ that it knew, and where there is another one now nothing is changed.
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from pixloop.errors import ConfigError, PipelineError, RegistryError
+from pixloop.errors import ConfigError, PipelineError, PixloopError, RegistryError
 from pixloop.model_versions import ModelVersion, find_version, refuse_champion, refuse_promotion
 from pixloop.web import models_files
 from pixloop.web.cached import stamp
@@ -53,6 +54,21 @@ def choices(site: Site, version: ModelVersion) -> Sequence[Choice]:
         _promotion(site, version, champion, endpoint),
         _rejection(version, champion),
     ]
+
+
+def warm(site: Site) -> None:
+    """Have MLflow imported by the time somebody has read what they could do; once, in a thread."""
+
+    def begin() -> threading.Thread:
+        thread = threading.Thread(target=prepare, daemon=True)
+        thread.start()
+        return thread
+
+    def prepare() -> None:
+        with suppress(PixloopError):
+            site.project.registry.prepare()
+
+    site.cached.get("warm registry", None, begin)
 
 
 def rollback_choice(site: Site) -> Choice | None:
@@ -267,7 +283,7 @@ def _becomes_champion(version: ModelVersion, champion: ModelVersion | None) -> s
 def _taken_over(endpoint: Endpoint, version: str) -> str:
     """What the server does about a new champion, as the end of a sentence."""
     if endpoint.state == "silent":
-        return f". No server answers on {endpoint.where} now."
+        return f". {endpoint.silence}"
     if endpoint.state == "stranger":
         return f". No server of this project answers on {endpoint.where} now."
     if endpoint.version == version:

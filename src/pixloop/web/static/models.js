@@ -55,4 +55,9 @@ function noticeServer() {
   known = now;
 }
 
-document.body.addEventListener("htmx:afterSettle", () => { showPicked(); noticeServer(); });
+document.body.addEventListener("htmx:afterSettle", (event) => {
+  showPicked();
+  noticeServer();
+  const log = document.querySelector("#endpoint-log[open]");
+  if (log && event.target.id === "endpoint") htmx.trigger(log, "look");
+});
