@@ -7,7 +7,7 @@ import pytest
 from pixloop.errors import PipelineError
 from pixloop.pipeline.runs import Cause, RunRecord, StepRecord
 from pixloop.web.runs_one import REPORT_POLICY
-from pixloop.web.runs_stopping import worker_named
+from pixloop.web.runs_stopping import stop_run, worker_named
 from pixloop.web.runs_telling import expected_seconds
 from pixloop.web.site import Site
 
@@ -159,7 +159,7 @@ def test_only_what_is_a_run_or_a_watch_of_pixloop_s_is_stopped(client, site, sle
     add(site, "r2", pid=sleeper.pid, steps={"Train": StepRecord(status="running")})
     assert client.post("/runs/r2/cancel").status_code == 409
     assert sleeper.poll() is None
-    assert "no &#39;pixloop run&#39;" in client.get("/runs/r2").text
+    assert "no 'pixloop run'" in client.get("/runs/r2").text
 
 
 @pytest.mark.parametrize("sleeper", [["pixloop", "run"], ["pixloop", "watch"]], indirect=True)
@@ -225,6 +225,4 @@ def test_a_process_of_another_person_is_not_taken_for_a_run(site):
     assert site.runs()[-1].id == run.id
     assert site.runs()[-1].status == "interrupted"
     with pytest.raises(PipelineError, match="Nothing works"):
-        from pixloop.web.runs_stopping import stop_run
-
-        stop_run(site.runs()[-1])
+        stop_run(run)

@@ -1,4 +1,4 @@
-"""A person's way: start a run with another setting, watch it, cancel it, run it again, see it end."""
+"""A person's way: start a run with another setting, watch it, cancel it, run it again."""
 
 import re
 
@@ -26,11 +26,11 @@ def test_a_run_is_started_watched_cancelled_and_run_again(tab: Page, site: Site)
     tab.get_by_role("button", name="Start the run").click()
     expect(epochs).to_be_focused()
 
-    epochs.fill("150")
-    expect(tab.get_by_label("The command")).to_have_text("pixloop run --set training.epochs=150")
+    epochs.fill("100")
+    expect(tab.get_by_label("The command")).to_have_text("pixloop run --set training.epochs=100")
     tab.get_by_role("textbox", name=re.compile("^patience|^Why")).fill("a longer try")
-    tab.get_by_role("spinbutton", name=re.compile("^patience")).fill("150")
-    expect(tab.get_by_label("The command")).to_contain_text("training.patience=150")
+    tab.get_by_role("spinbutton", name=re.compile("^patience")).fill("100")
+    expect(tab.get_by_label("The command")).to_contain_text("training.patience=100")
     tab.get_by_role("button", name="Start the run").click()
     tab.wait_for_url("**/runs")
 
@@ -52,7 +52,7 @@ def test_a_run_is_started_watched_cancelled_and_run_again(tab: Page, site: Site)
     expect(tab.get_by_text("It was interrupted.")).to_be_visible(timeout=60_000)
     expect(steps.locator("li.interrupted", has_text="Train")).to_be_visible()
     cancelled = site.runs()[0]
-    settings = ("training.epochs=150", "training.patience=150")
+    settings = ("training.epochs=100", "training.patience=100")
     assert cancelled.cause == Cause(by="page", detail="a longer try", settings=settings)
 
     # Again, it goes on after the last finished epoch, and ends.
@@ -65,11 +65,8 @@ def test_a_run_is_started_watched_cancelled_and_run_again(tab: Page, site: Site)
     assert finished.id != cancelled.id
     assert finished.status == "done"
     assert finished.cause.settings == settings
-    log = (finished.folder / "steps" / "Train" / "log.txt").read_text()
-    assert "Training goes on after epoch" in log or finished.steps["Train"].status == "done"
-    expect(
-        tab.get_by_role("link", name=str(finished.registered["ModelPackageVersion"]))
-    ).to_be_visible()  # type: ignore[index]
+    assert finished.steps["Train"].folder == cancelled.steps["Train"].folder
+    expect(tab.locator(".outcome").get_by_role("link", name="2", exact=True)).to_be_visible()
 
 
 def test_the_log_follows_its_end_only_while_that_is_looked_at(tab: Page, site: Site) -> None:
