@@ -8,12 +8,14 @@ from PIL import Image
 from tests.annotation.waiting import answer, candidate
 from tests.web.conftest import client_of
 from tests.web.review_queue import ask, pretend_model
+from typer.testing import CliRunner
 
 from pixloop.annotation.answering import Answering
 from pixloop.annotation.items import Reason
+from pixloop.annotation.label_studio.label_studio import LabelStudioStatus
+from pixloop.cli.app import app
 from pixloop.config_file import load_config
 from pixloop.errors import PixloopError
-from pixloop.web import review_work
 from pixloop.web.review_items import reasons_in_words
 from pixloop.web.review_labelling import MAX_BODY_BYTES
 from pixloop.web.site import Site
@@ -416,16 +418,58 @@ def test_a_label_studio_that_does_not_answer_is_said_to(new_client, new_site, mo
     assert new_site.jobs.started == [("annotate", ["annotate", "sync"])]
 
 
-def test_an_address_that_is_none_becomes_no_link(new_client, new_site, monkeypatch):
-    class Studio:
-        is_connected = True
+class _Studio:
+    """A Label Studio that runs."""
 
-        def status(self):
-            raise PixloopError(HOSTILE)
+    is_connected = True
 
-    monkeypatch.setattr(type(new_site.project), "label_studio", Studio())
-    assert review_work._studio(new_site)["note"] == HOSTILE
-    assert "<img src=x" not in new_client.get("/review/studio").text
+    def __init__(self, found):
+        self._found = found
+
+    def status(self):
+        if isinstance(self._found, Exception):
+            raise self._found
+        return self._found
+
+
+@pytest.mark.parametrize(
+    ("address", "linked"),
+    [("http://127.0.0.1:8081/projects/1/data", True), ("javascript:alert(1)", False)],
+)
+def test_a_label_studio_is_linked_to_by_its_address(
+    new_client, new_site, monkeypatch, address, linked
+):
+    status = LabelStudioStatus(url="http://127.0.0.1:8081", project_url=address)
+    monkeypatch.setattr(type(new_site.project), "label_studio", _Studio(status))
+    part = new_client.get("/review/studio").text
+    assert (f'href="{address}"' in part) == linked
+    assert ("/review/exchange" in part) == linked
+
+
+def test_what_label_studio_says_is_text(new_client, new_site, monkeypatch):
+    studio = _Studio(PixloopError(HOSTILE))
+    monkeypatch.setattr(type(new_site.project), "label_studio", studio)
+    part = new_client.get("/review/studio")
+    assert part.status_code == 200
+    assert "<img src=x" not in part.text
+
+
+def test_the_command_opens_this_page(new_site, monkeypatch):
+    served, opened = [], []
+
+    def serve(folder, ready, **options):
+        served.append((folder, options))
+        ready("http://127.0.0.1:9/review")
+
+    monkeypatch.setattr("pixloop.web.server.serve_pages", serve)
+    monkeypatch.setattr("webbrowser.open", lambda address: bool(opened.append(address)) or True)
+    options = ["--port", "9", "--annotator", "anna", "-C", str(new_site.folder)]
+    command = ["review", "label", "--web", *options]
+    assert "http://127.0.0.1:9/review" in CliRunner().invoke(app, command).stdout
+    assert CliRunner().invoke(app, [*command, "--no-browser"]).exit_code == 0
+    expected = {"port": 9, "path": "/review", "annotator": "anna"}
+    assert served == [(new_site.folder, expected)] * 2
+    assert opened == ["http://127.0.0.1:9/review"]
 
 
 # ---- what a run has not seen

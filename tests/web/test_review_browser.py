@@ -5,6 +5,7 @@ from tests.annotation.waiting import answer, candidate
 from tests.web.review_queue import ask, pretend_model
 
 from pixloop.annotation.answering import Answering
+from pixloop.web.jobs import Job
 from pixloop.web.site import Site
 
 pytestmark = pytest.mark.integration
@@ -179,6 +180,39 @@ def test_boxes_are_drawn_moved_renamed_and_removed(tab, site, monkeypatch):
     kept = site.project.annotations.read()[0].boxes
     assert [box.label for box in kept] == ["dog", "fox"]
     assert kept[0].xyxy == pytest.approx((8, 7, 15, 12), abs=0.15)
+
+
+def test_looking_for_more_shows_how_far_it_is(tab, site, monkeypatch):
+    pretend_model(monkeypatch)
+    site.project.review.offer([candidate(1)])
+    started = []
+
+    def start(kind, command, about=""):
+        started.append(command)
+        folder = site.state / "web" / "jobs" / "j1"
+        folder.mkdir(parents=True)
+        job = Job(
+            id="j1",
+            kind=kind,
+            command=command,
+            started="2026-05-04T03:02:01+00:00",
+            pid=-1,
+            born=0.0,
+        )
+        (folder / "job.json").write_text(job.model_dump_json())
+        (folder / "log.txt").write_text("2 new, 3 wait:\n<b>2 drifted</b>\n")
+        (folder / "ended.json").write_text('{"code": 0}')
+
+    monkeypatch.setattr(site.jobs, "start", start)
+    tab.goto("/review")
+    tab.get_by_role("button", name="Look for more").click()
+    expect(tab.locator("#review-work .review-job")).to_contain_text("<b>2 drifted</b>")
+    expect(tab.locator("#review-work .pill")).to_have_text("done")
+    assert started == [["review", "collect"]]
+    tab.get_by_label("How many are asked next").fill("1")
+    tab.get_by_role("button", name="Ask the next").click()
+    expect(tab.locator("#now")).to_have_text("1 picture is asked")
+    expect(tab.locator("#tab-asked")).to_have_text("Asked 1")
 
 
 def test_it_works_on_a_phone_by_touch(browser, address, site, monkeypatch):
