@@ -7,7 +7,7 @@ leaves all well.
 ====  ==================================================  =============
 bad   something of the project's cannot be read           where it is
 bad   a quality alarm is open                             /monitoring
-bad   the last run failed                                 /runs
+bad   the last run failed                                 its page
 bad   the server that was started here has failed         /models
 bad   the server did not take the champion over           /models
 bad   the watch that was started here has failed          the log below
@@ -15,8 +15,8 @@ warn  a drift alarm is open                               /monitoring
 warn  something else answers in the server's place        /models
 warn  the server answers with another version             /models
 warn  the server fails on more than 1 % of requests       /monitoring
-warn  the last run's model did not meet the gate          /runs
-warn  the last run was interrupted                        /runs
+warn  the last run's model did not meet the gate          its page
+warn  the last run was interrupted                        its page
 warn  a version waits for a decision                      /models
 warn  pictures wait for people's answers                  /review
 calm  there is no run yet                                 /runs
@@ -122,7 +122,7 @@ def _broken(loop: Loop) -> Iterator[Finding]:
     if loop.run.kind == "failed":
         where = f" in {loop.run.step}" if loop.run.step else ""
         words = f"It stopped{where}: {_first_line(loop.run.failure)}"
-        yield Finding("bad", "The last run failed", words, "See why, and try again", "/runs")
+        yield Finding("bad", "The last run failed", words, "See why, and try again", _run(loop))
     if loop.endpoint.last_words:
         words = f"Nothing serves. Its last words: {loop.endpoint.last_words}"
         yield Finding("bad", "The server has failed", words, "Start it again", "/models")
@@ -146,11 +146,12 @@ def _waiting(loop: Loop) -> Iterator[Finding]:
     yield from _serving(loop)
     if loop.run.kind == "refused":
         words = f"No version was registered: {_first_line(loop.run.failure)}"
-        yield Finding("warn", "The gate refused the last model", words, "Read the report", "/runs")
+        label = "Read the report"
+        yield Finding("warn", "The gate refused the last model", words, label, _run(loop))
     if loop.run.kind == "interrupted":
         words = "Begun again, it reuses the steps that were done."
         label = "Go on with it"
-        yield Finding("warn", "The last run was interrupted", words, label, "/runs")
+        yield Finding("warn", "The last run was interrupted", words, label, _run(loop))
     yield from _deciding(loop)
     if loop.review.asked:
         words = "The next run learns from the answers."
@@ -247,6 +248,10 @@ def _about_run(loop: Loop) -> str:
     if loop.run.kind == "starting" or not loop.run.step:
         return "It is starting."
     return f"{loop.run.step} is at work. Nothing waits for you."
+
+
+def _run(loop: Loop) -> str:
+    return f"/runs/{loop.run.id}"
 
 
 def _pictures(count: int) -> str:
