@@ -86,10 +86,11 @@ def test_a_page_that_is_out_of_date_says_so(tab, site):
 
 
 def test_on_a_phone_nothing_lies_beside_the_page(tab):
+    expect.set_options(timeout=60_000)
     tab.set_viewport_size({"width": 360, "height": 780})
     for path in ("/models", "/models/1", "/models/compare?a=1&b=2"):
         tab.goto(path)
-        tab.wait_for_function("!document.querySelector('section[aria-busy]')", timeout=60_000)
+        expect(tab.locator("section[aria-busy]")).to_have_count(0)
         wide = tab.evaluate("document.documentElement.scrollWidth")
         assert wide <= 360, path
 
