@@ -66,7 +66,9 @@ def test_a_page_of_another_may_not(open_to_page, origin: str) -> None:
         assert answer.headers["vary"] == "Origin"  # or a cache would give it to that page
 
 
-@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/metrics", "/models", "/"])
+@pytest.mark.parametrize(
+    "path", ["/docs", "/openapi.json", "/metrics", "/models", "/", "/ping/more", "/invocations2"]
+)
 def test_other_paths_are_for_nobodys_page(open_to_page, path: str) -> None:
     for answer in (
         preflight(open_to_page, path),

@@ -190,10 +190,15 @@ def test_an_empty_folder_is_filled_and_a_failure_leaves_the_page_before(
     def fail(*arguments: object, **named: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pixloop.web.export._write", fail)
-    with pytest.raises(ConfigError, match="No space left"):
-        export(bundle, folder)
-    assert {f.name: f.read_bytes() for f in folder.iterdir()} == before
+    def fail_at_the_end(path: Path, target: Path) -> Path:
+        return fail() if path.name == "fresh" else rename(path, target)
+
+    rename = Path.replace
+    for name, failing in (("_write", fail), ("Path.replace", fail_at_the_end)):
+        with monkeypatch.context() as patched, pytest.raises(ConfigError, match="No space left"):
+            patched.setattr(f"pixloop.web.export.{name}", failing)
+            export(bundle, folder)
+        assert {f.name: f.read_bytes() for f in folder.iterdir()} == before
 
 
 @pytest.mark.parametrize(
