@@ -17,7 +17,7 @@ from pixloop.data.findings import BOX_QUARANTINE, QUARANTINE
 from pixloop.errors import AnnotationError, DataError
 from pixloop.web import data_duplicates, data_overview, data_quarantine
 from pixloop.web.data_apart import Apart
-from pixloop.web.data_augmented import Asked, augment, preprocessing_of
+from pixloop.web.data_augmented import Asked, augment_apart, preprocessing_of
 from pixloop.web.data_doubts import PAGE as DOUBTS
 from pixloop.web.data_doubts import Trust, ask_people, doubts_on, find_trust
 from pixloop.web.data_findings import findings_of
@@ -332,7 +332,7 @@ class _Pages:
             _number(request, "seed", 0),
             query.get("all") == "1",
         )
-        made = self._augmenter.call(augment, asked)
+        made = self._augmenter.call(augment_apart, asked)
         return render(request, "data/augmented.html", {"made": made, "asked": asked})
 
     # ---- inside

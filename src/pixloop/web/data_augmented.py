@@ -1,10 +1,12 @@
 """A picture as training sees it: with all its augmentations, and with each alone.
 
-albumentations brings torch along, so what needs it runs apart from the pages' process.
+albumentations brings torch along where it can, so what needs it runs apart from the pages' process,
+without torch.
 """
 
 import base64
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,14 +99,21 @@ def preprocessing_of(shown: Shown, config: Config) -> Preprocessing:
     return Preprocessing.model_validate({**known, **wanted})
 
 
+def augment_apart(asked: Asked) -> Augmented:
+    """As ``augment``, for a process that does nothing else."""
+    # albumentations imports torch where it can, which takes seconds, and nothing here needs it.
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
+    return augment(asked)
+
+
 def augment(asked: Asked) -> Augmented:
-    """Augment a picture as training does; called apart from the pages' process.
+    """Augment a picture as training does.
 
     Raises:
         ConfigError: there is no augmentation of a name.
         ImageError: the picture cannot be read.
     """
-    from pixloop.data.augment import AUGMENTATIONS  # brings torch along
+    from pixloop.data.augment import AUGMENTATIONS
 
     plain = next(_versions(asked, (), [0]))
     # As training draws them.

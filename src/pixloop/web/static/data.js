@@ -1,6 +1,9 @@
 // The page /data: choices show at once, pictures that cannot be read make room, n shows others.
 "use strict";
 
+// On a phone the tabs are wider than the screen.
+document.querySelector(".data-tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+
 for (const form of document.querySelectorAll("form[data-submits]")) {
   form.addEventListener("change", () => form.requestSubmit());
 }
