@@ -195,9 +195,10 @@ def test_an_empty_folder_is_filled_and_a_failure_leaves_the_page_before(
 
     rename = Path.replace
     for name, failing in (("_write", fail), ("Path.replace", fail_at_the_end)):
-        with monkeypatch.context() as patched, pytest.raises(ConfigError, match="No space left"):
+        with monkeypatch.context() as patched:
             patched.setattr(f"pixloop.web.export.{name}", failing)
-            export(bundle, folder)
+            with pytest.raises(ConfigError, match="No space left"):
+                export(bundle, folder)
         assert {f.name: f.read_bytes() for f in folder.iterdir()} == before
 
 
