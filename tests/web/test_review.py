@@ -226,6 +226,14 @@ def test_undo_goes_back_several_answers_and_outlives_the_server(new_client, new_
     assert [item["sha256"] for item in asked(later)["items"]] == names
 
 
+def test_each_takes_their_own_last_answer_back(new_client, new_site):
+    first, second = ask(new_site, 2)
+    say(new_client, first, label="dog", annotator="anna")
+    say(new_client, second, label="dog", annotator="ben")
+    undone = new_client.post("/review/undo", json={"annotator": "anna"}).json()
+    assert undone["item"]["sha256"] == first
+
+
 def test_undo_takes_nobody_elses_answer_back(new_client, new_site):
     (sha256,) = ask(new_site, 1)
     say(new_client, sha256, label="dog", annotator="anna")
