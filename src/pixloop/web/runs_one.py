@@ -125,7 +125,7 @@ def _tell(site: Site, run: RunRecord) -> Mapping[str, Any]:
     runs = site.runs()
     progress = read_progress(site, run)
     metric = site.project.config.gate.metric
-    logged = [name for name in run.steps if has_log(run, name)]
+    logged = [name for name in run.steps if has_log(run, name) or _is_odd(run, name)]
     return {
         "run": run,
         "pill": PILLS[run.status],
@@ -149,8 +149,12 @@ def _tell(site: Site, run: RunRecord) -> Mapping[str, Any]:
 
 def _log_step(run: RunRecord, logged: list[str]) -> str:
     """The step whose log is shown first: the one at work, or that did not end well, or the last."""
-    odd = [name for name in logged if run.steps[name].status not in ("done", "cached", "waiting")]
+    odd = [name for name in logged if _is_odd(run, name)]
     return (odd or logged[-1:] or [""])[0]
+
+
+def _is_odd(run: RunRecord, step: str) -> bool:
+    return run.steps[step].status not in ("done", "cached", "waiting")
 
 
 def _tell_epochs(site: Site, run: RunRecord) -> Mapping[str, Any]:
