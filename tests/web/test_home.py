@@ -25,7 +25,7 @@ def test_a_new_project_is_told_what_to_do_first(new_client):
     answer = new_client.get("/")
     assert answer.status_code == 200
     assert "Nothing has happened yet" in answer.text
-    assert 'href="/runs">Start a run' in answer.text
+    assert 'href="/runs/new">Start a run' in answer.text
 
 
 def test_a_finished_project_asks_for_its_decision(client):

@@ -167,7 +167,7 @@ def test_before_the_first_run_there_is_one_thing_to_do():
     loop = replace(but(versions={"count": 0, "champion": None}), run=RunState("none"))
     verdict = judge(loop)
     assert (verdict.kind, verdict.title) == ("calm", "Nothing has happened yet")
-    assert [each.to for each in verdict.suggestions] == ["/runs"]
+    assert [each.to for each in verdict.suggestions] == ["/runs/new"]
 
 
 def test_nothing_is_called_well_before_the_registry_has_answered():

@@ -4,7 +4,7 @@ The findings in the order of their urgency, and so of the list of actions; the f
 headline. ``bad`` is broken or does harm, ``warn`` waits for a person, ``calm`` is a suggestion and
 leaves all well.
 
-====  ==================================================  =============
+====  ==================================================  ================
 bad   something of the project's cannot be read           where it is
 bad   a quality alarm is open                             /monitoring
 bad   the last run failed                                 its page
@@ -19,12 +19,12 @@ warn  the last run's model did not meet the gate          its page
 warn  the last run was interrupted                        its page
 warn  a version waits for a decision                      /models
 warn  pictures wait for people's answers                  /review
-calm  there is no run yet                                 /runs
-calm  annotations are worth a run, and no watch begins it /runs
+calm  there is no run yet                                 /runs/new
+calm  annotations are worth a run, and no watch begins it /runs/new
 calm  a new version is no better than the champion        /models
 calm  nothing serves the version that should be served    /models
 calm  no watch runs                                       the watch below
-====  ==================================================  =============
+====  ==================================================  ================
 
 While a run is at work, what the last one came to is past, and without anything bad or waiting the
 headline tells of the run.
@@ -207,14 +207,14 @@ def _deciding(loop: Loop) -> Iterator[Finding]:
 def _suggested(loop: Loop) -> Iterator[Finding]:
     if loop.untouched:
         words = "It takes minutes for some thousand pictures."
-        yield Finding("calm", "Start the first run", words, "Start a run", "/runs")
+        yield Finding("calm", "Start the first run", words, "Start a run", "/runs/new")
         return
     at_work = loop.run.kind in ("starting", "running")
     new, worth = loop.annotations.new, loop.annotations.worth
     if new >= worth and not loop.watch.running and not at_work:
         words = "A run would learn from them."
         yield Finding(
-            "calm", f"{new} new annotations are worth a run", words, "Start a run", "/runs"
+            "calm", f"{new} new annotations are worth a run", words, "Start a run", "/runs/new"
         )
     candidate, champion = loop.versions.candidate, loop.versions.champion
     if candidate and champion and loop.versions.better is False:
