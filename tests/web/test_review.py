@@ -498,7 +498,7 @@ def test_answers_count_until_a_run_takes_them(new_client, new_site):
         "steps": {"Prepare": {"status": "done"}},
     }
     (run / "run.json").write_text(json.dumps(record))
-    assert "not yet learned from" not in new_client.get("/review/summary").text
+    assert "is not yet learned from" not in new_client.get("/review/summary").text
 
 
 def test_answers_from_elsewhere_are_seen(new_client, new_site, model):
