@@ -10,7 +10,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -59,6 +60,7 @@ class Explanations:
         self._turn = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._told: queue.Queue[_Told | None] = queue.Queue()
+        self._end: Callable[[], object] | None = None
 
     def explain(self, bundle: Bundle, picture: bytes) -> Iterator[_Told]:
         """Explain the answer to a picture.
@@ -80,13 +82,9 @@ class Explanations:
 
     def close(self) -> None:
         """End the process."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
-            with suppress(OSError):  # something may be left to write
-                if process.stdin is not None:
-                    process.stdin.close()
+        if self._end is not None:
+            self._end()
+        self._process = self._end = None
 
     def _ask(self, bundle: Bundle, picture: bytes) -> Iterator[_Told]:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -148,6 +146,8 @@ class Explanations:
                 start_new_session=True,  # Ctrl-C is for the server, with which it ends
             )
         assert process.stdout is not None  # noqa: S101  (it was started with one)
+        # With whoever would ask it, and with the interpreter.
+        self._end = weakref.finalize(self, _end, process)
         self._told = queue.Queue()
         reading = (process.stdout, self._told)
         threading.Thread(target=_listen, args=reading, daemon=True).start()
@@ -163,6 +163,14 @@ class Explanations:
             lines = [line for line in text.splitlines() if line.strip()]
             return lines[-1] if lines else ""
         return ""
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
+    with suppress(OSError):  # something may be left to write
+        if process.stdin is not None:
+            process.stdin.close()
 
 
 def _listen(pipe: IO[bytes], told: "queue.Queue[_Told | None]") -> None:
