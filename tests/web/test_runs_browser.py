@@ -55,7 +55,7 @@ def test_a_run_is_started_watched_cancelled_and_run_again(tab: Page, site: Site)
     assert cancelled.cause == Cause(by="page", detail="a longer try", settings=settings)
 
     # Again, it goes on after the last finished epoch, and ends.
-    expect(tab.get_by_text("from Train on")).to_be_visible()
+    expect(tab.get_by_text("from Train on")).to_be_visible(timeout=60_000)
     tab.get_by_role("button", name="Run it again").click()
     tab.wait_for_url("**/runs")
     running.click(timeout=60_000)

@@ -43,8 +43,11 @@ def routes(site: Site) -> list[Route]:
 def _now(site: Site, runs: Sequence[RunRecord]) -> Mapping[str, Any]:
     """What is at work, or could not begin."""
     running = next((run for run in runs if run.status == "running"), None)
-    starting = running is None and bool(site.jobs.running("run"))
-    failed = None if running or starting else failed_start(site, runs)
+    jobs = site.jobs.running("run") if running is None else ()
+    # One whose run has its record already is only ending.
+    last = runs[0].pid if runs else None
+    starting = any(job.pid != last for job in jobs)
+    failed = None if running or jobs else failed_start(site, runs)
     return {
         "running": running,
         "cause": tell_cause(running.cause) if running else "",

@@ -62,11 +62,12 @@ def process_of(run: RunRecord) -> psutil.Process | None:
     try:
         process = psutil.Process(run.pid)
         began = process.create_time()
+        noted = datetime.fromisoformat(run.started).timestamp()
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
     except (psutil.Error, ValueError, OverflowError):
         return None
-    return process if began <= datetime.fromisoformat(run.started).timestamp() + _SLACK_S else None
+    return process if began <= noted + _SLACK_S else None
 
 
 def _as_it_is(run: RunRecord) -> RunRecord:

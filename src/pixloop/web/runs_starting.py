@@ -56,10 +56,13 @@ def routes(site: Site) -> list[Route]:
 
 def why_busy(site: Site) -> str:
     """Why no run can begin now; empty where one can."""
-    running = next((run for run in site.runs() if run.status == "running"), None)
+    runs = site.runs()
+    running = next((run for run in runs if run.status == "running"), None)
     if running is not None:
         return f"A run is at work (process {running.pid}); one runs at a time."
-    if site.jobs.running("run"):
+    for job in site.jobs.running("run"):
+        if any(run.pid == job.pid for run in runs[:1]):
+            return "The last run's process is just ending."
         return "A run is about to begin; one runs at a time."
     return ""
 
