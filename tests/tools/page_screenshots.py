@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 from screenshots import DESKTOP, PHONE, open_browser
 
 from pixloop.project import Project
@@ -93,19 +93,17 @@ def take(browser: Browser, project: Path, folder: Path) -> Iterator[Path]:
             tab = context.new_page()
             for name, path in pages_of(opened).items():
                 tab.goto(address + path)
+                dropped = []
                 if name == "try" and opened.runs():
-                    _drop(tab, pictures_of(opened, 3, folder))
+                    dropped = pictures_of(opened, 3, folder)
+                    tab.locator("input[type=file]").first.set_input_files(dropped)
                 tab.wait_for_timeout(_SETTLE_MS)
                 file = folder / f"{project.name}-{name}-{kind}.png"
                 tab.screenshot(path=file, full_page=True)
+                for each in dropped:
+                    each.unlink()
                 yield file
             context.close()
-
-
-def _drop(tab: Page, pictures: list[Path]) -> None:
-    tab.locator("input[type=file]").first.set_input_files(pictures)
-    for picture in pictures:
-        picture.unlink()
 
 
 def main() -> None:

@@ -175,7 +175,7 @@ def alarm(**fields: Any) -> SimpleNamespace:
 def test_open_alarms_are_told(project: Fixture) -> None:
     project.alarms = [alarm(), alarm(id="quality-18", kind="quality", since=None)]
     first, second = project.parts.look()
-    assert (first.id, second.id, second.since) == ("drift-17", "quality-18", "")
+    assert (first.id, second.id, second.since) == ("1-drift-17", "1-quality-18", "")
     assert (first.kind, first.version, second.kind) == ("drift", "1", "quality")
     assert datetime.fromisoformat(first.since) == datetime(2026, 1, 1, tzinfo=UTC)
 

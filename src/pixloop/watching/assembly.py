@@ -86,7 +86,8 @@ class ProjectParts:
             return []  # there is no version yet, so nothing is served
         return [
             OpenAlarm(
-                id=alarm.id,
+                # Each version counts its own alarms from 0.
+                id=f"{_version(alarm.model)}-{alarm.id}",
                 kind=alarm.kind,
                 version=_version(alarm.model),
                 words=alarm.words,
