@@ -5,8 +5,9 @@ from tests.annotation.waiting import CLASSES, candidate
 
 from pixloop.acceptance import Acceptance
 from pixloop.bundle import Task
-from pixloop.web import review, review_labelling
-from pixloop.web.review_items import AskedModel
+from pixloop.web.review import labelling as review_labelling
+from pixloop.web.review import page as review
+from pixloop.web.review.items import AskedModel
 from pixloop.web.site import Site
 
 

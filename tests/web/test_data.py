@@ -20,10 +20,11 @@ from tests.web.data_sets import (
 
 from pixloop.data.dataset import Dataset
 from pixloop.errors import DataError
-from pixloop.web import data_overview, data_quarantine
-from pixloop.web.data_apart import Apart
-from pixloop.web.data_shown import find_shown
-from pixloop.web.data_shrink import shrink
+from pixloop.web.data import overview as data_overview
+from pixloop.web.data import quarantine as data_quarantine
+from pixloop.web.data.apart import Apart
+from pixloop.web.data.shown import find_shown
+from pixloop.web.data.shrink import shrink
 from pixloop.web.site import Site
 
 PAGES = ("", "/samples", "/findings", "/quarantine", "/duplicates", "/labels", "/augmentation")
@@ -420,9 +421,9 @@ def test_augmented_pictures_are_those_of_training(boxes):
 
 @pytest.mark.integration
 def test_boxes_of_versions_are_moved(boxes):
-    from pixloop.web.data_augmented import Asked, augment, preprocessing_of
-    from pixloop.web.data_catalogue import Place
-    from pixloop.web.data_pictures import read_row
+    from pixloop.web.data.augmented import Asked, augment, preprocessing_of
+    from pixloop.web.data.catalogue import Place
+    from pixloop.web.data.pictures import read_row
 
     shown = find_shown(boxes)
     row, preprocessing = (

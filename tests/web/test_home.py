@@ -7,9 +7,9 @@ import pytest
 from pixloop.errors import RegistryError
 from pixloop.pipeline.lock import exclusive
 from pixloop.watching.events import EventLog
+from pixloop.web.home.server import Served
 from pixloop.web.jobs import Jobs
 from pixloop.web.live import look
-from pixloop.web.loop_server import Served
 
 PARTS = ["/loop/verdict", "/loop/rooms", "/loop/timeline", "/loop/watch"]
 HOSTILE = "<script>alert(1)</script>"
@@ -18,7 +18,7 @@ HOSTILE = "<script>alert(1)</script>"
 @pytest.fixture(autouse=True)
 def no_server(monkeypatch):
     """Nothing answers: a thread of its own asks, when it comes to it."""
-    monkeypatch.setattr("pixloop.web.loop_server.ask", lambda site: Served("silent"))
+    monkeypatch.setattr("pixloop.web.home.server.ask", lambda site: Served("silent"))
 
 
 def test_a_new_project_is_told_what_to_do_first(new_client):

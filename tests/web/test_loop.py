@@ -13,17 +13,17 @@ from pixloop.errors import RegistryError
 from pixloop.pipeline.lock import exclusive
 from pixloop.pipeline.runs import RunRecord, StepRecord
 from pixloop.watching.events import Event
-from pixloop.web.loop import Loop, read_loop
-from pixloop.web.loop_data import DataState
-from pixloop.web.loop_monitoring import MonitoringState, OpenAlarm, read_monitoring
-from pixloop.web.loop_people import AnnotationsState, ReviewState, read_annotations, read_review
-from pixloop.web.loop_rooms import rooms
-from pixloop.web.loop_run import RunState, read_run
-from pixloop.web.loop_server import LocalServer, Served
-from pixloop.web.loop_timeline import chains
-from pixloop.web.loop_verdict import judge
-from pixloop.web.loop_versions import VersionFacts, VersionsState
-from pixloop.web.loop_watch import WatchingState, holder_of, read_watch
+from pixloop.web.home.data import DataState
+from pixloop.web.home.loop import Loop, read_loop
+from pixloop.web.home.monitoring import MonitoringState, OpenAlarm, read_monitoring
+from pixloop.web.home.people import AnnotationsState, ReviewState, read_annotations, read_review
+from pixloop.web.home.rooms import rooms
+from pixloop.web.home.run import RunState, read_run
+from pixloop.web.home.server import LocalServer, Served
+from pixloop.web.home.timeline import chains
+from pixloop.web.home.verdict import judge
+from pixloop.web.home.versions import VersionFacts, VersionsState
+from pixloop.web.home.watch import WatchingState, holder_of, read_watch
 
 NOON = "2026-03-01T12:00:00+00:00"
 WELL = Loop(
@@ -44,7 +44,7 @@ NEXT = VersionFacts("3", 0.99, NOON)
 @pytest.fixture(autouse=True)
 def no_server(monkeypatch):
     """Nothing answers: a thread of its own asks, when it comes to it."""
-    monkeypatch.setattr("pixloop.web.loop_server.ask", lambda site: Served("silent"))
+    monkeypatch.setattr("pixloop.web.home.server.ask", lambda site: Served("silent"))
 
 
 def but(**changes):
@@ -396,7 +396,7 @@ def test_foreign_lines_among_the_events_are_passed_over(site):
     lines = [good.model_dump_json(), '{"id": 1}', "torn", "null"]
     lines.append(good.model_copy(update={"id": "x", "time": "yesterday"}).model_dump_json())
     (folder / "events.jsonl").write_text("\n".join(lines))
-    from pixloop.web.loop import read_trail
+    from pixloop.web.home.loop import read_trail
 
     assert [each.id for each in read_trail(site)[0]] == ["run-1-began"]
 
@@ -414,7 +414,7 @@ def test_nobody_waits_for_the_server(new_site, monkeypatch):
         answered.wait(10)
         return Served("serving", "http://127.0.0.1:8080", "3", "3")
 
-    monkeypatch.setattr("pixloop.web.loop_server.ask", ask)
+    monkeypatch.setattr("pixloop.web.home.server.ask", ask)
     server = LocalServer(new_site)
     assert server.look().state == "unknown"
     assert asked.wait(10)
@@ -432,7 +432,7 @@ def test_what_is_wrong_with_the_registry_is_no_failure_of_the_server(new_site, m
     def ask(site):
         raise RegistryError("gone")
 
-    monkeypatch.setattr("pixloop.web.loop_server.ask", ask)
+    monkeypatch.setattr("pixloop.web.home.server.ask", ask)
     server = LocalServer(new_site)
     server._ask()
     assert server._found.state == "unknown"

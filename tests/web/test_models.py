@@ -9,11 +9,11 @@ from tests.web.conftest import client_of
 
 from pixloop.errors import RegistryError
 from pixloop.model_versions import ModelVersion
-from pixloop.web import models_comparison
 from pixloop.web.jobs import Job
-from pixloop.web.models import PAGE_LENGTH
-from pixloop.web.models_actions import refuse_stale
-from pixloop.web.models_files import SANDBOX
+from pixloop.web.models import comparison as models_comparison
+from pixloop.web.models.actions import refuse_stale
+from pixloop.web.models.files import SANDBOX
+from pixloop.web.models.page import PAGE_LENGTH
 from pixloop.web.site import Site
 
 HOSTILE = ["%3Cscript%3E", "1%20OR%201", "..%2f..%2fx", "%2e%2e%2f%2e%2e%2fx", "1'", "-1", "٣"]
@@ -22,7 +22,7 @@ HOSTILE = ["%3Cscript%3E", "1%20OR%201", "..%2f..%2fx", "%2e%2e%2f%2e%2e%2fx", "
 @pytest.fixture(autouse=True)
 def cold(monkeypatch):
     """Pages have MLflow imported ahead; tests that do not change anything do without."""
-    monkeypatch.setattr("pixloop.web.models.warm", lambda site: None)
+    monkeypatch.setattr("pixloop.web.models.page.warm", lambda site: None)
 
 
 def made(number, **more):
@@ -172,7 +172,7 @@ class TestVersion:
             },
         }
         monkeypatch.setattr(Site, "versions", lambda self: (version,))
-        monkeypatch.setattr("pixloop.web.models_files.read", lambda site, version: evaluation)
+        monkeypatch.setattr("pixloop.web.models.files.read", lambda site, version: evaluation)
         client = client_of(new_site)
         for path in ("/models/1", "/models/list", "/models/1/actions", "/models/1/head"):
             assert "<script>alert" not in client.get(path).text

@@ -20,8 +20,8 @@ from pixloop.monitoring.quality import Checked
 from pixloop.monitoring.state import Record, locked, read_state, write_state
 from pixloop.project import Project
 from pixloop.project_registry import ProjectRegistry
-from pixloop.web import monitoring_watched
 from pixloop.web.jobs import Jobs
+from pixloop.web.monitoring import watched as monitoring_watched
 from pixloop.web.site import Site
 
 HOSTILE = "<script>alert(1)</script>"

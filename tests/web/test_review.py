@@ -16,8 +16,8 @@ from pixloop.annotation.label_studio.label_studio import LabelStudioStatus
 from pixloop.cli.app import app
 from pixloop.config_file import load_config
 from pixloop.errors import PixloopError
-from pixloop.web.review_items import reasons_in_words
-from pixloop.web.review_labelling import MAX_BODY_BYTES
+from pixloop.web.review.items import reasons_in_words
+from pixloop.web.review.labelling import MAX_BODY_BYTES
 from pixloop.web.site import Site
 
 HOSTILE = "<img src=x onerror=alert(1)>'\"&"

@@ -8,7 +8,7 @@ from tests.conftest import QUICK
 from pixloop.config import FILE_NAME, config_keys, flatten
 from pixloop.config_file import load_config, parse_config
 from pixloop.project import Project
-from pixloop.web.run_form import (
+from pixloop.web.runs.form import (
     check,
     form_sections,
     read_filled,

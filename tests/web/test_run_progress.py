@@ -6,7 +6,7 @@ import pytest
 
 from pixloop.pipeline.progress_note import StepProgress
 from pixloop.pipeline.runs import RunRecord, StepRecord
-from pixloop.web.run_progress import measure, read_progress, usual_seconds
+from pixloop.web.runs.progress import measure, read_progress, usual_seconds
 from pixloop.web.site import Site
 
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)

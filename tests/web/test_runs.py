@@ -6,9 +6,9 @@ import pytest
 
 from pixloop.errors import PipelineError
 from pixloop.pipeline.runs import Cause, RunRecord, StepRecord
-from pixloop.web.runs_one import REPORT_POLICY
-from pixloop.web.runs_stopping import stop_run, worker_named
-from pixloop.web.runs_telling import expected_seconds
+from pixloop.web.runs.one import REPORT_POLICY
+from pixloop.web.runs.stopping import stop_run, worker_named
+from pixloop.web.runs.telling import expected_seconds
 from pixloop.web.site import Site
 
 HOSTILE = '<script>alert("x")</script>'

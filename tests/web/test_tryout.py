@@ -23,11 +23,13 @@ from pixloop.model_versions import ModelVersion
 from pixloop.project import Project
 from pixloop.records import Decision, Prediction
 from pixloop.serving.client import Client
-from pixloop.web import endpoint, tryout, tryout_explanations
-from pixloop.web import tryout_addresses as addresses
+from pixloop.web import endpoint
 from pixloop.web.cached import Cached
 from pixloop.web.site import Site
-from pixloop.web.tryout_models import Kept, Models, preferred
+from pixloop.web.tryout import addresses
+from pixloop.web.tryout import explanations as tryout_explanations
+from pixloop.web.tryout import page as tryout
+from pixloop.web.tryout.models import Kept, Models, preferred
 
 HOSTILE = "<script>alert(1)</script>"
 

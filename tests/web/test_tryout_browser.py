@@ -14,8 +14,8 @@ from pixloop.config import ServingConfig
 from pixloop.project import Project
 from pixloop.serving.app import build_app
 from pixloop.serving.predictor import open_predictor
-from pixloop.web import tryout_addresses
 from pixloop.web.site import Site
+from pixloop.web.tryout import addresses as tryout_addresses
 
 pytestmark = pytest.mark.integration
 

@@ -11,10 +11,17 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from pixloop.errors import ConfigError, PixloopError
-from pixloop.web import data, home, live, models, monitoring, review, runs, tryout
+from pixloop.web import live
+from pixloop.web.data import page as data
 from pixloop.web.guard import Guard, TooLarge
+from pixloop.web.home import page as home
+from pixloop.web.models import page as models
+from pixloop.web.monitoring import page as monitoring
 from pixloop.web.rendering import STATIC, render
+from pixloop.web.review import page as review
+from pixloop.web.runs import page as runs
 from pixloop.web.site import Site
+from pixloop.web.tryout import page as tryout
 
 #: By what names this machine asks itself.
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")

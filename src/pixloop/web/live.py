@@ -16,7 +16,7 @@ from starlette.routing import Route
 from pixloop.config import FILE_NAME
 from pixloop.errors import ConfigError
 from pixloop.web.cached import stamp
-from pixloop.web.loop_server import local_server
+from pixloop.web.home.server import local_server
 from pixloop.web.site import Site
 
 _LOOK_S = 1.0

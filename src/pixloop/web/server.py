@@ -12,9 +12,9 @@ from pathlib import Path
 import uvicorn
 
 from pixloop.errors import ConfigError, PixloopError
-from pixloop.web import monitoring
 from pixloop.web.app import LOCAL_NAMES, make_app
 from pixloop.web.guard import TOKEN
+from pixloop.web.monitoring import page as monitoring
 from pixloop.web.site import Site
 
 HOST, PORT = "127.0.0.1", 8765

@@ -12,7 +12,7 @@ from pixloop.project import Project
 from pixloop.web.cached import Cached, stamp
 from pixloop.web.jobs import Jobs
 from pixloop.web.known_versions import KnownVersions
-from pixloop.web.runs_known import KnownRuns
+from pixloop.web.runs.known import KnownRuns
 
 if TYPE_CHECKING:
     from pixloop.model_versions import ModelVersion
