@@ -8,7 +8,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 from tests.certified_bundles import colours, rewrite, scenes
 from tests.serving.in_thread import serving
-from tests.web.test_tryout import HOSTILE, RED, picture, version_of
+from tests.web.tryout.test_page import HOSTILE, RED, picture, version_of
 
 from pixloop.config import ServingConfig
 from pixloop.project import Project

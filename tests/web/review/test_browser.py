@@ -2,7 +2,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from tests.annotation.waiting import answer, candidate
-from tests.web.review_queue import ask, pretend_model
+from tests.web.review.queued import ask, pretend_model
 
 from pixloop.annotation.answering import Answering
 from pixloop.web.jobs import Job

@@ -1,7 +1,7 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
-from tests.web.data_sets import prepared, report_doubts, write_boxes, write_messy
+from tests.web.data.data_sets import prepared, report_doubts, write_boxes, write_messy
 
 from pixloop.web.site import Site
 

@@ -3,7 +3,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from tests.web.conftest import client_of
-from tests.web.test_models import cold, made  # noqa: F401
+from tests.web.models.test_page import cold, made  # noqa: F401
 
 from pixloop.errors import ConfigError, PipelineError, RegistryError
 from pixloop.web.endpoint import read_endpoint, start_server, stop_server

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from tests.annotation.waiting import answer, candidate
 from tests.web.conftest import client_of
-from tests.web.review_queue import ask, pretend_model
+from tests.web.review.queued import ask, pretend_model
 from typer.testing import CliRunner
 
 from pixloop.annotation.answering import Answering

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from playwright.sync_api import expect
-from tests.web.test_endpoint import Handler, Server
+from tests.web.models.test_endpoint import Handler, Server
 
 from pixloop.web.site import Site
 

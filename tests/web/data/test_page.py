@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.web.conftest import client_of
-from tests.web.data_sets import (
+from tests.web.data.data_sets import (
     HOSTILE,
     prepare_again,
     prepared,

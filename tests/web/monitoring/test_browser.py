@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from tests.monitoring.monitored import capture, clean, make_bundle
-from tests.web.test_monitoring import version_of
+from tests.web.monitoring.test_page import version_of
 
 from pixloop.monitoring.state import read_state, write_state
 from pixloop.web.site import Site
