@@ -11,6 +11,7 @@ from pixloop.errors import ConfigError, PipelineError, RegistryError
 from pixloop.monitoring.server_rates import ServerRates, read_rates
 from pixloop.web.jobs import Job
 from pixloop.web.site import Site
+from pixloop.web.versions import champion_of
 
 #: It answers on this machine, or not at all.
 _TIMEOUT_S = 1.5
@@ -78,7 +79,8 @@ def read_endpoint(site: Site) -> Endpoint:
     Raises:
         RegistryError: the registry cannot be reached.
     """
-    champion = next((each.version for each in site.versions() if each.champion), None)
+    found = champion_of(site.versions())
+    champion = found.version if found else None
     job = next(iter(site.jobs.running("serve")), None)
     seen = (int(time.monotonic()), champion, job.id if job else None)
     return site.cached.get("endpoint", seen, lambda: _read(site, champion, job))
@@ -120,9 +122,21 @@ def stop_server(site: Site, job: str) -> None:
     raise ConfigError("The pages have started no such server.")
 
 
+def local_address(host: str, port: int) -> str | None:
+    """Where a server on this machine is asked; None where only its start will tell the port.
+
+    >>> local_address("0.0.0.0", 9000), local_address("::1", 80), local_address("localhost", 0)
+    ('http://127.0.0.1:9000', 'http://[::1]:80', None)
+    """
+    if port == 0:
+        return None
+    asked = _ANY.get(host.strip("[]"), host.strip("[]"))
+    return f"http://[{asked}]:{port}" if ":" in asked else f"http://{asked}:{port}"
+
+
 def _read(site: Site, champion: str | None, job: Job | None) -> Endpoint:
     config = site.project.config
-    url = _started_at(site, job) or _address(config.serving.host, config.serving.port)
+    url = _started_at(site, job) or local_address(config.serving.host, config.serving.port)
     model = _ping(url) if url else None
     name, _, version = (model or "").rpartition(":")
     ours = name == config.model_name
@@ -152,13 +166,6 @@ def _started_at(site: Site, job: Job | None) -> str | None:
         return None
     asked = httpx.URL(found[1])
     return str(asked.copy_with(host=_ANY.get(asked.host, asked.host))).rstrip("/")
-
-
-def _address(host: str, port: int) -> str | None:
-    if port == 0:
-        return None
-    asked = _ANY.get(host.strip("[]"), host.strip("[]"))
-    return f"http://[{asked}]:{port}" if ":" in asked else f"http://{asked}:{port}"
 
 
 def _ping(url: str) -> str | None:

@@ -12,8 +12,8 @@ from pixloop.model_versions import ModelVersion
 from pixloop.web.jobs import Job
 from pixloop.web.models import comparison as models_comparison
 from pixloop.web.models.actions import refuse_stale
-from pixloop.web.models.files import SANDBOX
 from pixloop.web.models.page import PAGE_LENGTH
+from pixloop.web.reports import SANDBOX
 from pixloop.web.site import Site
 
 HOSTILE = ["%3Cscript%3E", "1%20OR%201", "..%2f..%2fx", "%2e%2e%2f%2e%2e%2fx", "1'", "-1", "٣"]

@@ -6,7 +6,7 @@ import pytest
 
 from pixloop.errors import PipelineError
 from pixloop.pipeline.runs import Cause, RunRecord, StepRecord
-from pixloop.web.runs.one import REPORT_POLICY
+from pixloop.web.reports import SANDBOX
 from pixloop.web.runs.stopping import stop_run, worker_named
 from pixloop.web.runs.telling import expected_seconds
 from pixloop.web.site import Site
@@ -70,7 +70,7 @@ def test_a_finished_run_shows_its_steps_its_epochs_and_its_report(client, site):
     assert len([score for score in curves["score"] if 0 <= score <= 1]) == 4
     report = client.get(f"/runs/{run.id}/report")
     assert report.status_code == 200
-    assert report.headers["content-security-policy"] == REPORT_POLICY
+    assert report.headers["content-security-policy"] == SANDBOX
 
 
 def test_the_end_of_a_step_s_log_is_shown_and_no_other_file(client, site):

@@ -16,7 +16,6 @@ from tests.web.conftest import client_of
 from pixloop.annotation.candidates import report_candidate
 from pixloop.annotation.items import Reason
 from pixloop.bundle import Bundle
-from pixloop.config import ServingConfig
 from pixloop.errors import ConfigError, ImageError
 from pixloop.files import sha256_file
 from pixloop.model_versions import ModelVersion
@@ -29,7 +28,8 @@ from pixloop.web.site import Site
 from pixloop.web.tryout import addresses
 from pixloop.web.tryout import explanations as tryout_explanations
 from pixloop.web.tryout import page as tryout
-from pixloop.web.tryout.models import Kept, Models, preferred
+from pixloop.web.tryout.models import Kept, Models
+from pixloop.web.versions import preferred
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -295,14 +295,6 @@ def test_what_is_no_address_is_refused_in_words(fixed, text):
     answer = fixed.post("/try/predict", params={"by": text}, content=RED)
     assert answer.status_code == 422
     assert "secret" not in answer.text
-
-
-@pytest.mark.parametrize(
-    ("host", "port", "address"),
-    [("::", 1, "http://127.0.0.1:1"), ("::1", 80, "http://[::1]:80"), ("a", 0, None)],
-)
-def test_the_local_address_is_one_that_can_be_asked(host, port, address):
-    assert addresses.local_address(ServingConfig(host=host, port=port)) == address
 
 
 def test_only_addresses_of_the_web_are_checked_through():

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from pixloop.challenger_version import choose_challenger
 from pixloop.errors import PixloopError
@@ -12,6 +11,7 @@ from pixloop.model_versions import EVALUATION, ModelVersion
 from pixloop.watching.events import Event
 from pixloop.web.cached import stamp
 from pixloop.web.site import Site
+from pixloop.web.versions import champion_of, local_place, preferred
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def read_versions(site: Site, events: Sequence[Event], patient: bool) -> Version
         return VersionsState(metric=metric, problem=str(e))
     if versions is None:
         return VersionsState(known=False, metric=metric)
-    champion = next((each for each in versions if each.champion), None)
+    champion = champion_of(versions)
     candidate = _candidate(versions, champion)
     better, reason = (None, "") if candidate is None else _judged(site, candidate)
     return VersionsState(
@@ -95,7 +95,7 @@ def _candidate(
     versions: Sequence[ModelVersion], champion: ModelVersion | None
 ) -> ModelVersion | None:
     if champion is None:
-        return next((each for each in versions if each.status != "rejected"), None)
+        return preferred(versions)
     found = choose_challenger(versions)
     return found if found is not None and found.status == "pending" else None
 
@@ -118,10 +118,10 @@ def _crowned(champion: ModelVersion, events: Sequence[Event]) -> str:
 
 def _judged(site: Site, version: ModelVersion) -> tuple[bool | None, str]:
     """What a version's evaluation says of it beside the champion."""
-    address = urlsplit(version.report)
-    if address.scheme not in ("", "file"):
+    folder = local_place(version.report)
+    if folder is None:
         return None, ""
-    file = Path(unquote(address.path)) / EVALUATION
+    file = folder / EVALUATION
     return site.cached.get(
         ("loop judged", version.version), (file, stamp(file)), lambda: _read_promotion(file)
     )

@@ -16,6 +16,7 @@ from pixloop.web.cached import stamp
 from pixloop.web.endpoint import Endpoint, read_endpoint, start_server
 from pixloop.web.models import files as models_files
 from pixloop.web.site import Site
+from pixloop.web.versions import champion_of
 
 Action = Literal["approve", "deploy", "promote", "reject"]
 ACTIONS: Sequence[str] = get_args(Action)
@@ -146,11 +147,6 @@ def roll_back(site: Site, seen: str) -> str:
         refuse_stale(champion_of(registry.list()), seen)
         back = registry.rollback()
     return f"Version {back.version} is the champion again, in place of {seen}."
-
-
-def champion_of(versions: Sequence[ModelVersion]) -> ModelVersion | None:
-    """The champion among versions."""
-    return next((each for each in versions if each.champion), None)
 
 
 def refuse_stale(champion: ModelVersion | None, seen: str) -> None:

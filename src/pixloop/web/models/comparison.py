@@ -18,6 +18,7 @@ from pixloop.web.jobs import Job
 from pixloop.web.models import facts as models_facts
 from pixloop.web.models import files as models_files
 from pixloop.web.rendering import render
+from pixloop.web.reports import sandboxed
 from pixloop.web.site import Site
 
 #: A comparison of thousands of slices and pictures is smaller.
@@ -99,7 +100,7 @@ def routes(site: Site) -> list[Route]:
 
     def written(request: Request) -> Response:
         a, b = _both(site, request)
-        return models_files.sandboxed(page_of(site, a.version, b.version))
+        return sandboxed(page_of(site, a.version, b.version))
 
     return [
         Route("/models/compare", page),

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse
 
 from pixloop.bundle import MANIFEST, Bundle, Manifest
 from pixloop.errors import BundleError, RegistryError
@@ -13,14 +12,6 @@ from pixloop.files import sha256_file
 from pixloop.model_versions import EVALUATION, ModelVersion, read_evaluation
 from pixloop.web.cached import stamp
 from pixloop.web.site import FOLDER, Site
-
-#: Pages that pixloop wrote, with scripts and styles of their own. They come from models and data,
-#: so they may show themselves and do nothing: no origin, no requests, no forms.
-SANDBOX = (
-    "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; "
-    "script-src 'unsafe-inline'; img-src data:; font-src data:; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
-)
 
 
 def find(site: Site, version: str) -> ModelVersion:
@@ -71,15 +62,3 @@ def manifest(site: Site, version: ModelVersion) -> Manifest | None:
             except BundleError:
                 continue
     return None
-
-
-def sandboxed(file: Path) -> FileResponse:
-    """A page that pixloop wrote, shown so that it can act on nothing.
-
-    Raises:
-        HTTPException: 404, it is not there.
-    """
-    if not file.is_file():
-        raise HTTPException(404, f"{file.name} is not there.")
-    headers = {"Content-Security-Policy": SANDBOX, "Cache-Control": "no-store"}
-    return FileResponse(file, media_type="text/html; charset=utf-8", headers=headers)

@@ -20,7 +20,6 @@ from pixloop.web.models.actions import (
     ACTIONS,
     Action,
     act,
-    champion_of,
     choices,
     roll_back,
     rollback_choice,
@@ -28,7 +27,9 @@ from pixloop.web.models.actions import (
 )
 from pixloop.web.models.endpoint import told
 from pixloop.web.rendering import render
+from pixloop.web.reports import sandboxed
 from pixloop.web.site import Site
+from pixloop.web.versions import champion_of
 
 #: Versions that are shown at once.
 PAGE_LENGTH = 50
@@ -94,10 +95,10 @@ def routes(site: Site) -> list[Route]:
         return told(words, "pixloop:versions")
 
     def report(request: Request) -> Response:
-        return models_files.sandboxed(models_files.reports(site, _asked(site, request)) / PAGE)
+        return sandboxed(models_files.reports(site, _asked(site, request)) / PAGE)
 
     def card(request: Request) -> Response:
-        return models_files.sandboxed(models_files.reports(site, _asked(site, request)) / CARD)
+        return sandboxed(models_files.reports(site, _asked(site, request)) / CARD)
 
     return [
         Route("/models", page),

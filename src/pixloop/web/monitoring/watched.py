@@ -12,6 +12,7 @@ from pixloop.errors import ConfigError, MonitoringError
 from pixloop.model_versions import ModelVersion
 from pixloop.web.cached import stamp
 from pixloop.web.site import Site
+from pixloop.web.versions import preferred
 
 if TYPE_CHECKING:
     from pixloop.monitoring.look import Look
@@ -71,8 +72,7 @@ def choose_version(versions: Sequence[ModelVersion], asked: str | None) -> Model
         if found is None:
             raise ConfigError(f"there is no version {asked[:40]!r}.")
         return found
-    champion = next((each for each in versions if each.champion), None)
-    return champion or next((v for v in versions if v.status != "rejected"), versions[0])
+    return preferred(versions) or versions[0]
 
 
 def watched_versions(site: Site, versions: Sequence[ModelVersion]) -> set[str]:

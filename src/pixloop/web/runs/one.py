@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from pixloop.errors import PipelineError
@@ -13,6 +13,7 @@ from pixloop.pipeline.jobs import LOG
 from pixloop.pipeline.runs import RunRecord
 from pixloop.run_summary import report_of
 from pixloop.web.rendering import render
+from pixloop.web.reports import sandboxed
 from pixloop.web.runs.causes import tell_cause
 from pixloop.web.runs.epochs import best_epoch, read_epochs, shown_score
 from pixloop.web.runs.form import run_command
@@ -29,11 +30,6 @@ from pixloop.web.runs.telling import (
 )
 from pixloop.web.site import Site
 
-#: A report is a page of its own, and has no business with these.
-REPORT_POLICY = (
-    "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; "
-    "script-src 'unsafe-inline'; img-src data:; font-src data:"
-)
 _LOG_BYTES = 65_536
 
 
@@ -61,11 +57,7 @@ def routes(site: Site) -> list[Route]:
         return PlainTextResponse(read_log(run, request.query_params.get("step", "")))
 
     def report(request: Request) -> Response:
-        file = report_of(_find(site, request))
-        if not file.is_file():
-            raise HTTPException(404, "This run has no report.")
-        headers = {"Content-Security-Policy": REPORT_POLICY}
-        return FileResponse(file, media_type="text/html", headers=headers)
+        return sandboxed(report_of(_find(site, request)), "This run has no report.")
 
     def cancel(request: Request) -> Response:
         run = _find(site, request)

@@ -4,11 +4,9 @@ import re
 from shlex import quote
 from urllib.parse import urlsplit
 
-from pixloop.config import ServingConfig
 from pixloop.errors import ConfigError
 from pixloop.serving.codec import PICTURE_TYPES
 
-_ANY_ADDRESS = ("0.0.0.0", "::", "[::]", "")  # noqa: S104  (what one listens on, not asks)
 _MOST_NAME, _MOST_ADDRESS = 255, 2000
 _PYTHON = """\
 from pathlib import Path
@@ -22,19 +20,6 @@ request = Request(
 with urlopen(request, timeout=60) as answer:
     print(answer.read().decode())
 """
-
-
-def local_address(settings: ServingConfig) -> str | None:
-    """Where this machine's server answers, if it is known.
-
-    >>> local_address(ServingConfig(host="0.0.0.0", port=9000))
-    'http://127.0.0.1:9000'
-    """
-    if settings.port == 0:  # it takes a free one, and tells nobody
-        return None
-    host = "127.0.0.1" if settings.host in _ANY_ADDRESS else settings.host
-    shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    return f"http://{shown}:{settings.port}"
 
 
 def checked_address(text: str) -> str:

@@ -2,17 +2,16 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from pixloop.bundle import MANIFEST, Bundle
 from pixloop.errors import BundleError, PixloopError, RegistryError
 from pixloop.files import sha256_file
 from pixloop.model_versions import ModelVersion
 from pixloop.web.site import Site
+from pixloop.web.versions import local_place, preferred
 
 if TYPE_CHECKING:
     from pixloop.serving.predictor import Predictor
@@ -97,7 +96,7 @@ class Models:
 
     def _open_bundle(self, version: ModelVersion) -> Bundle:
         # The registry would import MLflow, which takes seconds.
-        places = [self._site.state / "bundles" / version.version, _local(version.bundle)]
+        places = [self._site.state / "bundles" / version.version, local_place(version.bundle)]
         for place in places:
             with suppress(OSError, PixloopError):
                 if place is not None and sha256_file(place / MANIFEST) == version.bundle_sha256:
@@ -119,19 +118,3 @@ class Models:
         predictor = open_predictor(bundle, graph)
         predictor.warm_up()  # the first latency that is shown is that of an answer
         return predictor
-
-
-def preferred(versions: Sequence[ModelVersion]) -> ModelVersion | None:
-    """The version that answers where nobody says which.
-
-    Args:
-        versions: the newest first.
-    """
-    champion = next((v for v in versions if v.champion), None)
-    return champion or next((v for v in versions if v.status != "rejected"), None)
-
-
-def _local(place: str) -> Path | None:
-    """A bundle's folder, where it is on this machine."""
-    parts = urlsplit(place)
-    return Path(unquote(parts.path)) if parts.scheme in ("", "file") and parts.path else None

@@ -14,14 +14,15 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from pixloop.errors import ConfigError, ImageError, PixloopError
-from pixloop.web.endpoint import read_endpoint
+from pixloop.web.endpoint import local_address, read_endpoint
 from pixloop.web.rendering import render, size
 from pixloop.web.site import FOLDER, Site
-from pixloop.web.tryout.addresses import curl, local_address, python
+from pixloop.web.tryout.addresses import curl, python
 from pixloop.web.tryout.answers import SERVER, Answering, is_version, words
 from pixloop.web.tryout.explanations import Explanations, is_checked, why_not
-from pixloop.web.tryout.models import Models, preferred
+from pixloop.web.tryout.models import Models
 from pixloop.web.tryout.reports import check_said, report
+from pixloop.web.versions import preferred
 
 #: Where this machine's server would be, were it known.
 _USUAL_ADDRESS = "http://127.0.0.1:8080"
@@ -60,7 +61,7 @@ class _Views:
         offered = list(versions[:_MOST_OFFERED])
         if chosen is not None and chosen not in offered:
             offered.append(chosen)
-        address = local_address(config.serving)
+        address = local_address(config.serving.host, config.serving.port)
         context = {
             "versions": offered,
             "chosen": chosen,
