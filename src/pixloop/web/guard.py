@@ -35,6 +35,7 @@ _HEADERS = {
 CSRF_HEADER = "X-CSRF-Token"
 COOKIE, TOKEN = "pixloop_token", "token"
 _SAFE = ("GET", "HEAD")
+_MOST_PATH = 1000
 
 
 class Guard:
@@ -75,6 +76,10 @@ class Guard:
         host = headers.get("host", "")
         if self._hosts is not None and _name(host) not in self._hosts:
             return _say(403, "This server is asked by its own address only.")
+        if len(scope["path"]) > _MOST_PATH:
+            return _say(414, "No address here is so long.")
+        if _is_embedded(headers):
+            return _say(403, "Other sites may link to these pages, and put them into none.")
         if scope["method"] in _SAFE:
             return None
         if headers.get("origin") != f"{scope['scheme']}://{host}":
@@ -87,15 +92,18 @@ class Guard:
         return None
 
     def _ask_for_token(self, scope: Scope, headers: Headers) -> Response | None:
-        if self._token is None or _same(_cookie(headers), self._token):
+        if self._token is None:
             return None
         asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = [value for key, value in asked if key == TOKEN]
-        if scope["method"] not in _SAFE or not given or not _same(given[0], self._token):
+        knows = _same(_cookie(headers), self._token)
+        if knows and not given:
+            return None
+        if scope["method"] not in _SAFE or not (knows or (given and _same(given[0], self._token))):
             return _say(401, "Open the address that 'pixloop web' printed: it holds the token.")
         # The token goes into a cookie and out of the address, which ends up in histories.
         rest = urlencode([(key, value) for key, value in asked if key != TOKEN])
-        answer = RedirectResponse(scope["path"].replace("//", "/") + (f"?{rest}" if rest else ""))
+        answer = RedirectResponse(f"/{scope['path'].lstrip('/')}" + (f"?{rest}" if rest else ""))
         answer.set_cookie(
             COOKIE, self._token, httponly=True, samesite="strict", secure=scope["scheme"] == "https"
         )
@@ -129,6 +137,18 @@ def _with_headers(send: Send) -> Send:
         await send(message)
 
     return sending
+
+
+def _is_embedded(headers: Headers) -> bool:
+    """Whether another site's page asks for a part of its own; one may follow its links.
+
+    It could not read the answer, but make the server work, and see whether it did. Browsers say it
+    where they trust the connection: on this machine, and by TLS.
+    """
+    if headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
+        return False
+    how = headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")
+    return how != ("navigate", "document")
 
 
 def _name(host: str) -> str:

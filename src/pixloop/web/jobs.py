@@ -101,6 +101,10 @@ class Jobs:
                 found.append(Job.model_validate_json(file.read_text(encoding="utf-8")))
         return [job for job in found if kind in (None, job.kind)]
 
+    def last(self, kind: JobKind) -> Job | None:
+        """The newest of a kind."""
+        return next(iter(self.list(kind)), None)
+
     def running(self, kind: JobKind) -> Sequence[Job]:
         """Those of a kind that are at work."""
         return [job for job in self.list(kind) if self.status(job) == "running"]
@@ -129,6 +133,11 @@ class Jobs:
         except OSError:
             return ""
 
+    def last_words(self, job: Job, otherwise: str) -> str:
+        """The last line that a job printed, as far as it fits; another text where there is none."""
+        lines = [line.strip() for line in self.log(job, 4096).splitlines() if line.strip()]
+        return lines[-1][:300] if lines else otherwise
+
     def stop(self, job: Job) -> None:
         """Ask a job to stop, as Ctrl-C does; what it does then is its own matter."""
         if _is_alive(job):
@@ -141,7 +150,8 @@ class Jobs:
                 # A shell may have started us with Ctrl-C switched off, which is inherited.
                 [sys.executable, "-c", _PROGRAM, *command],
                 cwd=self._project,
-                env={**os.environ, STARTED_BY: "page"},
+                # What lies in the folder is not imported, whatever its name.
+                env={**os.environ, STARTED_BY: "page", "PYTHONSAFEPATH": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

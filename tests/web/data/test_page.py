@@ -24,8 +24,8 @@ from pixloop.web.data import overview as data_overview
 from pixloop.web.data import quarantine as data_quarantine
 from pixloop.web.data.apart import Apart
 from pixloop.web.data.shown import find_shown
-from pixloop.web.data.shrink import shrink
 from pixloop.web.site import Site
+from pixloop.web.thumbnails import shrink
 
 PAGES = ("", "/samples", "/findings", "/quarantine", "/duplicates", "/labels", "/augmentation")
 

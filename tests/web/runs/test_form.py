@@ -8,14 +8,9 @@ from tests.conftest import QUICK
 from pixloop.config import FILE_NAME, config_keys, flatten
 from pixloop.config_file import load_config, parse_config
 from pixloop.project import Project
-from pixloop.web.runs.form import (
-    check,
-    form_sections,
-    read_filled,
-    run_arguments,
-    run_command,
-    set_text,
-)
+from pixloop.web.runs.command import run_arguments, run_command
+from pixloop.web.runs.form import check, form_sections, read_filled
+from pixloop.web.runs.values import set_text
 
 
 @pytest.fixture

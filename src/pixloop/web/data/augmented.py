@@ -23,7 +23,7 @@ from pixloop.imaging import Preprocessing
 from pixloop.run_summary import output_of
 from pixloop.web.data.pictures import Box, box_at
 from pixloop.web.data.shown import Shown
-from pixloop.web.data.shrink import TINY_PX, encode
+from pixloop.web.thumbnails import TINY_PX, encode
 
 #: Versions with all augmentations, and with one alone.
 TOGETHER, ALONE = 11, 4

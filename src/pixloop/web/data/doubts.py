@@ -15,6 +15,7 @@ from pixloop.run_summary import EVALUATION, output_of
 from pixloop.web.cached import stamp
 from pixloop.web.data.pictures import Box, Picture, box_at, picture_of
 from pixloop.web.data.shown import Shown
+from pixloop.web.runs.telling import version_of
 from pixloop.web.site import Site
 
 #: Pictures a page.
@@ -116,7 +117,7 @@ def ask_people(site: Site, trust: Trust, numbers: set[int] | None) -> int:
 
     config = site.project.config
     data = Dataset.open(output_of(trust.run, "Prepare", "dataset"))
-    version = (trust.run.registered or {}).get("ModelPackageVersion", trust.run.id)
+    version = version_of(trust.run) or trust.run.id
     model = f"{config.registry.model or config.name}:{version}"
     return site.project.review.offer(find_reported(trust.said, data, model, numbers))
 

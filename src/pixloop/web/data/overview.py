@@ -1,6 +1,5 @@
 """What a data set holds, in numbers: classes, sizes, and what changed since the one before."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from pixloop.data.dataset import SPLITS, Dataset
 from pixloop.errors import DataError
 from pixloop.web.data.catalogue import Catalogue
 from pixloop.web.data.shown import Shown
+from pixloop.web.paging import turn
 
 #: Classes a page of the table.
 PAGE = 50
@@ -85,8 +85,7 @@ def class_table(shown: Shown, find: str, order: str, page: int) -> ClassTable:
     names = [name for name in info.classes if find.casefold() in name.casefold()]
     if order != "name":
         names.sort(key=lambda name: totals[name], reverse=order == "most")
-    pages = max(1, math.ceil(len(names) / PAGE))
-    page = min(max(page, 1), pages)
+    turned = turn(len(names), PAGE, page)
     largest = max(totals.values(), default=0)
     numbers = {name: number for number, name in enumerate(info.classes)}
     pictures = shown.catalogue.pictures_by_class.sum(axis=0)
@@ -99,10 +98,10 @@ def class_table(shown: Shown, find: str, order: str, page: int) -> ClassTable:
             int(pictures[numbers[name]]),
             totals[name] / max(largest, 1),
         )
-        for name in names[(page - 1) * PAGE : page * PAGE]
+        for name in names[turned.start : turned.end]
     )
     smallest = min(totals.values(), default=0)
-    return ClassTable(tuple(rows), len(names), page, pages, largest, smallest)
+    return ClassTable(tuple(rows), len(names), turned.number, turned.last, largest, smallest)
 
 
 def size_facts(shown: Shown) -> Mapping[str, Any]:

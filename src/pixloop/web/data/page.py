@@ -1,6 +1,5 @@
 """The page ``/data``: what models learn from, what was left out, and what is doubtful."""
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -33,10 +32,11 @@ from pixloop.web.data.pictures import (
 )
 from pixloop.web.data.raw import look_at_raw
 from pixloop.web.data.shown import Shown, find_shown, lost_run
-from pixloop.web.data.shrink import shrink
-from pixloop.web.forms import read_fields
+from pixloop.web.forms import read_fields, read_number
+from pixloop.web.paging import turn
 from pixloop.web.rendering import render
 from pixloop.web.site import Site
+from pixloop.web.thumbnails import shrink
 
 #: Pictures of a sample.
 SAMPLE = 48
@@ -176,9 +176,7 @@ class _Pages:
             reason = request.query_params.get("reason", "")
             reason = reason if reason in lines.reasons else ""
             numbers = lines.of(reason)
-            pages = max(1, math.ceil(len(numbers) / data_quarantine.PAGE))
-            page = min(max(_number(request, "page", 1), 1), pages)
-            start = (page - 1) * data_quarantine.PAGE
+            turned = turn(len(numbers), data_quarantine.PAGE, _number(request, "page", 1))
             chosen = {"what": "boxes" if boxes else "", "reason": reason}
             return {
                 "boxes": boxes,
@@ -187,9 +185,9 @@ class _Pages:
                 "all": len(lines),
                 "other": len(self._lines(shown, QUARANTINE if boxes else BOX_QUARANTINE)),
                 "found": len(numbers),
-                "page": page,
-                "last": pages,
-                "lines": lines.read(numbers[start : start + data_quarantine.PAGE].tolist()),
+                "page": turned.number,
+                "last": turned.last,
+                "lines": lines.read(numbers[turned.start : turned.end].tolist()),
                 "seen": lambda line: (
                     not boxes
                     and line["reason"] not in data_quarantine.UNSEEN
@@ -258,7 +256,7 @@ class _Pages:
             wanted = None if "all" in fields else _numbers(fields.get("number", []))
             known = len(trust.review) if wanted is None else len(wanted)
             new = ask_people(self._site, trust, wanted)
-            page = _text_number((fields.get("page") or ["1"])[-1], 1)
+            page = read_number((fields.get("page") or ["1"])[-1], 1)
             split = (fields.get("split") or [""])[-1]
             asked = {"new": new, "known": known - new}
             context = self._doubts(shown, page, split) | {"asked": asked, "shown": shown}
@@ -272,17 +270,16 @@ class _Pages:
         splits = sorted({entry["split"] for entry in said}, key=_split_order)
         split = split if split in splits else ""
         entries = [entry for entry in said if split in ("", entry["split"])]
-        pages = max(1, math.ceil(len(entries) / DOUBTS))
-        page = min(max(page, 1), pages)
-        chosen = entries[(page - 1) * DOUBTS : page * DOUBTS]
+        turned = turn(len(entries), DOUBTS, page)
+        chosen = entries[turned.start : turned.end]
         return {
             "trust": trust,
             "splits": splits,
             "split": split,
             "found": len(entries),
             "all": len(said),
-            "page": page,
-            "last": pages,
+            "page": turned.number,
+            "last": turned.last,
             "doubts": [] if trust is None else self._shown_doubts(shown, trust, chosen),
             "asked": None,
             "link": _linker("/data/labels", {"split": split}),
@@ -381,15 +378,11 @@ def _linker(path: str, chosen: Mapping[str, str]) -> Callable[..., str]:
 
 
 def _number(request: Request, name: str, otherwise: int) -> int:
-    return _text_number(request.query_params.get(name, ""), otherwise)
-
-
-def _text_number(text: str, otherwise: int) -> int:
-    return int(text) if text.isdecimal() and len(text) <= 9 else otherwise
+    return read_number(request.query_params.get(name, ""), otherwise)
 
 
 def _numbers(texts: list[str]) -> set[int]:
-    numbers = {_text_number(text, 0) for text in texts}
+    numbers = {read_number(text, 0) for text in texts}
     if not numbers or 0 in numbers:
         raise AnnotationError("Name the pictures by their numbers in the report's list.")
     return numbers

@@ -12,7 +12,7 @@ from pixloop.data.dataset import SPLITS, Row, SplitName
 from pixloop.errors import ImageError
 from pixloop.web.data.catalogue import Place
 from pixloop.web.data.shown import Shown
-from pixloop.web.data.shrink import TINY_PX, shrink
+from pixloop.web.thumbnails import TINY_PX, shrink
 
 #: Longest sides that may be asked for, in pixels.
 SIZES = (160, 320, 1024)

@@ -7,9 +7,8 @@ from typing import Any
 
 from pixloop.web.cached import stamp
 from pixloop.web.home.times import moment_of, read_time
+from pixloop.web.monitoring.watched import STATE
 from pixloop.web.site import Site
-
-STATE = "state.npz"
 
 
 @dataclass(frozen=True, slots=True)

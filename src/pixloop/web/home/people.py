@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pixloop.annotation.queue import DATABASE, ReviewQueue
-from pixloop.data.annotations import NO_ANNOTATIONS
 from pixloop.errors import PixloopError
 from pixloop.pipeline.runs import RunRecord
 from pixloop.web.cached import stamp
 from pixloop.web.home.times import moment_of, read_time
+from pixloop.web.review.answers import is_annotation
 from pixloop.web.site import Site
 
 
@@ -104,8 +104,7 @@ def _count(folder: Path, since: float, worth: int) -> AnnotationsState:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                name = entry.name
-                if name.endswith(".json") and name != NO_ANNOTATIONS and name[0] != ".":
+                if is_annotation(entry.name):
                     with suppress(FileNotFoundError):
                         times.append(entry.stat().st_mtime)
     except FileNotFoundError:

@@ -8,6 +8,7 @@ from typing import Literal
 from pixloop.pipeline.runs import RunRecord
 from pixloop.web.home.times import read_time
 from pixloop.web.runs.progress import read_progress
+from pixloop.web.runs.telling import version_of
 from pixloop.web.site import Site
 
 RunKind = Literal["none", "starting", "running", "done", "failed", "refused", "interrupted"]
@@ -64,14 +65,9 @@ def read_run(site: Site, runs: Sequence[RunRecord]) -> RunState:
         latest.seconds,
         _stopped_at(latest),
         failure=latest.failure or "",
-        version=version_of(latest),
+        version=version_of(latest) or "",
         count=len(runs),
     )
-
-
-def version_of(run: RunRecord) -> str:
-    """The version that a run registered; empty where it did not."""
-    return str((run.registered or {}).get("ModelPackageVersion", ""))
 
 
 def _at_work(site: Site, run: RunRecord, count: int) -> RunState:

@@ -112,8 +112,7 @@ def ask(site: Site) -> Served:
 
 
 def _last_words(site: Site) -> str:
-    job = next(iter(site.jobs.list("serve")), None)
+    job = site.jobs.last("serve")
     if job is None or site.jobs.status(job) != "failed":
         return ""
-    lines = [line.strip() for line in site.jobs.log(job, 4096).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "It ended with an error."
+    return site.jobs.last_words(job, "It ended with an error.")

@@ -12,9 +12,9 @@ from pixloop.pipeline.runs import RunRecord
 from pixloop.pipeline.triggers import describe
 from pixloop.watching.events import Event
 from pixloop.watching.status import duration
-from pixloop.web.home.run import version_of
 from pixloop.web.home.times import read_time
 from pixloop.web.runs.causes import tell_cause
+from pixloop.web.runs.telling import version_of
 
 #: A run's record may be written so long before the second that the watch notes has begun.
 _EARLY = timedelta(seconds=2)

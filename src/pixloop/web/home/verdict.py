@@ -35,6 +35,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pixloop.web.home.loop import Loop
+from pixloop.web.rendering import count
 
 Kind = Literal["bad", "warn", "busy", "good", "calm"]
 
@@ -238,7 +239,7 @@ def _all_well(loop: Loop) -> str:
     champion, seen = loop.versions.champion, loop.monitoring.pictures
     parts = [f"version {champion.version} is the champion" if champion else "no version waits"]
     if seen:
-        parts.append(f"no alarm is open after {seen:,} pictures".replace(",", "\u202f"))
+        parts.append(f"no alarm is open after {count(seen)} pictures")
     parts.append("nothing waits for you")
     text = ", ".join(parts[:-1]) + f", and {parts[-1]}."
     return f"{text[0].upper()}{text[1:]}"
@@ -254,8 +255,8 @@ def _run(loop: Loop) -> str:
     return f"/runs/{loop.run.id}"
 
 
-def _pictures(count: int) -> str:
-    return "1 picture waits" if count == 1 else f"{count} pictures wait"
+def _pictures(number: int) -> str:
+    return "1 picture waits" if number == 1 else f"{number} pictures wait"
 
 
 def _first_line(text: str) -> str:

@@ -15,7 +15,6 @@ from pixloop.watching.due import decide
 from pixloop.watching.state import FILE, Memory, WatchState
 from pixloop.watching.status import TriggerStatus, read_status
 from pixloop.web.cached import stamp
-from pixloop.web.jobs import Job
 from pixloop.web.site import Site
 
 LOCK = "watch.lock"
@@ -78,7 +77,7 @@ def read_watch(site: Site) -> WatchingState:
         ConfigError: pixloop.yaml is wrong.
     """
     folder, config = site.state / "watch", site.project.config
-    job = next(iter(site.jobs.list("watch")), None)
+    job = site.jobs.last("watch")
     status = site.jobs.status(job) if job else None
     holder = holder_of(folder / LOCK)
     ours = job is not None and status == "running"
@@ -91,7 +90,9 @@ def read_watch(site: Site) -> WatchingState:
         job=job.id if job and ours else "",
         since=job.started if job and ours else "",
         starting=ours and not holder,
-        failed=_last_words(site, job) if job and status == "failed" and not holder else "",
+        failed=site.jobs.last_words(job, "it ended with an error")
+        if job and status == "failed" and not holder
+        else "",
         automatic=config.promotion.automatic,
         triggers=tuple(_line(name, config.triggers.enabled, now) for name in TRIGGERS),
         failures=state.failures if state else 0,
@@ -142,8 +143,3 @@ def _line(name: str, enabled: Sequence[str], now: dict[str, TriggerStatus]) -> T
         at.now if at else "",
         at.lively if at else False,
     )
-
-
-def _last_words(site: Site, job: Job) -> str:
-    lines = [line.strip() for line in site.jobs.log(job, 4096).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it ended with an error"

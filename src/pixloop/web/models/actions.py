@@ -1,4 +1,4 @@
-"""What can be done with a version, what follows from it, and doing it.
+"""Doing what can be done with a version.
 
 A page says what follows before the click, from what is known then; so it sends along the champion
 that it knew, and where there is another one now nothing is changed.
@@ -7,14 +7,12 @@ that it knew, and where there is another one now nothing is changed.
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 from pixloop.errors import ConfigError, PipelineError, PixloopError, RegistryError
-from pixloop.model_versions import ModelVersion, find_version, refuse_champion, refuse_promotion
-from pixloop.web.cached import stamp
-from pixloop.web.endpoint import Endpoint, read_endpoint, start_server
-from pixloop.web.models import files as models_files
+from pixloop.model_versions import ModelVersion, find_version, refuse_champion
+from pixloop.web.endpoint import read_endpoint, start_server
+from pixloop.web.models.choices import stranger
 from pixloop.web.site import Site
 from pixloop.web.versions import champion_of
 
@@ -23,38 +21,6 @@ ACTIONS: Sequence[str] = get_args(Action)
 _LONGEST_REASON = 500
 # One change at a time: between looking at the champion and changing it, nobody else may.
 _CHANGING = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Something that can be done, or cannot.
-
-    Attributes:
-        action: what.
-        label: of its button.
-        words: what follows from it; where it cannot be done, why.
-        open: whether it can be done.
-    """
-
-    action: str
-    label: str
-    words: str
-    open: bool = True
-
-
-def choices(site: Site, version: ModelVersion) -> Sequence[Choice]:
-    """What can be done with a version.
-
-    Raises:
-        RegistryError: the registry cannot be reached.
-    """
-    champion, endpoint = champion_of(site.versions()), read_endpoint(site)
-    return [
-        _approval(version, champion, endpoint),
-        _deployment(version, champion, endpoint),
-        _promotion(site, version, champion, endpoint),
-        _rejection(version, champion),
-    ]
 
 
 def warm(site: Site) -> None:
@@ -70,37 +36,6 @@ def warm(site: Site) -> None:
             site.project.registry.prepare()
 
     site.cached.get("warm registry", None, begin)
-
-
-def rollback_choice(site: Site) -> Choice | None:
-    """What going back to the champion before would do; None without a champion.
-
-    It may take seconds the first time: only MLflow knows the champions of the past.
-
-    Raises:
-        RegistryError: the registry cannot be reached.
-    """
-    versions = site.versions()
-    champion = champion_of(versions)
-    if champion is None:
-        return None
-    label = "Roll back"
-    # Whoever was champion was approved, so mostly MLflow need not be asked.
-    if not any(each.status == "approved" and not each.champion for each in versions):
-        words = f"There was no champion before version {champion.version} to go back to."
-        return Choice("rollback", label, words, open=False)
-    try:
-        file = site.project.registry_file
-        seen = (stamp(file) if file else None, tuple(versions))
-        previous = site.cached.get("previous", seen, site.project.registry.previous)
-    except RegistryError as e:
-        return Choice("rollback", label, str(e), open=False)
-    words = (
-        f"Version {previous.version} becomes the champion again, in place of {champion.version}"
-        + _taken_over(read_endpoint(site), previous.version)
-        + f" Version {champion.version} stays approved; reject it where it is at fault."
-    )
-    return Choice("rollback", label, words)
 
 
 def act(site: Site, action: Action, number: str, seen: str, reason: str = "") -> str:
@@ -165,9 +100,6 @@ def refuse_stale(champion: ModelVersion | None, seen: str) -> None:
         )
 
 
-# ---- doing it
-
-
 def _crown(
     site: Site, version: ModelVersion, champion: ModelVersion | None, seen: str, promote: bool
 ) -> str:
@@ -186,7 +118,7 @@ def _crown(
 def _deploy(site: Site, version: ModelVersion, champion: ModelVersion | None, seen: str) -> str:
     endpoint = read_endpoint(site)
     if endpoint.state == "stranger":
-        raise PipelineError(_stranger(endpoint) + " Nothing was changed.")
+        raise PipelineError(stranger(endpoint) + " Nothing was changed.")
     done = _crown(site, version, champion, seen, promote=False)
     if endpoint.answers or endpoint.state == "starting":
         return f"{done} The server on {endpoint.where} follows."
@@ -203,101 +135,3 @@ def _reject(
     refuse_stale(champion, seen)
     site.project.registry.reject(version.version, reason)
     return f"Version {version.version} is rejected: {reason}"
-
-
-# ---- saying what follows
-
-
-def _approval(version: ModelVersion, champion: ModelVersion | None, endpoint: Endpoint) -> Choice:
-    if version.champion:
-        return Choice("approve", "Approve", "It is the champion already.", open=False)
-    rejected = f" It was rejected: {version.reason or 'without a reason'}." * (
-        version.status == "rejected"
-    )
-    words = _becomes_champion(version, champion) + _taken_over(endpoint, version.version) + rejected
-    return Choice("approve", "Approve", words)
-
-
-def _deployment(version: ModelVersion, champion: ModelVersion | None, endpoint: Endpoint) -> Choice:
-    if endpoint.state == "stranger":
-        return Choice("deploy", "Deploy", _stranger(endpoint), open=False)
-    if endpoint.answers or endpoint.state == "starting":
-        served = endpoint.version == version.version
-        words = (
-            f"The server on {endpoint.where} serves it already."
-            if served
-            else f"A server on {endpoint.where} follows the champion: to approve is to deploy."
-            if endpoint.follow_s
-            else "The server was told not to follow (serving.follow_s is 0): stop it first."
-        )
-        return Choice("deploy", "Deploy", words, open=False)
-    first = "" if version.champion else f"{_becomes_champion(version, champion)}, and a"
-    words = (
-        f"{first or 'A'} server starts on {endpoint.where}, on this machine. It follows the "
-        "champion and goes on when these pages end."
-    )
-    return Choice("deploy", "Deploy", words)
-
-
-def _promotion(
-    site: Site, version: ModelVersion, champion: ModelVersion | None, endpoint: Endpoint
-) -> Choice:
-    label = "Promote"
-    if version.champion:
-        return Choice("promote", label, "It is the champion already.", open=False)
-    evaluation = models_files.read(site, version)
-    if evaluation is None:
-        return Choice("promote", label, "Its evaluation is not there any more.", open=False)
-    try:
-        refuse_promotion(version, champion, evaluation)
-    except RegistryError as e:
-        return Choice("promote", label, str(e), open=False)
-    shown = (evaluation.get("promotion") or {}).get("reason", "")
-    words = f"Approves it because its evaluation says so: {shown}. "
-    words += _becomes_champion(version, champion) + _taken_over(endpoint, version.version)
-    return Choice("promote", label, words)
-
-
-def _rejection(version: ModelVersion, champion: ModelVersion | None) -> Choice:
-    try:
-        refuse_champion(version)
-    except RegistryError as e:
-        return Choice("reject", "Reject", str(e), open=False)
-    stays = f"the champion stays version {champion.version}" if champion else "there is no champion"
-    words = (
-        f"It is not promoted any more, and not served unless somebody names it; {stays}. "
-        "The reason is kept with it. Approving takes it back."
-    )
-    return Choice("reject", "Reject", words)
-
-
-def _becomes_champion(version: ModelVersion, champion: ModelVersion | None) -> str:
-    place = f" in place of {champion.version}" if champion else ", the first one"
-    return f"Version {version.version} becomes the champion{place}"
-
-
-def _taken_over(endpoint: Endpoint, version: str) -> str:
-    """What the server does about a new champion, as the end of a sentence."""
-    if endpoint.state == "silent":
-        return f". {endpoint.silence}"
-    if endpoint.state == "stranger":
-        return f". No server of this project answers on {endpoint.where} now."
-    if endpoint.version == version:
-        return f"; the server on {endpoint.where} serves it already."
-    if not endpoint.follow_s:
-        return (
-            f". The server on {endpoint.where} stays with version {endpoint.version} until it is "
-            "started anew: serving.follow_s is 0."
-        )
-    within = f"{endpoint.follow_s:g} s"
-    return (
-        f"; the server on {endpoint.where} takes it over within {within}, after it is held against "
-        "its certificate."
-    )
-
-
-def _stranger(endpoint: Endpoint) -> str:
-    return (
-        f"Something else answers on {endpoint.where} ({endpoint.model}): stop it, or set "
-        "serving.port."
-    )

@@ -25,12 +25,12 @@ def routes(site: Site) -> list[Route]:
             {
                 "endpoint": read_endpoint(site),
                 "startable": any(each.status != "rejected" for each in site.versions()),
-                "last": next(iter(site.jobs.list("serve")), None),
+                "last": site.jobs.last("serve"),
             },
         )
 
     def log(request: Request) -> Response:
-        job = next(iter(site.jobs.list("serve")), None)
+        job = site.jobs.last("serve")
         text = site.jobs.log(job, _LOG_BYTES) if job else ""
         return render(request, "models/endpoint_log.html", {"log": text})
 

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from pixloop.model_versions import ModelVersion
 from pixloop.run_summary import CARD, PAGE
-from pixloop.web.forms import read_form
+from pixloop.web.forms import read_form, read_number
 from pixloop.web.models import comparison as models_comparison
 from pixloop.web.models import endpoint as models_endpoint
 from pixloop.web.models import facts as models_facts
@@ -20,14 +20,15 @@ from pixloop.web.models.actions import (
     ACTIONS,
     Action,
     act,
-    choices,
     roll_back,
-    rollback_choice,
     warm,
 )
+from pixloop.web.models.choices import choices, rollback_choice
 from pixloop.web.models.endpoint import told
+from pixloop.web.paging import turn
 from pixloop.web.rendering import render
 from pixloop.web.reports import sandboxed
+from pixloop.web.runs.telling import version_of
 from pixloop.web.site import Site
 from pixloop.web.versions import champion_of
 
@@ -44,7 +45,8 @@ def routes(site: Site) -> list[Route]:
         return render(request, "models/page.html")
 
     def listed(request: Request) -> Response:
-        return render(request, "models/list.html", _listed(site, request.query_params.get("page")))
+        page = read_number(request.query_params.get("page", ""), 1)
+        return render(request, "models/list.html", _listed(site, page))
 
     def top(request: Request) -> Response:
         versions = site.versions()
@@ -136,18 +138,15 @@ def _naming(site: Site, versions: Sequence[ModelVersion]) -> Mapping[str, Any]:
     }
 
 
-def _listed(site: Site, page: str | None) -> Mapping[str, Any]:
+def _listed(site: Site, page: int) -> Mapping[str, Any]:
     versions = site.versions()
-    last = max(1, -(-len(versions) // PAGE_LENGTH))
-    asked = int(page) if page and page.isascii() and page.isdecimal() and len(page) < 9 else 1
-    number = min(max(1, asked), last)
-    start = (number - 1) * PAGE_LENGTH
+    turned = turn(len(versions), PAGE_LENGTH, page)
     return {
-        "shown": versions[start : start + PAGE_LENGTH],
+        "shown": versions[turned.start : turned.end],
         "count_all": len(versions),
-        "first": start + 1,
-        "number": number,
-        "last": last,
+        "first": turned.start + 1,
+        "number": turned.number,
+        "last": turned.last,
         "runs": _runs(site),
         **_naming(site, versions),
     }
@@ -155,11 +154,7 @@ def _listed(site: Site, page: str | None) -> Mapping[str, Any]:
 
 def _runs(site: Site) -> Mapping[str, str]:
     """The run that made each version: the first that registered it; later ones found it there."""
-    return {
-        str(run.registered["ModelPackageVersion"]): run.id
-        for run in site.runs()
-        if run.registered and "ModelPackageVersion" in run.registered
-    }
+    return {number: run.id for run in site.runs() if (number := version_of(run)) is not None}
 
 
 def _headed(site: Site, version: ModelVersion) -> Mapping[str, Any]:

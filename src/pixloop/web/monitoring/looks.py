@@ -54,7 +54,7 @@ def read_looks(site: Site, version: ModelVersion) -> Looks:
 
 def last_failure(site: Site) -> str:
     """What the last look that a page started ended with, if it failed."""
-    job = next(iter(site.jobs.list("monitor")), None)
+    job = site.jobs.last("monitor")
     if job is None or site.jobs.status(job) != "failed":
         return ""
     return site.jobs.log(job, _LOG_BYTES).strip() or "It said nothing."

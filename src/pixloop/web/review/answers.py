@@ -77,7 +77,7 @@ class KnownAnswers:
             return
         self._seen = changed, looked
         with os.scandir(folder) as entries:
-            there = {e.name: e.stat().st_mtime_ns for e in entries if _is_annotation(e.name)}
+            there = {e.name: e.stat().st_mtime_ns for e in entries if is_annotation(e.name)}
         for name in self._files.keys() - there.keys():
             self._forget(name)
         for name, at in there.items():
@@ -112,5 +112,6 @@ def learned_until(runs: Sequence[RunRecord]) -> datetime | None:
     return None
 
 
-def _is_annotation(name: str) -> bool:
+def is_annotation(name: str) -> bool:
+    """Whether a file of the annotations' folder holds one."""
     return name.endswith(".json") and not name.startswith(".") and name != NO_ANNOTATIONS

@@ -24,6 +24,7 @@ from pixloop.annotation.queue_pages import read_page
 from pixloop.data.annotations import AnnotatedBox, Annotation
 from pixloop.drawing import PALETTE
 from pixloop.errors import AnnotationError
+from pixloop.web.forms import read_number
 from pixloop.web.rendering import render
 from pixloop.web.review.answers import KnownAnswers
 from pixloop.web.review.items import (
@@ -80,7 +81,7 @@ def routes(site: Site, answers: KnownAnswers) -> list[Route]:
     def asked(request: Request) -> Response:
         skip = request.query_params.get("skip", "0")
         annotator = request.query_params.get("annotator", "")[:_ANNOTATOR]
-        return JSONResponse(desk.asked(int(skip) if skip.isdecimal() else 0, annotator))
+        return JSONResponse(desk.asked(read_number(skip, 0), annotator))
 
     def item(request: Request) -> Response:
         annotator = request.query_params.get("annotator", "")[:_ANNOTATOR]

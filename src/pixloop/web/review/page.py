@@ -1,10 +1,8 @@
 """The page ``/review``: a gallery of what is asked, waits and was answered, and what can be done.
 
-Labelling is ``review_labelling``, the pictures are ``review_pictures``, and what takes its time is
-``review_work``.
+Labelling is ``labelling``, the pictures are ``pictures``, and what takes its time is ``work``.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -16,6 +14,8 @@ from starlette.routing import Route
 from pixloop.annotation.items import STATUSES, Item, ReasonKind, Status
 from pixloop.annotation.queue_pages import count_reasons, read_page
 from pixloop.web.cached import stamp
+from pixloop.web.forms import read_number
+from pixloop.web.paging import turn
 from pixloop.web.rendering import render
 from pixloop.web.review import labelling as review_labelling
 from pixloop.web.review import pictures as review_pictures
@@ -88,8 +88,7 @@ def _view(site: Site, request: Request) -> _View:
     asked = request.query_params
     shown = next((each for each in STATUSES if each == asked.get("show")), None)
     why = next((each for each in WHY if each == asked.get("why")), None)
-    page = int(asked["page"]) if re.fullmatch(r"[1-9]\d{0,5}", asked.get("page", "")) else 1
-    return _View(shown or _first_tab(site), why, page)
+    return _View(shown or _first_tab(site), why, read_number(asked.get("page", ""), 1))
 
 
 def _first_tab(site: Site) -> Status:
@@ -102,10 +101,11 @@ def _gallery(site: Site, answers: KnownAnswers, view: _View) -> dict[str, Any]:
     queue = site.project.review
     counts, reasons = queue.counts(), _reasons(site, view.status)
     total = counts[view.status] if view.why is None else reasons.get(view.why, 0)
-    pages = max(1, -(-total // PAGE))
-    view = _View(view.status, view.why, min(view.page, pages))
-    skip = PAGE * (view.page - 1)
-    items: list[Item] = queue.read(lambda db: read_page(db, view.status, view.why, PAGE, skip), [])
+    turned = turn(total, PAGE, view.page)
+    view = _View(view.status, view.why, turned.number)
+    items: list[Item] = queue.read(
+        lambda db: read_page(db, view.status, view.why, PAGE, turned.start), []
+    )
     model = asked_model(site)
     return {
         "view": view,
@@ -114,7 +114,7 @@ def _gallery(site: Site, answers: KnownAnswers, view: _View) -> dict[str, Any]:
         "counts": counts,
         "reasons": reasons,
         "total": total,
-        "last_page": pages,
+        "last_page": turned.last,
         "cards": [picture_on_card(item, model, answers.of(item.sha256)) for item in items],
     }
 

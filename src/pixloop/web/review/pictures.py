@@ -8,15 +8,15 @@ import io
 from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pixloop.decoding import is_jpeg, load_upright, open_image, upright_size
+from pixloop.decoding import load_upright, open_image
 from pixloop.errors import AnnotationError, ImageError
 from pixloop.web.site import Site
+from pixloop.web.thumbnails import shrink
 
 #: The sides, in pixels, of the squares that thumbnails fit into.
 SIZES = (160, 320, 640)
@@ -77,19 +77,4 @@ def thumbnail(file: Path, side: int) -> tuple[bytes, str]:
         OSError: there is no such file.
     """
     content = file.read_bytes()
-    image = open_image(content)
-    if max(image.size) <= side:
-        return shown(content)
-    small = load_upright(image, _shrink(image, side))
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    written = io.BytesIO()
-    small.save(written, "JPEG", quality=85)
-    return written.getvalue(), "image/jpeg"
-
-
-def _shrink(image: Image.Image, side: int) -> int:
-    """By how much a JPEG is decoded smaller: twice the pixels that are shown are left."""
-    if not is_jpeg(image):
-        return 1
-    longest = max(upright_size(image))
-    return next((s for s in (8, 4, 2) if longest >= 2 * s * side and min(image.size) >= 2 * s), 1)
+    return shown(content) if max(open_image(content).size) <= side else shrink(content, side)

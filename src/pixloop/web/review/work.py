@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pixloop.errors import AnnotationError, ConfigError, PixloopError
-from pixloop.web.forms import read_form
+from pixloop.web.forms import read_form, read_number
 from pixloop.web.jobs import JobKind
 from pixloop.web.rendering import render
 from pixloop.web.site import Site
@@ -76,9 +76,10 @@ def routes(site: Site) -> list[Route]:
 
 
 def _read_budget(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:6]) <= MOST_ASKED:
+    budget = read_number(text, 0)
+    if not 1 <= budget <= MOST_ASKED:
         raise ConfigError(f"expected a number from 1 to {MOST_ASKED}, how many are asked.")
-    return int(text)
+    return budget
 
 
 def _words(number: int) -> str:

@@ -15,8 +15,8 @@ from pixloop.run_summary import report_of
 from pixloop.web.rendering import render
 from pixloop.web.reports import sandboxed
 from pixloop.web.runs.causes import tell_cause
+from pixloop.web.runs.command import run_command
 from pixloop.web.runs.epochs import best_epoch, read_epochs, shown_score
-from pixloop.web.runs.form import run_command
 from pixloop.web.runs.progress import read_progress, usual_seconds
 from pixloop.web.runs.starting import start_run, why_busy
 from pixloop.web.runs.stopping import stop_run, worker_of

@@ -9,6 +9,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pixloop.pipeline.runs import RunRecord
+from pixloop.web.forms import read_number
+from pixloop.web.paging import turn
 from pixloop.web.rendering import render
 from pixloop.web.runs import one as runs_one
 from pixloop.web.runs import starting as runs_starting
@@ -61,18 +63,16 @@ def _now(site: Site, runs: Sequence[RunRecord]) -> Mapping[str, Any]:
 
 def _list(site: Site, request: Request) -> Mapping[str, Any]:
     runs = site.runs()
-    pages = max(1, -(-len(runs) // _ROWS))
-    asked = request.query_params.get("page", "1")
-    if not asked.isdecimal() or not 1 <= int(asked[:9]) <= pages:
-        raise HTTPException(404, f"There are {pages} pages of runs.")
-    number = int(asked)
+    asked = read_number(request.query_params.get("page", "1"), 0)
+    turned = turn(len(runs), _ROWS, asked)
+    if asked != turned.number:
+        raise HTTPException(404, f"There are {turned.last} pages of runs.")
     metric = site.project.config.gate.metric
-    shown = runs[(number - 1) * _ROWS : number * _ROWS]
     return {
         **_now(site, runs),
-        "rows": [tell_row(site, run, metric) for run in shown],
+        "rows": [tell_row(site, run, metric) for run in runs[turned.start : turned.end]],
         "total": len(runs),
         "metric": metric,
-        "number": number,
-        "page_count": pages,
+        "number": turned.number,
+        "page_count": turned.last,
     }

@@ -12,13 +12,12 @@ from pixloop.errors import ConfigError, PipelineError
 from pixloop.watching.status import duration
 from pixloop.web.forms import read_form
 from pixloop.web.rendering import render
+from pixloop.web.runs.command import run_arguments, run_command
 from pixloop.web.runs.form import (
     Filled,
     check,
     form_sections,
     read_filled,
-    run_arguments,
-    run_command,
 )
 from pixloop.web.runs.telling import expected_seconds
 from pixloop.web.site import Site

@@ -119,7 +119,7 @@ def first_unfinished(run: RunRecord) -> str | None:
 
 def failed_start(site: Site, runs: Sequence[RunRecord]) -> Job | None:
     """A run that a page started last, and that ended before there was a record of it."""
-    job = next(iter(site.jobs.list("run")), None)
+    job = site.jobs.last("run")
     if job is None or site.jobs.status(job) in ("running", "done"):
         return None
     if any(run.pid == job.pid and run.started >= job.started[:10] for run in runs):

@@ -139,7 +139,7 @@ class Explanations:
     def _start(self) -> "subprocess.Popen[bytes]":
         with self._log.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "pixloop.web.tryout.worker"],
+                [sys.executable, "-P", "-m", "pixloop.web.tryout.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
