@@ -28,6 +28,12 @@ const pixloop = {
     return text.trim() || `The server answered ${answer.status}.`;
   },
 
+  /** Whether a key is not a page's: it is part of a shortcut, or somebody types, or a dialog is open. */
+  isTaken(event) {
+    return event.ctrlKey || event.metaKey || event.altKey
+      || event.target.closest("input, textarea, select, [contenteditable]") !== null || document.querySelector("dialog[open]") !== null;
+  },
+
   /** A message that goes by itself; kind is good or bad. */
   toast(text, kind = "good") {
     const made = document.createElement("div");
@@ -77,8 +83,7 @@ document.body.addEventListener("click", async (event) => {
 
 let waiting = 0;
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-  if (event.target.closest("input, textarea, select, [contenteditable]") || document.querySelector("dialog[open]")) return;
+  if (event.repeat || pixloop.isTaken(event)) return;
   if (event.key === "?") return document.getElementById("keys").showModal();
   if (event.key === "g") { waiting = Date.now(); return; }
   if (Date.now() - waiting > 1500) return;

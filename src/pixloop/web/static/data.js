@@ -18,7 +18,6 @@ document.addEventListener("error", (event) => {
 }, true);
 
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "n" || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-  if (event.target.closest("input, textarea, select") || document.querySelector("dialog[open]")) return;
+  if (event.key !== "n" || event.repeat || pixloop.isTaken(event)) return;
   document.querySelector("[data-others]")?.click();
 });

@@ -2,8 +2,7 @@
 "use strict";
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.key !== "a") return;
-  if (event.target.closest("input, textarea, select") || document.querySelector("dialog[open]")) return;
+  if (event.key !== "a" || event.repeat || pixloop.isTaken(event)) return;
   const link = document.getElementById("answer-all");
   if (link) link.click();
 });

@@ -402,9 +402,7 @@
   }
 
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.repeat && !event.key.startsWith("Arrow")) return;
-    if (event.target.closest("input, textarea, select") || document.querySelector("dialog[open]")) return;
+    if (pixloop.isTaken(event) || (event.repeat && !event.key.startsWith("Arrow"))) return;
     if (event.key === "Enter" && event.target.closest("button, a, summary")) return; // it presses that
     if (pressed(event.key.length === 1 ? event.key.toLowerCase() : event.key, event) !== false) event.preventDefault();
   });
