@@ -63,6 +63,34 @@ def test_another_site_changes_nothing(guarded, new_site, method, wrong):
     assert answer.status_code == 403
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize(
+    ("mode", "dest"), [("no-cors", "image"), ("cors", "empty"), ("navigate", "iframe")]
+)
+def test_another_site_puts_nothing_into_its_pages(guarded, site, mode, dest):
+    said = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
+    assert guarded.get("/static/app.js", headers=said).status_code == 403
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
+def test_another_site_may_link_here(guarded, site):
+    said = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert guarded.get("/", headers=said).status_code == 200
+
+
+def test_our_own_pages_load_their_parts(guarded):
+    said = {
+        "Sec-Fetch-Site": "same-origin",
+        "Sec-Fetch-Mode": "no-cors",
+        "Sec-Fetch-Dest": "script",
+    }
+    assert guarded.get("/static/app.js", headers=said).status_code == 200
+
+
+def test_an_address_without_end_is_refused(guarded):
+    assert guarded.get("/data/quarantine/" + "9" * 5000).status_code == 414
+
+
 def test_a_page_of_ours_may(guarded, new_site):
     # There is no such route: it was let through to be told so.
     assert guarded.post("/nope", headers=own(new_site)).status_code == 404
@@ -101,9 +129,14 @@ class TestToken:
         assert "SameSite=strict" in answer.headers["set-cookie"]
         assert stranger.get("/").status_code == 200
 
-    def test_the_way_back_leads_to_no_other_site(self, stranger):
-        answer = stranger.get("//evil.example/x?token=secret")
-        assert not answer.headers["location"].startswith("//")
+    @pytest.mark.parametrize("slashes", ["//", "///", "////"])
+    def test_the_way_back_leads_to_no_other_site(self, stranger, slashes):
+        answer = stranger.get(f"http://10.0.0.5:8765{slashes}evil.example/x?token=secret")
+        assert answer.headers["location"] == "/evil.example/x"
+
+    def test_the_token_leaves_the_address_each_time(self, stranger):
+        stranger.get("/?token=secret")
+        assert stranger.get("/models?token=secret").headers["location"] == "/models"
 
     def test_the_cookie_alone_changes_nothing(self, stranger, open_site):
         stranger.get("/?token=secret")

@@ -44,6 +44,14 @@ def test_a_job_prints_ends_and_is_remembered(jobs, program):
     assert jobs.list("serve") == []
 
 
+def test_what_lies_in_the_project_is_not_imported(jobs, program, tmp_path):
+    (tmp_path / "colorsys.py").write_text("print('a stranger')")
+    program("import colorsys; print('ours', hasattr(colorsys, 'rgb_to_hsv'))")
+    job = jobs.start("run", [])
+    wait(jobs, job, "done")
+    assert jobs.log(job) == "ours True\n"
+
+
 def test_one_of_a_kind_at_a_time(jobs, program):
     program("print('up', flush=True); time.sleep(60)")
     job = jobs.start("run", ["run"])
