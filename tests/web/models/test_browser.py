@@ -1,11 +1,9 @@
-import json
 import re
-import shutil
 import threading
 
 import pytest
 from playwright.sync_api import expect
-from tests.web.models.test_endpoint import Handler, Server
+from tests.web.models.versions import Handler, Server, register_second
 
 from pixloop.web.site import Site
 
@@ -27,15 +25,7 @@ def server():
 @pytest.fixture
 def site(project, server):
     """Two versions, of which the first is the champion, and a server that serves it."""
-    registry = project.registry
-    first = registry.show("1")
-    folder = project.folder / "second"
-    shutil.copytree(registry.artifacts / first.run / "artifacts", folder)
-    manifest = folder / "bundle" / "bundle.json"
-    content = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps(content | {"created": "2026-11-02T10:00:00+00:00"}))
-    registry.register(folder / "bundle", folder / "evaluation" / "evaluation.json")
-    registry.approve("1")
+    register_second(project)
     return Site(project.folder, overrides=[f"serving.port={server.server_port}"])
 
 

@@ -1,41 +1,19 @@
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from tests.web.conftest import client_of
-from tests.web.models.test_page import cold, made  # noqa: F401
+from tests.web.models.versions import Handler, Server, made
 
 from pixloop.errors import ConfigError, PipelineError, RegistryError
 from pixloop.web.endpoint import read_endpoint, start_server, stop_server
 from pixloop.web.jobs import Jobs
 from pixloop.web.site import Site
 
-METRICS = """# TYPE pixloop_requests counter
-pixloop_requests_total{model="new:1",status="200"} 30
-pixloop_requests_total{model="new:1",status="503"} 10
-# TYPE pixloop_request_seconds histogram
-pixloop_request_seconds_bucket{model="new:1",le="0.01"} 30
-pixloop_request_seconds_bucket{model="new:1",le="+Inf"} 30
-# TYPE pixloop_model_swaps counter
-pixloop_model_swaps_total{model="new:2",result="refused"} 1.0
-pixloop_model_swaps_total{model="new:3",result="taken"} 1.0
-"""
 
-
-class Server(ThreadingHTTPServer):
-    ping: bytes = b'{"status": "ready", "model": "new:1"}'
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = self.server.ping if self.path == "/ping" else METRICS.encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+@pytest.fixture(autouse=True)
+def cold(monkeypatch):
+    """Pages have MLflow imported ahead, which nothing here needs."""
+    monkeypatch.setattr("pixloop.web.models.page.warm", lambda site: None)
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 import json
-import shutil
 import subprocess
 import sys
 import time
 
 import pytest
 from tests.web.conftest import client_of
+from tests.web.models.versions import made, register_second
 
 from pixloop.errors import RegistryError
-from pixloop.model_versions import ModelVersion
 from pixloop.web.jobs import Job
 from pixloop.web.models import comparison as models_comparison
 from pixloop.web.models.actions import refuse_stale
@@ -25,24 +24,6 @@ def cold(monkeypatch):
     monkeypatch.setattr("pixloop.web.models.page.warm", lambda site: None)
 
 
-def made(number, **more):
-    facts = {
-        "model": "colours",
-        "version": str(number),
-        "status": "pending",
-        "champion": False,
-        "created": "2026-11-01T10:00:00+00:00",
-        "metrics": {"accuracy": 0.9, "f1_macro": 0.8},
-        "chosen_graph": "onnx",
-        "lineage": {},
-        "bundle_sha256": "0" * 64,
-        "bundle": "",
-        "report": "",
-        "run": f"run{number}",
-    }
-    return ModelVersion(**{**facts, **more})
-
-
 @pytest.fixture
 def many(new_site, monkeypatch):
     """200 versions, of which the 3rd is the champion."""
@@ -54,15 +35,7 @@ def many(new_site, monkeypatch):
 @pytest.fixture
 def two(site):
     """A second version beside the first, which is the champion; neither is served."""
-    registry = site.project.registry
-    first = registry.show("1")
-    folder = site.folder / "second"
-    shutil.copytree(registry.artifacts / first.run / "artifacts", folder)
-    manifest = folder / "bundle" / "bundle.json"
-    content = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps(content | {"created": "2026-11-02T10:00:00+00:00"}))
-    registry.register(folder / "bundle", folder / "evaluation" / "evaluation.json")
-    registry.approve("1")
+    register_second(site.project)
     return Site(site.folder, overrides=["serving.port=1"])  # where nothing answers
 
 

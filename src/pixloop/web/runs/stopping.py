@@ -40,7 +40,7 @@ def worker_named(words: Sequence[str]) -> Worker:
     for before, word in pairwise(words):
         if word not in ("run", "watch"):
             continue
-        # The page starts it as a program of a line; see ``jobs``.
+        # The page starts it as a program of a line; see ``web.jobs``.
         if PurePath(before).name in ("pixloop", "pixloop.exe") or "import pixloop" in before:
             return "run" if word == "run" else "watch"
         if "from pixloop.cli.app import main" in before:
