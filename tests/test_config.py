@@ -190,3 +190,9 @@ def test_every_commented_key_can_be_uncommented():
 def test_what_aws_would_refuse_is_refused_here(override: str, says: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(says)):
         parse_config({"task": "classification", "data": "p"}, [override])
+
+
+def test_an_unknown_key_is_one_without_a_value_too() -> None:
+    with pytest.raises(ConfigError, match="gate"):
+        parse_config({"task": "classification", "data": "p", "gaet": None})
+    assert parse_config({"task": "classification", "data": "p", "gate": None}).gate.minimum == 0.8

@@ -203,6 +203,19 @@ def test_rolling_back_goes_back_step_by_step(registry: Registry, submit: Submit)
     assert registry.show("champion").version == "1"
 
 
+def test_since_when_a_version_is_the_champion(
+    registry: Registry, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several(registry, submit, 2)
+    assert registry.show("1").champion_since == ""
+    times = iter(["then", "later", "now"])
+    monkeypatch.setattr("pixloop.registry.now", lambda: next(times))
+    assert registry.approve("1").champion_since == "then"
+    assert registry.approve("1").champion_since == "then"
+    assert registry.approve("2").champion_since == "later"
+    assert registry.rollback().champion_since == "now"
+
+
 def test_rolling_back_passes_over_what_was_rejected(registry: Registry, submit: Submit) -> None:
     several(registry, submit, 3)
     for version in ("1", "2", "3"):

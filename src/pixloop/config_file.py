@@ -93,7 +93,11 @@ def parse_config(
     """
     merged = json.loads(json.dumps(dict(raw), default=str))
     # "training:" with every key below it commented out is a section left at its defaults.
-    merged = {key: value for key, value in merged.items() if value is not None}
+    merged = {
+        key: value
+        for key, value in merged.items()
+        if value is not None or key not in Config.model_fields
+    }
     if "data" in merged:
         merged["data"] = one_source(merged["data"])
     for override in overrides:

@@ -38,6 +38,9 @@ class ModelVersion(_Part):
     report: str  #: where evaluation.json and report.html are
     run: str  #: MLflow's run
     reason: str = ""  #: why it was rejected
+    champion_since: str = (
+        ""  #: ISO 8601, UTC; when it last became the champion, where that is known
+    )
 
 
 class Difference(_Part):
@@ -75,6 +78,7 @@ def read_version(found: Any, champion: bool) -> ModelVersion:
         report=f"{root}/evaluation",
         run=str(found.run_id),
         reason=tags.get("reason", ""),
+        champion_since=tags.get("champion_since", ""),
     )
 
 

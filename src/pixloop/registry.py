@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pixloop.bundle import MANIFEST, Bundle
+from pixloop.bundle import MANIFEST, Bundle, now
 from pixloop.errors import BundleError, RegistryError
 from pixloop.files import sha256_file
 from pixloop.model_versions import (
@@ -119,7 +119,8 @@ class Registry:
         """Approve a version: it becomes the champion."""
         chosen = self.show(version)
         with translated(self.url):
-            self._tag(chosen, status="approved", reason="")
+            since = {} if chosen.champion else {"champion_since": now()}
+            self._tag(chosen, status="approved", reason="", **since)
             champions = self._champions()
             if not champions or champions[-1] != chosen.version:
                 self._keep_champions([*champions, chosen.version])
@@ -192,7 +193,9 @@ class Registry:
             RegistryError: there is no champion, or none before it.
         """
         past = self._past_champions()
+        before = self.show(past[-1])
         with translated(self.url):
+            self._tag(before, champion_since=now())
             # The alias decides; a kill in between leaves a history that is too long, no more.
             self._client.set_registered_model_alias(self.model, CHAMPION, past[-1])
             self._keep_champions(past)

@@ -113,7 +113,7 @@ def _crowned(champion: ModelVersion, events: Sequence[Event]) -> str:
         and event.outcome == "done"
         and event.version == champion.version
     ]
-    return times[-1] if times else champion.created
+    return champion.champion_since or (times[-1] if times else champion.created)
 
 
 def _judged(site: Site, version: ModelVersion) -> tuple[bool | None, str]:
