@@ -87,7 +87,7 @@ def test_the_end_of_a_step_s_log_is_shown_and_no_other_file(client, site):
         assert client.get(f"/runs/{run.id}/log", params={"step": step}).text == ""
 
 
-@pytest.mark.parametrize("identity", ["nothing", "..%2F..%2Fetc", "%2e%2e", "a" * 5000])
+@pytest.mark.parametrize("identity", ["nothing", "..%2F..%2Fetc", "%2e%2e", "a" * 500])
 @pytest.mark.parametrize("part", ["", "/log", "/report", "/state", "/epochs.json"])
 def test_a_run_that_is_not_in_the_list_is_not_looked_for(client, identity, part):
     assert client.get(f"/runs/{identity}{part}").status_code == 404
