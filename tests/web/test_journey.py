@@ -21,6 +21,7 @@ from pixloop.data.dataset import Dataset
 from pixloop.demo import run_demo
 from pixloop.project import Project
 from pixloop.run_summary import output_of
+from pixloop.web.site import Site
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(1500)]
 
@@ -59,8 +60,12 @@ def demo(name: str, folder: Path) -> Project:
 
 
 @pytest.fixture(params=["digits", "shapes"])
-def project(request, tmp_path) -> Project:
-    return demo(request.param, tmp_path / request.param)
+def project(request, tmp_path) -> Iterator[Project]:
+    made = demo(request.param, tmp_path / request.param)
+    yield made
+    jobs = Site(made.folder).jobs
+    for job in jobs.list():
+        jobs.stop(job)  # a server outlives the pages
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import ipaddress
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from pixloop.web.monitoring import page as monitoring
 from pixloop.web.site import Site
 
 HOST, PORT = "127.0.0.1", 8765
+_WARM_AFTER_S = 1.0
 
 
 def serve_pages(
@@ -100,7 +102,9 @@ def _address(host: str, port: int, path: str, token: str | None) -> str:
 
 
 def _warm(site: Site) -> None:
-    """Have ready what the first page would wait for."""
+    """Have ready what later pages would wait for."""
+    # The first page is asked for at once, and should have the processor to itself.
+    time.sleep(_WARM_AFTER_S)
     # pyarrow brings it along with the first column that becomes an array.
     importlib.import_module("pandas")
     with suppress(PixloopError):

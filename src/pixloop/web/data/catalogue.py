@@ -89,7 +89,7 @@ class Catalogue:
     def sizes(self) -> NDArray[np.int32]:
         """Width and height of every row, shape (N, 2)."""
         table = self._read("width", "height")
-        return np.stack([table["width"].to_numpy(), table["height"].to_numpy()], axis=1)
+        return np.stack([_integers(table["width"]), _integers(table["height"])], axis=1)
 
     @cached_property
     def pictures_by_class(self) -> NDArray[np.int64]:
@@ -108,8 +108,7 @@ class Catalogue:
     def rows_in(self, other: "Catalogue") -> Numbers:
         """Each row's number in another data set, -1 where that has no such picture; (N,)."""
         found = pc.index_in(self._hashes, value_set=other._hashes)
-        numbers: Numbers = pc.fill_null(found, -1).to_numpy().astype(np.int64)
-        return numbers
+        return _integers(pc.fill_null(found, -1))
 
     @cached_property
     def _paths(self) -> Any:
@@ -127,14 +126,14 @@ class Catalogue:
     def shown(self) -> tuple[Numbers, Numbers]:
         """Pairs of a row and a class that it shows, each once, by rows; two of shape (M,)."""
         if self._data.info.task == "classification":
-            labels = self._read("label")["label"].to_numpy().astype(np.int64)
+            labels = _integers(self._read("label")["label"])
             return np.arange(len(labels), dtype=np.int64), labels
         table = self._read("objects.category", "objects.crowd")["objects"].combine_chunks()
         category, crowd = table.field("category"), table.field("crowd")
-        rows = np.repeat(np.arange(len(table)), category.value_lengths().to_numpy())
-        alone = ~crowd.flatten().to_numpy(zero_copy_only=False).astype(bool)
+        rows = np.repeat(np.arange(len(table)), _integers(category.value_lengths()))
+        alone = _integers(crowd.flatten().cast("int8")) == 0
         classes = max(len(self._data.info.classes), 1)
-        pairs = np.unique(rows[alone] * classes + category.flatten().to_numpy()[alone])
+        pairs = np.unique(rows[alone] * classes + _integers(category.flatten())[alone])
         return pairs // classes, pairs % classes
 
     def _of_class(self, label: int) -> Numbers:
@@ -162,3 +161,9 @@ def _columns(file: Path, columns: Sequence[str]) -> Any:
     """Columns of a shard; of one within another the rest is not read."""
     with pq.ParquetFile(file, memory_map=True) as opened:
         return opened.read(list(columns)).replace_schema_metadata()
+
+
+def _integers(column: Any) -> Numbers:
+    """A column without nulls as int64 (n,). ``to_numpy`` would import pandas, for a second."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return np.from_dlpack(whole).astype(np.int64)
