@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 # Demo and tests start dozens of processes; each would compile torch's and other sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-loop test test-slow test-all rehearse templates bench-serving bench-drift bench-labels bench-training lint lock install clean screenshots
+.PHONY: demo demo-loop test test-slow test-all rehearse templates bench-serving bench-drift bench-labels bench-training bench-web lint lock install clean screenshots walkthrough
 
 demo: $(INSTALLED)
 	$(BIN)/pixloop demo
@@ -48,11 +48,21 @@ bench-drift: $(INSTALLED)
 bench-labels: $(INSTALLED)
 	$(BIN)/python benchmarks/labels/run.py $(DATA) $(WEIGHTS) $(ARGS)
 
-# Pictures of the demos' reports and model cards, to be looked at: desktop, phone, dark, on paper.
+# Pictures of the demos' reports, model cards and pages, to be looked at: desktop, phone, dark, paper.
 screenshots: $(INSTALLED)
 	$(BIN)/pixloop demo digits
 	$(BIN)/pixloop demo shapes
 	$(BIN)/python tests/tools/screenshots.py screenshots pixloop-demo pixloop-shapes
+	$(BIN)/python tests/tools/page_screenshots.py screenshots pixloop-demo pixloop-shapes $(wildcard pixloop-loop)
+
+# The whole loop being used in a browser, with captions: walkthrough.mp4 and .gif. Needs ffmpeg.
+walkthrough: $(INSTALLED)
+	rm -rf pixloop-walkthrough
+	$(BIN)/python tests/tools/walkthrough.py pixloop-walkthrough screenshots
+
+# How long the pages take on a project with 100,000 predictions and 200 versions, made the first time.
+bench-web: $(INSTALLED)
+	$(BIN)/python benchmarks/web/run.py pixloop-large $(ARGS)
 
 # Training's throughput on what is here: DATA holds intel/ as Prepare writes it.
 bench-training: $(INSTALLED)
@@ -92,4 +102,4 @@ lock:
 		--no-header - --output-file requirements-uv.lock
 
 clean:
-	rm -rf $(VENV) pixloop-demo pixloop-shapes pixloop-loop pixloop-rehearsal screenshots dist benchmarks/serving/.work .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) pixloop-demo pixloop-shapes pixloop-loop pixloop-rehearsal pixloop-walkthrough pixloop-large screenshots dist benchmarks/serving/.work .pytest_cache .mypy_cache .ruff_cache .hypothesis
