@@ -18,6 +18,7 @@ from pixloop.config import Config
 from pixloop.errors import MonitoringError
 from pixloop.files import write_text
 from pixloop.monitoring import alarms
+from pixloop.monitoring.accuracy import AccuracyEstimate
 from pixloop.monitoring.alarms import Alarm
 from pixloop.monitoring.captures import CapturedPicture, list_files, read_new, read_picture
 from pixloop.monitoring.checked_answers import CheckedAnswers
@@ -44,6 +45,8 @@ from pixloop.records import Decision
 _STEP_PICTURES, _STEP_BYTES = 256, 32_000_000
 #: Accuracy is estimated on at most so many pictures, the latest.
 RECENT = 2000
+#: On so many it is, though the test began anew after some of them.
+_LEAST_ESTIMATED = 100
 #: With fewer pictures there is no new normal.
 LEAST_NORMAL = 100
 #: Pictures that a new normal is made of at most, the latest.
@@ -278,6 +281,7 @@ class Monitor:
                 self._record.alarms[i] = alarm.model_copy(
                     update={"accuracy": cost, "matters": matters}
                 )
+        self._record.accuracy = self._accuracy()
         self._save()
 
     def _keep_pictures(self, alarm: Alarm) -> None:
@@ -307,11 +311,17 @@ class Monitor:
             damaged=self._record.damaged,
             tested=self._drift.seen,
             alarms=list(self._record.alarms),
-            accuracy=accuracy_of(self._rows, latest, self._of_bundle),
+            accuracy=self._accuracy(),
             quality=self._quality(),
             referral_rate=referral_rate(self._rows, latest),
             evidence=self._evidence(latest),
         )
+
+    def _accuracy(self) -> AccuracyEstimate | None:
+        """Of the latest pictures: what went wrong before the test began anew may be mended."""
+        count = self._record.count
+        anew = min(self._record.first, count - _LEAST_ESTIMATED)
+        return accuracy_of(self._rows, max(anew, count - RECENT, 0), self._of_bundle)
 
     def _evidence(self, latest: int) -> Evidence:
         signals, chance = self._reference.signals, self.config.monitoring.false_alarm
@@ -343,6 +353,7 @@ class Monitor:
         self._record.reference = reference
         self._open_reference()
         self._drift = self._fresh_test()
+        self._record.accuracy = self._accuracy()
         self._save()
         self._publish_alarms()
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pixloop.errors import MonitoringError
 from pixloop.files import atomic_path
+from pixloop.monitoring.accuracy import AccuracyEstimate
 from pixloop.monitoring.alarms import Alarm
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -34,6 +35,7 @@ class Record(BaseModel):
     recent: list[str] = []  #: the beginnings of the latest pictures' SHA-256
     alarms: list[Alarm] = []
     quality_from: int = 0  #: the checked answer with which the quality test began
+    accuracy: AccuracyEstimate | None = None  #: as the last look has it, without labels
 
 
 def read_state(file: Path) -> tuple[Record, Arrays]:

@@ -13,9 +13,10 @@ from pixloop.errors import RegistryError
 from pixloop.pipeline.lock import exclusive
 from pixloop.pipeline.runs import RunRecord, StepRecord
 from pixloop.watching.events import Event
+from pixloop.web.home.captured import Captured, read_captured
 from pixloop.web.home.data import DataState
 from pixloop.web.home.loop import Loop, read_loop
-from pixloop.web.home.monitoring import MonitoringState, OpenAlarm, read_monitoring
+from pixloop.web.home.monitoring import Estimate, MonitoringState, OpenAlarm, read_monitoring
 from pixloop.web.home.people import AnnotationsState, ReviewState, read_annotations, read_review
 from pixloop.web.home.rooms import rooms
 from pixloop.web.home.run import RunState, read_run
@@ -39,6 +40,8 @@ WELL = Loop(
 DRIFT = OpenAlarm("drift", "Noise is higher than in the reference.", NOON, True)
 QUALITY = OpenAlarm("quality", "Of what people checked, 72 % is right.", NOON, True)
 NEXT = VersionFacts("3", 0.99, NOON)
+FALLEN = Estimate(0.14, 0.997, 151, matters=True)
+MANY = Captured(151, 9000)
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +94,18 @@ def test_all_is_well_where_nothing_waits():
         (but(endpoint={"state": "refused"}), "bad", "The server refused the champion", "/models"),
         (but(watch={"running": False, "failed": "x"}), "bad", "The watch has failed", "#watch"),
         (but(monitoring={"alarms": (DRIFT,)}), "warn", "Drift: look at it", "/monitoring"),
+        (
+            but(monitoring={"accuracy": FALLEN}),
+            "warn",
+            "Answers are likely worse: estimated accuracy 14.0\u00a0%",
+            "/monitoring",
+        ),
+        (
+            but(monitoring={"captured": MANY}, watch={"running": False}),
+            "warn",
+            "151 captured requests were not looked at",
+            "/monitoring",
+        ),
         (but(endpoint={"version": "1"}), "warn", "Version 1 still serves", "/models"),
         (
             but(endpoint={"state": "stranger"}),
@@ -174,6 +189,51 @@ def test_nothing_is_called_well_before_the_registry_has_answered():
     assert judge(but(versions={"known": False, "champion": None})).kind == "busy"
 
 
+@pytest.mark.parametrize(
+    ("monitoring", "watching", "overlooked"),
+    [
+        ({"captured": Captured(30, 1)}, False, True),
+        ({"captured": Captured(29, 1)}, False, False),
+        ({"captured": Captured(1, 1), "pictures": 0}, False, True),
+        ({"captured": Captured(0, 0), "pictures": 0}, False, False),
+        ({"captured": Captured(None, 10**9)}, False, True),
+        ({"captured": MANY}, True, False),
+        ({"captured": MANY, "problem": "torn"}, False, False),
+    ],
+)
+def test_captures_wait_for_a_person_where_many_do_or_nothing_was_ever_looked_at(
+    monitoring, watching, overlooked
+):
+    loop = but(monitoring=monitoring, watch={"running": watching})
+    assert loop.overlooked is overlooked
+    titles = [each.title for each in judge(loop).todo]
+    assert any("not looked at" in title for title in titles) is overlooked
+
+
+def test_captures_too_many_to_count_are_told_by_their_size():
+    loop = but(monitoring={"captured": Captured(None, 25_000_000)}, watch={"running": False})
+    assert judge(loop).title == "25 MB of captures were not looked at"
+
+
+def test_an_open_alarm_says_what_it_costs_once():
+    alarm = replace(DRIFT, accuracy=FALLEN)
+    verdict = judge(but(monitoring={"alarms": (alarm,), "accuracy": FALLEN}))
+    assert [each.title for each in verdict.todo] == ["Drift: look at it"]
+    assert verdict.words == (
+        "Noise is higher than in the reference; estimated accuracy 14.0\u00a0%, it was 99.7\u00a0%."
+    )
+
+
+def test_an_estimate_that_may_be_chance_leaves_all_well():
+    assert judge(but(monitoring={"accuracy": replace(FALLEN, matters=False)})).kind == "good"
+
+
+def test_no_alarm_counts_the_pictures_that_could_have_raised_one():
+    assert "after 200 pictures" in judge(but(monitoring={"before": 47})).words
+    words = judge(but(monitoring={"before": 247})).words
+    assert "no picture has come since the test of drift began anew" in words
+
+
 # ---- rooms
 
 
@@ -200,6 +260,40 @@ def test_a_run_at_work_shows_its_share_and_the_time_left():
     run = rooms(but(run=at_work))[1]
     assert (run.figure, run.unit, run.share) == ("Train", "about 2 min left", 0.5)
     assert run.lines == ("epoch 3",)
+
+
+@pytest.mark.parametrize(
+    ("monitoring", "kind", "state", "figure"),
+    [
+        ({}, "good", "no alarm", "247"),
+        ({"captured": MANY}, "warn", "not looked at", "151"),
+        ({"captured": MANY, "pictures": 0, "version": ""}, "warn", "not looked at", "151"),
+        ({"captured": MANY, "alarms": (DRIFT,)}, "warn", "drift alarm", "247"),
+        ({"pictures": 0}, "calm", "no picture yet", "0"),
+        ({"before": 247}, "calm", "nothing to say yet", "0"),
+        ({"accuracy": FALLEN}, "warn", "likely worse", "247"),
+        ({"accuracy": FALLEN, "before": 247}, "warn", "likely worse", "247"),
+    ],
+)
+def test_monitoring_is_good_only_where_pictures_were_looked_at(monitoring, kind, state, figure):
+    room = rooms(but(monitoring=monitoring, watch={"running": False}))[4]
+    assert (room.kind, room.state, room.figure) == (kind, state, figure)
+
+
+def test_monitoring_says_what_lies_beside_its_number():
+    room = rooms(but(monitoring={"alarms": (DRIFT,), "captured": MANY}, watch={"running": False}))[
+        4
+    ]
+    assert room.lines == (DRIFT.words, "151 captured, not looked at")
+    assert rooms(but(monitoring={"before": 247}))[4].unit == "pictures since the test began anew"
+    assert rooms(but(monitoring={"before": 240}))[4].lines[0].startswith("7 pictures since")
+
+
+def test_rooms_speak_as_the_other_pages_do():
+    found = {room.key: room for room in rooms(but(versions={"metric": "f1_macro"}))}
+    assert found["versions"].unit == "macro F1 98.0\u00a0%"
+    assert (found["review"].figure, found["review"].unit) == ("nothing", "waits")
+    assert rooms(but(review={"asked": 1}))[5].unit == "waits for an answer"
 
 
 # ---- reading
@@ -265,6 +359,64 @@ def test_the_state_of_monitoring_is_read_without_its_tests(site):
     assert found.drift is not None
     assert found.drift.since == NOON
     assert read_monitoring(site, "2", site.state / "captures").version == ""
+
+
+def remember(site, version, **record):
+    """What a monitor of a version knows."""
+    file = site.state / "monitoring" / version / "state.npz"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    raw = json.dumps({"count": 0, "alarms": [], **record}).encode()
+    np.savez(file, record=np.frombuffer(raw, np.uint8))
+
+
+def captured_in(site, lines, second=1):
+    """A published file of captures; its name below the folder."""
+    name = f"pets/AllTraffic/2026/05/04/03/02-{second:02}-000-x.jsonl"
+    file = site.state / "captures" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("{}\n" * lines)
+    return name
+
+
+def test_captures_that_no_look_has_read_are_counted(site):
+    captures = site.state / "captures"
+    assert read_monitoring(site, "1", captures).captured == Captured()
+    name = captured_in(site, 5)
+    found = read_monitoring(site, "1", captures)
+    assert (found.captured.requests, found.version, found.captures) == (5, "", True)
+    remember(site, "1", offsets={name: 6})
+    assert read_monitoring(site, "1", captures).captured.requests == 3
+    # A version that was not looked at yet: the look at another one has read them as well.
+    assert read_monitoring(site, "2", captures).captured.requests == 3
+    captured_in(site, 4, second=2)
+    assert read_monitoring(site, "1", captures).captured.requests == 7
+
+
+def test_captures_are_counted_anew_only_where_a_folder_of_theirs_has_changed(site, monkeypatch):
+    captures, counted = site.state / "captures", []
+    captured_in(site, 5)
+    monkeypatch.setattr(
+        "pixloop.web.home.captured._count", lambda *_: counted.append(1) or Captured(5)
+    )
+    for _ in range(3):
+        read_captured(site, captures, {})
+    assert len(counted) == 1
+    captured_in(site, 1, second=2)
+    read_captured(site, captures, {})
+    read_captured(site, captures, {"x": 1})
+    assert len(counted) == 3
+
+
+def test_what_answers_are_estimated_to_be_is_read(site):
+    estimate = {"accuracy": 0.14, "reference_accuracy": 0.997, "pictures": 151, "matters": True}
+    alarm = {"kind": "drift", "words": "Noise.", "since": NOON, "acknowledged": False}
+    remember(site, "1", count=151, first=151, accuracy=estimate)
+    found = read_monitoring(site, "1", site.state / "captures")
+    assert (found.worse, found.tested) == (FALLEN, 0)
+    remember(site, "1", count=151, accuracy=None, alarms=[{**alarm, "accuracy": estimate}])
+    found = read_monitoring(site, "1", site.state / "captures")
+    assert found.drift is not None
+    assert (found.worse, found.drift.accuracy) == (None, FALLEN)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"[]"])

@@ -1,8 +1,9 @@
 """What /monitoring says of a monitor's state, and what it changes."""
 
 import io
+import json
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,13 @@ from tests.web.conftest import client_of
 from pixloop.errors import PipelineError
 from pixloop.files import sha256_file
 from pixloop.model_versions import ModelVersion
+from pixloop.monitoring.accuracy import AccuracyEstimate
 from pixloop.monitoring.quality import Checked
 from pixloop.monitoring.state import Record, locked, read_state, write_state
 from pixloop.project import Project
 from pixloop.project_registry import ProjectRegistry
+from pixloop.web.home.monitoring import read_monitoring
+from pixloop.web.home.server import LocalServer, Served
 from pixloop.web.jobs import Jobs
 from pixloop.web.monitoring import watched as monitoring_watched
 from pixloop.web.site import Site
@@ -197,6 +201,55 @@ def test_calm_is_said(ask, watched):
     assert "acknowledge" not in page
 
 
+FALLEN = AccuracyEstimate(
+    accuracy=0.14, low=0.1, high=0.2, from_scores=0.2, reference_accuracy=0.997, pictures=150,
+    matters=True,
+)  # fmt: skip
+
+
+def test_answers_that_are_likely_worse_are_no_calm_headline(ask, watched, monkeypatch):
+    monkeypatch.setattr("pixloop.monitoring.monitor.accuracy_of", lambda *_: FALLEN)
+    assert ask.post("/monitoring/1/normal", data={"alarms": "drift-0"}).status_code == 200
+    page = ask.get("/monitoring").text
+    assert "Answers are likely worse" in page
+    assert "estimated accuracy 14.0\u00a0%" in page
+    assert "Nothing has moved" not in page
+    home = read_monitoring(watched, "1", watched.project.captures)
+    assert home.worse is not None
+    assert home.worse.accuracy == 0.14
+
+
+def test_whoever_takes_pictures_as_normal_is_told_what_they_cost(ask, watched):
+    alarm = state_of(watched).alarms[0]
+    change(watched, alarms=[alarm.model_copy(update={"accuracy": FALLEN})])
+    asked = ask.get("/monitoring").text.partition('hx-confirm="')[2].partition('"')[0]
+    assert "Estimated accuracy on them is 14.0\u00a0%, it was 99.7\u00a0%" in asked
+    assert "the model gets no better" in asked
+    change(watched, alarms=[alarm.model_copy(update={"accuracy": None})])
+    asked = ask.get("/monitoring").text.partition('hx-confirm="')[2].partition('"')[0]
+    assert "does not make the model any better" in asked
+
+
+def test_a_normal_is_not_compared_with_itself(ask, watched):
+    ask.post("/monitoring/1/normal", data={"alarms": "drift-0"})
+    page = ask.get("/monitoring").text
+    assert "would be compared with themselves" in page
+    assert "there is nothing to compare yet" in page
+    assert 'class="statistics"' not in page
+
+
+def test_after_acknowledging_what_came_before_is_shown_as_such(ask, watched):
+    ask.post("/monitoring/1/acknowledge", data={"alarms": "drift-0"})
+    page = ask.get("/monitoring").text
+    assert "these came before" in page
+    assert 'class="statistics"' in page
+
+
+def test_advice_begins_with_finding_pictures_to_answer_for(ask):
+    page = ask.get("/monitoring").text
+    assert 'Look for more</i> on <a href="/review">Review</a>, answer for some' in page
+
+
 def test_a_quality_alarm_leads_to_a_rollback(ask, watched):
     alarm = state_of(watched).alarms[0]
     told = {"id": "quality-0", "kind": "quality", "words": "72 % is right.", "accuracy": None}
@@ -297,14 +350,50 @@ def test_what_waits_to_be_looked_at_is_counted(ask, watched):
     assert "it is not now" in text
 
 
+WRITES = "The server writes what it keeps every"
+
+
+@pytest.mark.parametrize(
+    ("served", "said"),
+    [
+        (Served("serving", requests=7), True),
+        (Served("serving", requests=0), False),
+        (Served("silent"), False),
+        (Served("stranger", requests=7), False),
+    ],
+)
+def test_why_nothing_is_there_to_look_at_is_told(ask, watched, monkeypatch, served, said):
+    monkeypatch.setattr(LocalServer, "look", lambda _: served)
+    text = ask.get("/monitoring/1/looks").text
+    assert (f"{WRITES} 60 s" in text) is said
+    random = np.random.default_rng(3)
+    capture(watched.project.captures, clean(3, random), random, hour=5)
+    assert WRITES not in ask.get("/monitoring/1/looks").text
+
+
+def test_a_look_that_came_too_early_says_when_another_may_see_something(ask, watched, monkeypatch):
+    monkeypatch.setattr(LocalServer, "look", lambda _: Served())
+    end_look(watched, datetime.now(UTC), 0)
+    assert f"{WRITES} 60 s" in ask.get("/monitoring/1/looks").text
+    end_look(watched, datetime.now(UTC) - timedelta(minutes=5), 0)
+    assert WRITES not in ask.get("/monitoring/1/looks").text
+    set_config(watched, "capture_share: 1.0", "capture_share: 0")
+    end_look(watched, datetime.now(UTC), 0)
+    assert WRITES not in ask.get("/monitoring/1/looks").text
+
+
+def end_look(site: Site, at: datetime, code: int) -> Path:
+    """Note a look that a page has started, and that has ended; the folder of its job."""
+    folder = site.state / "web/jobs/20260504T030201-000000"
+    folder.mkdir(parents=True, exist_ok=True)
+    job = {"id": folder.name, "kind": "monitor", "command": ["monitor"], "pid": 0, "born": 0}
+    (folder / "job.json").write_text(json.dumps({**job, "started": at.isoformat()}))
+    (folder / "ended.json").write_text(json.dumps({"code": code}))
+    return folder
+
+
 def test_a_look_that_failed_is_told_as_text(ask, watched):
-    folder = watched.state / "web/jobs/20260504T030201-000000"
-    folder.mkdir(parents=True)
-    (folder / "job.json").write_text(
-        '{"id": "20260504T030201-000000", "kind": "monitor", "command": ["monitor"],'
-        ' "started": "2026-05-04T03:02:01+00:00", "pid": 0, "born": 0}'
-    )
-    (folder / "ended.json").write_text('{"code": 1}')
+    folder = end_look(watched, datetime(2026, 5, 4, tzinfo=UTC), 1)
     (folder / "log.txt").write_text(HOSTILE)
     text = ask.get("/monitoring/1/looks").text
     assert "The last look failed" in text

@@ -39,6 +39,16 @@ class Loop:
         """Whether nothing has happened yet."""
         return self.run.kind == "none" and not self.versions.count and self.versions.known
 
+    @property
+    def overlooked(self) -> bool:
+        """Whether captures wait for a look that nobody is about to take.
+
+        Few that came since the last look are no matter; where nothing was ever looked at, any are.
+        """
+        found = self.monitoring
+        some = found.captured.many or (found.captured.requests and not found.pictures)
+        return bool(some) and not self.watch.running and not found.problem
+
 
 def read_loop(site: Site, patient: bool) -> Loop:
     """Look at every room.

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pixloop.watching.status import duration
 from pixloop.web.home.loop import Loop
 from pixloop.web.home.server import Served
+from pixloop.web.models.facts import metric_name
 from pixloop.web.rendering import count, percent
 
 #: Digits of a data set's version that are shown.
 _SHORT = 8
+#: As the page of monitoring says it.
+_ANEW = "pictures since the test began anew"
 #: Names, and the pages that show them.
 _ROOMS = {
     "data": ("Data set", "/data"),
@@ -155,6 +158,11 @@ def _monitoring(loop: Loop) -> Room:
     found = loop.monitoring
     if found.problem:
         return _room("monitoring", "bad", "cannot be read")
+    if loop.overlooked and not found.alarms and found.worse is None:
+        return _room("monitoring", "warn", "not looked at", found.captured.figure,
+            "captured, not looked at", (f"{count(found.pictures)} pictures looked at",), "looked",
+            found.at,
+        )  # fmt: skip
     if not found.version:
         text = (
             "Nobody has looked at what was captured."
@@ -162,17 +170,26 @@ def _monitoring(loop: Loop) -> Room:
             else ("serving.capture_share says how much the server keeps.")
         )
         return _room("monitoring", "calm", "no look yet", lines=(text,))
-    alarm = found.quality or found.drift
+    figure, unit, event, at = count(found.pictures), "pictures looked at", "looked", found.at
     kind, state = "good", "no alarm"
     lines: tuple[str, ...] = (f"of version {found.version}",)
-    event, at = "looked", found.at
+    alarm = found.quality or found.drift
     if alarm is not None:
         kind = "bad" if alarm.kind == "quality" else "warn"
         state = "quality alarm" if alarm.kind == "quality" else "drift alarm"
-        lines, event, at = (alarm.words,), "moved since", alarm.since
-    return _room("monitoring", kind, state, count(found.pictures),
-        "pictures looked at", lines, event, at,
-    )  # fmt: skip
+        lines, event, at = (alarm.told,), "moved since", alarm.since
+    elif found.worse is not None:
+        kind, state, lines = "warn", "likely worse", (found.worse.words,)
+    elif not found.pictures:
+        kind, state = "calm", "no picture yet"
+    elif not found.tested:
+        kind, state, figure, unit = "calm", "nothing to say yet", "0", _ANEW
+        lines = (f"{count(found.pictures)} looked at before", *lines)
+    elif found.before:
+        lines = (f"{count(found.tested)} {_ANEW}", *lines)
+    if loop.overlooked:
+        lines = (*lines, f"{found.captured.figure} captured, not looked at")
+    return _room("monitoring", kind, state, figure, unit, lines, event, at)
 
 
 def _review(loop: Loop) -> Room:
@@ -187,10 +204,12 @@ def _review(loop: Loop) -> Room:
             lines=("Drift, doubt and chance fill it.",),
         )
     lines = (f"{count(found.answered)} answered, {count(found.waiting)} may be asked later",)
-    kind, state = ("warn", "asked") if found.asked else ("good", "nothing asked")
-    return _room("review", kind, state, count(found.asked), "wait for an answer",
-        lines, "changed", found.at,
-    )  # fmt: skip
+    if not found.asked:
+        return _room("review", "good", "nothing asked", "nothing", "waits", lines, "changed",
+            found.at,
+        )  # fmt: skip
+    unit = "waits for an answer" if found.asked == 1 else "wait for an answer"
+    return _room("review", "warn", "asked", count(found.asked), unit, lines, "changed", found.at)
 
 
 def _annotations(loop: Loop) -> Room:
@@ -249,7 +268,7 @@ def _room(
 
 
 def _metric(name: str, value: float | None) -> str:
-    shown = name.replace("_", " ")
+    shown = metric_name(name)
     return shown if value is None else f"{shown} {percent(value)}"
 
 

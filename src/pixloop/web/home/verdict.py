@@ -12,6 +12,8 @@ bad   the server that was started here has failed         /models
 bad   the server did not take the champion over           /models
 bad   the watch that was started here has failed          the log below
 warn  a drift alarm is open                               /monitoring
+warn  no alarm is open, and answers are likely worse      /monitoring
+warn  captures were not looked at, and no watch does      /monitoring
 warn  something else answers in the server's place        /models
 warn  the server answers with another version             /models
 warn  the server fails on more than 1 % of requests       /monitoring
@@ -26,8 +28,9 @@ calm  nothing serves the version that should be served    /models
 calm  no watch runs                                       the watch below
 ====  ==================================================  ================
 
-While a run is at work, what the last one came to is past, and without anything bad or waiting the
-headline tells of the run.
+Captures count as not looked at from 30 requests on, and where nothing was ever looked at, from the
+first on (``Loop.overlooked``). While a run is at work, what the last one came to is past, and
+without anything bad or waiting the headline tells of the run.
 """
 
 from collections.abc import Iterator
@@ -35,7 +38,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pixloop.web.home.loop import Loop
-from pixloop.web.rendering import count
+from pixloop.web.rendering import count, percent
 
 Kind = Literal["bad", "warn", "busy", "good", "calm"]
 
@@ -144,6 +147,7 @@ def _broken(loop: Loop) -> Iterator[Finding]:
 
 def _waiting(loop: Loop) -> Iterator[Finding]:
     yield from _drifting(loop)
+    yield from _looking(loop)
     yield from _serving(loop)
     if loop.run.kind == "refused":
         words = f"No version was registered: {_first_line(loop.run.failure)}"
@@ -165,8 +169,23 @@ def _drifting(loop: Loop) -> Iterator[Finding]:
     if drift is not None:
         cost = "" if drift.matters else " It may cost no accuracy."
         yield Finding(
-            "warn", "Drift: look at it", drift.words + cost, "See what moved", "/monitoring"
+            "warn", "Drift: look at it", drift.told + cost, "See what moved", "/monitoring"
         )
+
+
+def _looking(loop: Loop) -> Iterator[Finding]:
+    worse, captured = loop.monitoring.worse, loop.monitoring.captured
+    if worse is not None:
+        title = f"Answers are likely worse: estimated accuracy {percent(worse.accuracy)}"
+        words = (
+            f"It was {percent(worse.before)}. No label tells it: it is estimated on the latest "
+            f"{count(worse.pictures)} pictures. What people answer for some of them a run learns."
+        )
+        yield Finding("warn", title, words, "See how it is", "/monitoring")
+    if loop.overlooked:
+        title = f"{captured.words[0].upper()}{captured.words[1:]}"
+        words = "Whether pictures have changed, a look tells. No watch is at work that would look."
+        yield Finding("warn", title, words, "Look at them", "/monitoring")
 
 
 def _serving(loop: Loop) -> Iterator[Finding]:
@@ -236,10 +255,12 @@ def _suggested(loop: Loop) -> Iterator[Finding]:
 
 
 def _all_well(loop: Loop) -> str:
-    champion, seen = loop.versions.champion, loop.monitoring.pictures
+    champion, seen = loop.versions.champion, loop.monitoring
     parts = [f"version {champion.version} is the champion" if champion else "no version waits"]
-    if seen:
-        parts.append(f"no alarm is open after {count(seen)} pictures")
+    if seen.tested:
+        parts.append(f"no alarm is open after {count(seen.tested)} pictures")
+    elif seen.pictures:
+        parts.append("no picture has come since the test of drift began anew")
     parts.append("nothing waits for you")
     text = ", ".join(parts[:-1]) + f", and {parts[-1]}."
     return f"{text[0].upper()}{text[1:]}"

@@ -58,6 +58,7 @@ def describe(watched: Watched, config: "Config") -> dict[str, Any]:
         "past": [alarm for alarm in reversed(look.alarms) if alarm.acknowledged],
         "drift": drift,
         "normal": _normal(watched, drift),
+        "itself": watched.own_normal and not look.tested,
         "least_normal": LEAST_NORMAL,
         "most_normal": MOST_NORMAL,
         "automatic": config.promotion.automatic,

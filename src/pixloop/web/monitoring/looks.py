@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pixloop.errors import MonitoringError
 from pixloop.model_versions import ModelVersion
+from pixloop.web.home.server import local_server
 from pixloop.web.home.watch import LOCK, holder_of
 from pixloop.web.monitoring.watched import STATE, read_watched
 from pixloop.web.site import Site
@@ -26,12 +27,15 @@ class Looks:
         unread: what was captured since, of whatever version.
         watching: whether ``pixloop watch`` is at work, which looks by itself.
         every_s: how often it does.
+        written_s: how old what the server keeps may get before a look can see it; None where that
+            explains nothing: something waits, or nothing was asked lately.
     """
 
     at: datetime | None
     unread: "Unread"
     watching: bool
     every_s: float
+    written_s: float | None
 
 
 def read_looks(site: Site, version: ModelVersion) -> Looks:
@@ -44,11 +48,16 @@ def read_looks(site: Site, version: ModelVersion) -> Looks:
         watched = read_watched(site, version)
     except MonitoringError:  # which the page says already
         watched = None
+    serving = site.project.config.serving
+    unread = find_unread(site.project.captures, watched.offsets if watched else {})
+    expects = serving.capture_share > 0 and unread.requests == 0
+    late = expects and (_has_answered(site) or _looked_since(site, 2 * serving.capture_file_s))
     return Looks(
         at=datetime.fromtimestamp(file.stat().st_mtime, UTC) if file.is_file() else None,
-        unread=find_unread(site.project.captures, watched.offsets if watched else {}),
+        unread=unread,
         watching=holder_of(site.state / "watch" / LOCK) > 0,
         every_s=site.project.config.triggers.look_s,
+        written_s=serving.capture_file_s if late else None,
     )
 
 
@@ -58,3 +67,17 @@ def last_failure(site: Site) -> str:
     if job is None or site.jobs.status(job) != "failed":
         return ""
     return site.jobs.log(job, _LOG_BYTES).strip() or "It said nothing."
+
+
+def _has_answered(site: Site) -> bool:
+    """Whether the server on this machine has answered anything, as far as is known."""
+    served = local_server(site).look()
+    return served.answers and bool(served.requests)
+
+
+def _looked_since(site: Site, seconds: float) -> bool:
+    """Whether a page has looked within so many seconds, perhaps too early to see anything."""
+    job = site.jobs.last("monitor")
+    if job is None or site.jobs.status(job) != "done":
+        return False
+    return (datetime.now(UTC) - datetime.fromisoformat(job.started)).total_seconds() < seconds
