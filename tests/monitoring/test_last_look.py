@@ -83,3 +83,29 @@ def test_whoever_is_not_patient_is_told_of_a_look(tmp_path, bundle):
         pytest.raises(MonitoringError, match="looked at right now"),
     ):
         monitor.acknowledge()
+
+
+def test_after_the_test_began_anew_accuracy_is_that_of_pictures_since(
+    tmp_path, bundle, random, monkeypatch
+):
+    firsts = []
+    monkeypatch.setattr(
+        "pixloop.monitoring.monitor.accuracy_of", lambda rows, first, _: firsts.append(first)
+    )
+    monitor = open_monitor(tmp_path, bundle)
+    capture(tmp_path / "captures", clean(130, random), random)
+    monitor.look()
+    assert firsts.pop() == 0
+    monitor.acknowledge()
+    assert firsts.pop() == 30  # a hundred at least
+    capture(tmp_path / "captures", clean(120, random), random, hour=4)
+    monitor.look()
+    assert firsts.pop() == 130
+
+
+def test_the_estimated_accuracy_is_known_without_the_observations(tmp_path, bundle, random):
+    capture(tmp_path / "captures", clean(120, random), random)
+    monitor = open_monitor(tmp_path, bundle)
+    found = monitor.look()
+    assert found.accuracy is not None
+    assert read_record(monitor.folder / "state.npz").accuracy == found.accuracy
