@@ -53,12 +53,12 @@ screenshots: $(INSTALLED)
 	$(BIN)/pixloop demo digits
 	$(BIN)/pixloop demo shapes
 	$(BIN)/python tests/tools/screenshots.py screenshots pixloop-demo pixloop-shapes
-	$(BIN)/python tests/tools/page_screenshots.py screenshots pixloop-demo pixloop-shapes $(wildcard pixloop-loop)
+	$(BIN)/python -m tests.tools.page_screenshots screenshots pixloop-demo pixloop-shapes $(wildcard pixloop-loop)
 
 # The whole loop being used in a browser, with captions: walkthrough.mp4 and .gif. Needs ffmpeg.
 walkthrough: $(INSTALLED)
 	rm -rf pixloop-walkthrough
-	$(BIN)/python tests/tools/walkthrough.py pixloop-walkthrough screenshots
+	$(BIN)/python -m tests.tools.walkthrough pixloop-walkthrough screenshots
 
 # How long the pages take on a project with 100,000 predictions and 200 versions, made the first time.
 bench-web: $(INSTALLED)

@@ -1,6 +1,6 @@
 """Pictures of the pages, to be looked at: every page, desktop and phone, light and dark.
 
-    python tests/tools/page_screenshots.py FOLDER PROJECT [PROJECT ...]
+    python -m tests.tools.page_screenshots FOLDER PROJECT [PROJECT ...]
 
 Writes FOLDER/<project>-<page>-<desktop|desktop-dark|phone|phone-dark>.png.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser
-from screenshots import DESKTOP, PHONE, open_browser
+from tests.tools.screenshots import DESKTOP, PHONE, open_browser
 
 from pixloop.project import Project
 from pixloop.run_summary import output_of

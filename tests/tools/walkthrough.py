@@ -1,6 +1,6 @@
 """The whole loop being used in a browser, as a film with captions: a real run, from end to end.
 
-    python tests/tools/walkthrough.py PROJECT FOLDER
+    python -m tests.tools.walkthrough PROJECT FOLDER
 
 PROJECT is made anew (handwritten digits). Writes FOLDER/walkthrough.mp4 and walkthrough.gif.
 """
@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from film import HEIGHT, WIDTH, Film
-from page_screenshots import serve_pages
 from PIL import Image
 from playwright.sync_api import Page, expect
-from screenshots import open_browser
+from tests.tools.film import HEIGHT, WIDTH, Film
+from tests.tools.page_screenshots import serve_pages
+from tests.tools.screenshots import open_browser
 
 from pixloop.data.corruptions import corrupt
 from pixloop.data.samples import read_digits
