@@ -287,6 +287,8 @@ def test_monitoring_says_what_lies_beside_its_number():
     assert room.lines == (DRIFT.words, "151 captured, not looked at")
     assert rooms(but(monitoring={"before": 247}))[4].unit == "pictures since the test began anew"
     assert rooms(but(monitoring={"before": 240}))[4].lines[0].startswith("7 pictures since")
+    worse = rooms(but(monitoring={"before": 247, "accuracy": FALLEN}))[4]
+    assert worse.lines == (FALLEN.words, "0 pictures since the test began anew")
 
 
 def test_rooms_speak_as_the_other_pages_do():

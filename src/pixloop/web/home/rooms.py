@@ -173,20 +173,21 @@ def _monitoring(loop: Loop) -> Room:
     figure, unit, event, at = count(found.pictures), "pictures looked at", "looked", found.at
     kind, state = "good", "no alarm"
     lines: tuple[str, ...] = (f"of version {found.version}",)
+    anew = (f"{count(found.tested)} {_ANEW}",) if found.before else ()
     alarm = found.quality or found.drift
     if alarm is not None:
         kind = "bad" if alarm.kind == "quality" else "warn"
         state = "quality alarm" if alarm.kind == "quality" else "drift alarm"
         lines, event, at = (alarm.told,), "moved since", alarm.since
     elif found.worse is not None:
-        kind, state, lines = "warn", "likely worse", (found.worse.words,)
+        kind, state, lines = "warn", "likely worse", (found.worse.words, *anew)
     elif not found.pictures:
         kind, state = "calm", "no picture yet"
     elif not found.tested:
         kind, state, figure, unit = "calm", "nothing to say yet", "0", _ANEW
         lines = (f"{count(found.pictures)} looked at before", *lines)
-    elif found.before:
-        lines = (f"{count(found.tested)} {_ANEW}", *lines)
+    else:
+        lines = (*anew, *lines)
     if loop.overlooked:
         lines = (*lines, f"{found.captured.figure} captured, not looked at")
     return _room("monitoring", kind, state, figure, unit, lines, event, at)

@@ -179,7 +179,7 @@ def _looking(loop: Loop) -> Iterator[Finding]:
         title = f"Answers are likely worse: estimated accuracy {percent(worse.accuracy)}"
         words = (
             f"It was {percent(worse.before)}. No label tells it: it is estimated on the latest "
-            f"{count(worse.pictures)} pictures. What people answer for some of them a run learns."
+            f"{count(worse.pictures)} pictures. A run learns from what people answer for such ones."
         )
         yield Finding("warn", title, words, "See how it is", "/monitoring")
     if loop.overlooked:
