@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from tests.small_bundles import letterboxed, manifest, write_colours, write_detector
 
 from pixloop.bundle import BoxScores, Bundle, write_bundle
@@ -109,12 +109,9 @@ PASTE = """(bytes) => {
 }"""
 
 
-def answered(page: Page, count: int) -> list[str]:
-    """The answers' texts, the newest first, once there are so many."""
-    page.wait_for_function(
-        "n => document.getElementById('progress').textContent.startsWith(`${n} of ${n} `)",
-        arg=count,
-    )
+def answered(page: Page, count: int, told: str = "") -> list[str]:
+    """The texts, the newest choice first, once there are so many, or once it is told so."""
+    expect(page.locator("#progress")).to_have_text(told or f"{count} of {count} answered")
     return page.locator("#answered > li").all_inner_texts()
 
 
@@ -130,7 +127,7 @@ def test_pictures_are_dropped_pasted_and_chosen_and_answered(browser, pages) -> 
             page.set_input_files(place, {"name": HOSTILE, "mimeType": "image/png", "buffer": RED})
             chosen = answered(page, 1)
 
-        assert len(dropped) == 6
+        assert [text.split("\n")[0] for text in dropped] == [f"{i}.png" for i in range(6)]
         for text in (*dropped, pasted[0], chosen[0]):
             assert "red" in text
             assert "accepted" in text
@@ -156,7 +153,12 @@ def test_what_the_server_does_not_take_is_said(browser, pages) -> None:
             ("a.png", "image/png", bytes(200_001), "0.2 MB at most"),
         ):
             page.set_input_files("#choose", {"name": name, "mimeType": kind, "buffer": body})
-            assert words in answered(page, 1)[0]
+            assert words in answered(page, 1, "none answered, 1 failed")[0]
+        good = {"name": "c.png", "mimeType": "image/png", "buffer": RED}
+        bad = {"name": "b.png", "mimeType": "image/png", "buffer": b"no picture"}
+        page.set_input_files("#choose", [bad, good, {**bad, "name": "d.png"}])
+        texts = answered(page, 3, "1 answered, 2 failed")
+        assert [text.split("\n")[0] for text in texts[:3]] == ["b.png", "c.png", "d.png"]
 
 
 def test_a_page_of_another_origin_is_refused_by_the_browser(browser, pages, tmp_path) -> None:
@@ -166,7 +168,10 @@ def test_a_page_of_another_origin_is_refused_by_the_browser(browser, pages, tmp_
     with tab_at(browser, other, server) as page:
         page.goto(other)
         page.set_input_files("#choose", {"name": "a.png", "mimeType": "image/png", "buffer": RED})
-        assert "does not let this page (http://localhost:" in answered(page, 1)[0]
+        (text,) = answered(page, 1, "none answered, 1 failed")
+        origin = other.removesuffix("/some/where/")
+        assert f"{server}/invocations does not answer, or does not let this page ask" in text
+        assert f"serving.allow_origin: {origin} in" in text
 
 
 def test_the_page_asks_nobody_else_whatever_runs_in_it(browser, pages) -> None:

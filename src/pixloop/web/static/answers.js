@@ -20,10 +20,10 @@ const answers = (() => {
     return `${(100 * share).toFixed(digits)}\u00a0%`;
   }
 
-  /** Two shares as percent, with as many digits as it takes to tell them apart (two at most). */
+  /** Two shares as percent: with a digit, as beside bars, or with two where it takes them to tell them apart. */
   function apart(a, b) {
     const tells = (digits) => percent(a, digits) !== percent(b, digits) && ![a, b].some((each) => each < 1 && percent(each, digits) === percent(1, digits));
-    const digits = [0, 1, 2].find(tells) ?? 2;
+    const digits = tells(1) ? 1 : 2;
     return [percent(a, digits), percent(b, digits)];
   }
 
@@ -158,7 +158,7 @@ const answers = (() => {
     name.scope = "row";
     sign.style.borderColor = colour(box.label);
     name.append(sign, document.createTextNode(box.label));
-    row.append(name, make("td", "answer-share", percent(box.score)), make("td", "", decided(box, threshold, "referred")));
+    row.append(name, make("td", "answer-share", percent(box.score, 1)), make("td", "", decided(box, threshold, "referred")));
     row.addEventListener("pointerenter", () => rect.classList.add("on"));
     row.addEventListener("pointerleave", () => rect.classList.remove("on"));
     return row;

@@ -9,7 +9,7 @@
   const list = document.getElementById("answered"), section = document.getElementById("answers");
   const drop = document.getElementById("drop"), progress = document.getElementById("progress");
   const waiting = [];
-  let atWork = 0, sent = 0, done = 0;
+  let atWork = 0, sent = 0, answered = 0, failed = 0;
   answers.order(settings.classes);
 
   // ---- asking
@@ -28,7 +28,7 @@
     const type = KNOWN_TYPES.includes(picture.type) ? picture.type : "application/x-image";
     const asked = { method: "POST", body: picture, headers: { "Content-Type": type }, credentials: "omit", referrerPolicy: "no-referrer" };
     try { return await fetch(settings.server, asked); }
-    catch { throw new Error(`${settings.server} does not answer, or does not let this page (${location.origin}) ask.`); }
+    catch { throw new Error(`${settings.server} does not answer, or does not let this page ask. If it runs, set serving.allow_origin: ${location.origin} in its project's pixloop.yaml, and start it again.`); }
   }
 
   async function ask(picture) {
@@ -54,10 +54,14 @@
     title.className = "picture-name";
     title.textContent = name;
     item.append(title, body);
-    list.prepend(item);
-    while (list.children.length > KEPT) list.lastElementChild.remove();
     answers.say(body, { picture, name, text: "Waiting for the answer …" });
-    return { picture, name, body };
+    return { picture, name, item, body };
+  }
+
+  /** Those that were chosen together, in their order, before those that came earlier. */
+  function put(cards) {
+    list.prepend(...cards.map((card) => card.item));
+    while (list.children.length > KEPT) list.lastElementChild.remove();
   }
 
   async function answerOne({ picture, name, body }) {
@@ -66,13 +70,17 @@
       // Another model than the one that the page was made of has other thresholds.
       const threshold = found.model === settings.model ? settings.threshold : undefined;
       answers.show(body, { picture, name, threshold, ...found });
+      answered++;
     } catch (error) {
       answers.say(body, { picture, name, text: error.message, bad: true });
+      failed++;
     }
   }
 
   function tell() {
-    progress.textContent = sent === 0 ? "" : `${done} of ${sent} answered`;
+    const ended = answered + failed === sent;
+    const told = failed && ended ? answered || "none" : `${answered} of ${sent}`;
+    progress.textContent = sent === 0 ? "" : `${told} answered${failed ? `, ${failed} failed` : ""}`;
   }
 
   async function work() {
@@ -80,7 +88,6 @@
     atWork++;
     while (waiting.length) {
       await answerOne(waiting.shift());
-      done++;
       tell();
     }
     atWork--;
@@ -90,9 +97,11 @@
     const pictures = [...files];
     if (!pictures.length) return;
     section.hidden = false;
-    if (done === sent) sent = done = 0;
+    if (answered + failed === sent) sent = answered = failed = 0;
     sent += pictures.length;
-    waiting.push(...pictures.map(add));
+    const cards = pictures.map(add);
+    put(cards);
+    waiting.push(...cards);
     tell();
     for (let i = 0; i < Math.min(AT_ONCE, pictures.length); i++) work();
   }
@@ -114,7 +123,7 @@
   document.getElementById("clear").addEventListener("click", () => {
     waiting.length = 0;
     sent = atWork; // what is at work comes to its end
-    done = 0;
+    answered = failed = 0;
     progress.textContent = "";
     list.replaceChildren();
     section.hidden = true;
