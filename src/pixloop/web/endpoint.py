@@ -41,6 +41,7 @@ class Endpoint:
         follow_s: how often it looks for a new champion; 0: never.
         rates: what its metrics say.
         job: the command that a page has started and that is at work.
+        stopping: that command was asked to stop; it answers what it has begun.
     """
 
     state: State
@@ -51,6 +52,7 @@ class Endpoint:
     follow_s: float
     rates: ServerRates | None
     job: Job | None
+    stopping: bool = False
 
     @property
     def answers(self) -> bool:
@@ -60,7 +62,7 @@ class Endpoint:
     @property
     def settled(self) -> bool:
         """Whether nothing is about to change by itself."""
-        return self.state not in ("starting", "switching")
+        return self.state not in ("starting", "switching") and not self.stopping
 
     @property
     def where(self) -> str:
@@ -82,8 +84,9 @@ def read_endpoint(site: Site) -> Endpoint:
     found = champion_of(site.versions())
     champion = found.version if found else None
     job = next(iter(site.jobs.running("serve")), None)
-    seen = (int(time.monotonic()), champion, job.id if job else None)
-    return site.cached.get("endpoint", seen, lambda: _read(site, champion, job))
+    stopping = job is not None and site.jobs.is_stopping(job)
+    seen = (int(time.monotonic()), champion, job.id if job else None, stopping)
+    return site.cached.get("endpoint", seen, lambda: _read(site, champion, job, stopping))
 
 
 def start_server(site: Site) -> Job:
@@ -134,14 +137,14 @@ def local_address(host: str, port: int) -> str | None:
     return f"http://[{asked}]:{port}" if ":" in asked else f"http://{asked}:{port}"
 
 
-def _read(site: Site, champion: str | None, job: Job | None) -> Endpoint:
+def _read(site: Site, champion: str | None, job: Job | None, stopping: bool) -> Endpoint:
     config = site.project.config
     url = _started_at(site, job) or local_address(config.serving.host, config.serving.port)
     model = _ping(url) if url else None
     name, _, version = (model or "").rpartition(":")
     ours = name == config.model_name
     metrics = _metrics(url) if url and ours else None
-    state: State = "starting" if job else "silent"
+    state: State = "starting" if job and not stopping else "silent"
     if model is not None:
         state = "serving" if ours else "stranger"
     if state == "serving" and champion not in (None, version) and config.serving.follow_s:
@@ -156,6 +159,7 @@ def _read(site: Site, champion: str | None, job: Job | None) -> Endpoint:
         config.serving.follow_s,
         _rates(metrics, url),
         job,
+        stopping,
     )
 
 

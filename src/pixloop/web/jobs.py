@@ -6,6 +6,7 @@
       job.json     what was started, and when
       log.txt      what it printed
       ended.json   its exit code, written by the process that waits for it
+      stopping     that it was asked to stop
 
 The pages' server may end meanwhile: the command goes on, and the next server finds it.
 """
@@ -30,7 +31,7 @@ from pixloop.errors import PipelineError
 from pixloop.files import write_text
 from pixloop.pipeline.runs import STARTED_BY
 
-RECORD, LOG, ENDED = "job.json", "log.txt", "ended.json"
+RECORD, LOG, ENDED, STOPPING = "job.json", "log.txt", "ended.json", "stopping"
 #: Older ones are forgotten.
 _KEPT = 200
 
@@ -141,8 +142,15 @@ class Jobs:
     def stop(self, job: Job) -> None:
         """Ask a job to stop, as Ctrl-C does; what it does then is its own matter."""
         if _is_alive(job):
+            with suppress(OSError):  # it is to stop, whether that can be noted or not
+                (self._folder / job.id / STOPPING).touch()
             with suppress(ProcessLookupError):
                 os.kill(job.pid, signal.SIGINT)
+
+    def is_stopping(self, job: Job) -> bool:
+        """Whether a job was asked to stop and is still at work."""
+        asked = (self._folder / job.id / STOPPING).is_file()
+        return asked and self.status(job) == "running"
 
     def _spawn(self, folder: Path, command: Sequence[str]) -> "subprocess.Popen[bytes]":
         with (folder / LOG).open("wb") as log:
@@ -161,7 +169,7 @@ class Jobs:
     def _forget_old(self) -> None:
         for job in self.list()[_KEPT:]:
             if self.status(job) != "running":
-                for name in (LOG, ENDED, RECORD):
+                for name in (LOG, ENDED, STOPPING, RECORD):
                     (self._folder / job.id / name).unlink(missing_ok=True)
                 with suppress(OSError):
                     (self._folder / job.id).rmdir()

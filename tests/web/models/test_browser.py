@@ -75,6 +75,23 @@ def test_a_page_that_is_out_of_date_says_so(tab, site):
     expect(tab.locator(".toast.bad")).to_contain_text("Nothing was changed")
 
 
+def test_the_choosers_of_a_comparison_hear_of_a_new_champion(tab, site):
+    tab.goto("/models/compare?a=1&b=2")
+    newer, older = tab.locator("#choose-b"), tab.locator("#choose-a")
+    marked = "select => Array.from(select.options, (each) => each.text)"
+    assert newer.evaluate(marked) == ["2", "1, champion"]
+    newer.select_option("1")
+    older.select_option("2")
+    older.focus()
+    site.project.registry.approve("2")
+    expect(older).to_contain_text("2, champion", timeout=60_000)
+    assert newer.evaluate(marked) == ["2, champion", "1"]
+    assert (newer.input_value(), older.input_value()) == ("1", "2")  # as they were chosen
+    expect(older).to_be_focused()
+    tab.get_by_role("button", name="Compare", exact=True).first.click()
+    expect(tab.get_by_role("heading", name="Version 1 against 2")).to_be_visible()
+
+
 def test_on_a_phone_nothing_lies_beside_the_page(tab):
     expect.set_options(timeout=60_000)
     tab.set_viewport_size({"width": 360, "height": 780})

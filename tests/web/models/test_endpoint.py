@@ -121,6 +121,41 @@ def test_nothing_to_serve(new_site):
         start_server(new_site)
 
 
+def test_a_server_that_is_asked_to_stop_says_so_until_it_is_gone(new_site, champions, monkeypatch):
+    silent = Site(new_site.folder, overrides=["serving.port=0"])
+    # It goes on after Ctrl-C, as one that still answers does, until it is told by a file.
+    monkeypatch.setattr(
+        "pixloop.web.jobs._PROGRAM",
+        "import os, signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "print('ignoring', flush=True)\n"
+        "while not os.path.exists('end'): time.sleep(0.01)",
+    )
+    client = client_of(silent)
+    client.post("/models/endpoint/start")
+    (job,) = silent.jobs.running("serve")
+    while "ignoring" not in silent.jobs.log(job):
+        pass
+    text = client.get("/models/endpoint").text
+    assert "stopping" not in text
+    assert "do-stop" in text
+
+    client.post("/models/endpoint/stop", data={"job": job.id})
+    for pages in (client, client_of(Site(silent.folder, overrides=["serving.port=0"]))):
+        text = pages.get("/models/endpoint").text
+        assert 'data-state="stopping"' in text
+        assert "every 2s" in text
+        for other in ("do-stop", "do-start", "starting", "not running"):
+            assert other not in text
+    assert read(silent).state == "silent"
+
+    (silent.folder / "end").touch()
+    while silent.jobs.running("serve"):
+        pass
+    text = client.get("/models/endpoint").text
+    assert "stopping" not in text
+    assert "do-start" in text
+
+
 def test_started_and_stopped_from_the_page(new_site, champions, monkeypatch):
     silent = Site(new_site.folder, overrides=["serving.port=0"])
     monkeypatch.setattr(

@@ -82,6 +82,11 @@ def routes(site: Site) -> list[Route]:
             },
         )
 
+    def form(request: Request) -> Response:
+        """The choosers anew, with what is chosen in them now."""
+        chosen = {name: request.query_params.get(name, "") for name in ("a", "b")}
+        return render(request, "models/compare_form.html", {"versions": site.versions(), **chosen})
+
     def pictures(request: Request) -> Response:
         a, b = _both(site, request)
         return _render_pictures(request, site, a, b)
@@ -104,6 +109,7 @@ def routes(site: Site) -> list[Route]:
 
     return [
         Route("/models/compare", page),
+        Route("/models/compare/form", form),
         Route("/models/compare/pictures", pictures),
         Route("/models/compare/pictures", start, methods=["POST"]),
         Route("/models/compare/stop", stop, methods=["POST"]),
