@@ -96,7 +96,9 @@ class TestList:
         assert "challenger" in shadow.get("/models/list").text
 
     def test_without_versions_it_says_how_to_make_one(self, new_client):
-        assert "pixloop run" in new_client.get("/models/list").text
+        text = new_client.get("/models/list").text
+        assert "pixloop run" in text
+        assert 'href="/runs/new"' in text
         for part in ("/models/top", "/models/endpoint", "/models/rollback", "/models/compare"):
             assert new_client.get(part).status_code == 200
         assert new_client.get("/models/1").status_code == 404

@@ -78,8 +78,12 @@ def test_a_wrong_answer_goes_to_review_with_the_right_class(tab, site):
     expect(tab.locator(".outcome")).to_contain_text("in the review queue")
     (item,) = site.project.review.items("asked")
     assert item.origin["said"] == right
-    link = tab.get_by_role("link", name="Open it in review")
+    link = tab.get_by_role("link", name="Open it in review (new tab)")
     assert link.get_attribute("href") == f"/review?picture={item.sha256}"
+    with tab.context.expect_page() as opened:
+        link.click()
+    opened.value.close()
+    expect(tab.locator(".tried")).to_have_count(1)
 
 
 @pytest.mark.parametrize("site", ["detection"], indirect=True)

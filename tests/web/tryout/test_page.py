@@ -97,6 +97,7 @@ def test_the_page_offers_the_versions_and_says_what_is_taken(fixed):
 def test_without_a_version_the_page_says_how_to_get_one(new_client):
     page = new_client.get("/try").text
     assert "pixloop run" in page
+    assert 'href="/runs/new"' in page
     assert "This is wrong" not in page  # nobody knows the classes yet
     answer = new_client.post("/try/predict", content=RED)
     assert answer.status_code == 409
@@ -191,6 +192,19 @@ def test_what_cannot_be_read_is_said_and_asks_nobody(fixed, monkeypatch):
 def test_the_formats_are_named_and_a_bomb_is_called_too_large(fixed):
     assert "JPEG" in fixed.post("/try/predict", content=b"hello").json()["detail"]
     assert "too large" in fixed.post("/try/predict", content=bomb()).json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("brand", "name"),
+    [(b"heic", "HEIC"), (b"heix", "HEIC"), (b"heif", "HEIF"), (b"mif1", "HEIF"), (b"avif", "AVIF")],
+)
+def test_what_phones_write_is_named_with_what_to_do(fixed, brand, name):
+    content = bytes((0, 0, 0, 24)) + b"ftyp" + brand + bytes(40)
+    answer = fixed.post("/try/predict", content=content)
+    assert answer.status_code == 422
+    detail = answer.json()["detail"]
+    assert name in detail
+    assert "export it as JPEG" in detail
 
 
 def test_a_giant_upload_is_refused_with_its_size(new_site):
@@ -338,6 +352,22 @@ def test_requests_are_shown_as_text_for_the_address_in_use(new_client):
     assert HOSTILE not in part
     assert "no address of a server" in new_client.get("/try/request?by=http://").text
     assert "--version 3" in new_client.get("/try/request?by=3").text
+
+
+def test_no_request_is_shown_to_an_address_that_nobody_knows(new_site, monkeypatch):
+    client = client_of(Site(new_site.folder, overrides=["serving.port=0"]))
+    for part in ("/try", "/try/request?by=3", "/try/request?by=server"):
+        text = client.get(part).text
+        assert "/invocations" not in text, part
+        assert "pixloop serve --port 8080" in text, part
+    assert "--port 8080 --version 3" in client.get("/try/request?by=3").text
+    # Another server's address is known, and so is one that a page has started.
+    assert "https://a/invocations" in client.get("/try/request?by=https://a").text
+    known = SimpleNamespace(url="http://127.0.0.1:4711")
+    monkeypatch.setattr(tryout, "read_endpoint", lambda site: known)
+    text = client.get("/try/request?by=3").text
+    assert "http://127.0.0.1:4711/invocations" in text
+    assert "--port 8080" not in text
 
 
 # ---- this is wrong

@@ -32,6 +32,9 @@
   at("version")?.addEventListener("change", () => choose("version"));
   at("address").addEventListener("input", () => choose("address"));
   at("by").addEventListener("change", showRequest);
+  // A server that a page has started has an address only when it has begun.
+  for (const name of ["jobs", "server"]) document.body.addEventListener(`pixloop:${name}`, showRequest);
+  if (document.querySelector("#request [data-unknown]")) showRequest();
 
   // ---- pictures come
 
@@ -212,8 +215,13 @@
     made.textContent = text;
     if (link) {
       const to = document.createElement("a");
+      const told = document.createElement("span");
+      told.className = "hidden";
+      told.textContent = " (new tab)";
       to.href = link;
-      to.textContent = linked;
+      to.target = "_blank"; // the other pictures stay
+      to.rel = "noopener";
+      to.append(linked, told);
       made.append(" ", to);
     }
     place.replaceChildren(made);

@@ -28,6 +28,13 @@ _REMEMBERED = 200
 #: A server is not waited for longer: somebody looks at the page.
 _SILENCE_S, _TOTAL_S = 30.0, 40.0
 _MOST_WORDS, _MOST_NAME = 400, 200
+#: What phones and browsers write and pixloop does not read, by the brand that such a file begins
+#: with. (HEIF is the family of both; the brand says no more then.)
+_UNREAD = {
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx"), "HEIC"),
+    **dict.fromkeys((b"heif", b"mif1", b"msf1"), "HEIF"),
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+}
 _NUMBER = re.compile(r"[0-9]{0,9}")
 
 
@@ -152,8 +159,21 @@ def _check(picture: bytes) -> None:
     except ImageTooLarge as e:
         raise ImageTooLarge(f"the picture is too large: {e}") from e
     except ImageError as e:
+        if unread := _unread_format(picture):
+            raise ImageError(
+                f"the picture is {unread}, which pixloop does not read; export it as JPEG"
+            ) from e
         formats = ", ".join(READ_FORMATS)
         raise ImageError(f"{e}; it should be one of {formats}") from e
+
+
+def _unread_format(picture: bytes) -> str | None:
+    """The name of a format that is known here and not read.
+
+    >>> _unread_format(bytes((0, 0, 0, 24)) + b"ftypheic")
+    'HEIC'
+    """
+    return _UNREAD.get(picture[8:12]) if picture[4:8] == b"ftyp" else None
 
 
 def _timed(ask: "Callable[[], Answer | ImageError]") -> "tuple[Answer, float]":

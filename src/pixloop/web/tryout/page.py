@@ -24,8 +24,6 @@ from pixloop.web.tryout.models import Models
 from pixloop.web.tryout.reports import check_said, report
 from pixloop.web.versions import preferred
 
-#: Where this machine's server would be, were it known.
-_USUAL_ADDRESS = "http://127.0.0.1:8080"
 #: The newest versions, of which one is chosen; any other by its number in the address.
 _MOST_OFFERED = 100
 
@@ -70,7 +68,7 @@ class _Views:
             "most_bytes": config.serving.max_body_bytes,
             "address": address,
             "captured": config.serving.capture_share,
-            **_request_texts(address or _USUAL_ADDRESS, "", "image/jpeg"),
+            **_request_texts(address, "", "image/jpeg"),
         }
         return render(request, "tryout/page.html", context)
 
@@ -82,7 +80,7 @@ class _Views:
         """A request as text to copy, as a part of the page."""
         asked = request.query_params
         by, problem = asked.get("by", ""), ""
-        address = read_endpoint(self._site).url or _USUAL_ADDRESS
+        address = read_endpoint(self._site).url
         if by != SERVER and not is_version(by):
             try:
                 address = self._answering.address(by)
@@ -172,7 +170,10 @@ class _Views:
         return () if version is None else self._models.bundle(version).manifest.classes
 
 
-def _request_texts(address: str, name: str, kind: str) -> dict[str, str]:
+def _request_texts(address: str | None, name: str, kind: str) -> dict[str, str]:
+    """The requests to copy; empty where nobody knows an address that would answer them."""
+    if address is None:
+        return {"curl": "", "python": ""}
     return {"curl": curl(address, name, kind), "python": python(address, name, kind)}
 
 
