@@ -1,6 +1,7 @@
 """The pages as one application: a module a page, each of which gives its routes."""
 
 from collections.abc import Iterable
+from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -28,6 +29,7 @@ LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 #: A form, an answer of a thousand boxes, several pictures at the server's own limit.
 _ROOM_BYTES = 1_000_000
 _PICTURES = 4
+_STANDARD = {status.value for status in HTTPStatus}
 
 
 def make_app(site: Site, hosts: Iterable[str] | None = LOCAL_NAMES) -> ASGIApp:
@@ -79,6 +81,8 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     status = error.status_code if isinstance(error, HTTPException) else 500
     words = {404: "There is no such page", 405: "That cannot be asked so"}
     detail = error.detail if isinstance(error, HTTPException) else ""
+    if status in _STANDARD and detail == HTTPStatus(status).phrase:
+        detail = ""  # nobody has said more than the title does
     return _problem(request, status, words.get(status, "That did not work"), detail)
 
 
@@ -93,13 +97,10 @@ async def _answer_failure(request: Request, error: Exception) -> Response:
 
 def _problem(request: Request, status: int, title: str, detail: str) -> Response:
     fragment = request.headers.get("hx-request") == "true"
-    context = {"title": title, "detail": detail, "status": status}
+    template = "problem_part.html" if fragment else "problem.html"
+    context = {"title": title, "detail": detail, "mend": False}
     try:
-        return render(request, "problem_part.html" if fragment else "problem.html", context, status)
-    except ConfigError:  # pixloop.yaml is what is wrong
-        return render(
-            request,
-            "problem_part.html" if fragment else "problem.html",
-            {**context, "project_name": request.app.state.site.folder.name},
-            status,
-        )
+        return render(request, template, context, status)
+    except ConfigError as e:  # pixloop.yaml is what is wrong
+        named = {"project_name": request.app.state.site.folder.name, "mend": detail == str(e)}
+        return render(request, template, {**context, **named}, status)

@@ -23,7 +23,7 @@ const pixloop = {
     if (type.includes("json")) { try { return JSON.parse(text).detail || text; } catch { return text; } }
     if (type.includes("html")) {
       const page = new DOMParser().parseFromString(text, "text/html");
-      return (page.querySelector("[role=alert]") || page.body).textContent.trim();
+      return (page.querySelector("[role=alert], main h1") || page.body).textContent.trim();
     }
     return text.trim() || `The server answered ${answer.status}.`;
   },
@@ -64,6 +64,10 @@ document.body.addEventListener("htmx:responseError", (event) => {
   pixloop.toast(alert.textContent.trim() || `The server answered ${event.detail.xhr.status}.`, "bad");
 });
 document.body.addEventListener("htmx:sendError", () => pixloop.toast("The server does not answer. Is 'pixloop web' still running?", "bad"));
+
+// ---- on a phone the menu is wider than the screen: the page that is open is seen in it
+
+document.querySelector(".top nav a[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 
 // ---- copying
 
