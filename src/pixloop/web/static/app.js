@@ -23,7 +23,7 @@ const pixloop = {
     if (type.includes("json")) { try { return JSON.parse(text).detail || text; } catch { return text; } }
     if (type.includes("html")) {
       const page = new DOMParser().parseFromString(text, "text/html");
-      return (page.querySelector("[role=alert], main h1") || page.body).textContent.trim();
+      return (page.querySelector("[role=alert]") || page.querySelector("main h1") || page.body).textContent.trim();
     }
     return text.trim() || `The server answered ${answer.status}.`;
   },
