@@ -46,15 +46,35 @@ const pixloop = {
 
 // ---- what the server says has changed: elements with hx-trigger="pixloop:runs from:body" ask again
 
+const NAMES = ["runs", "versions", "review", "annotations", "monitoring", "watch", "jobs", "captures", "server"];
+let source = null, wasOpen = false;
+
+const tell = (name) => document.body.dispatchEvent(new CustomEvent(`pixloop:${name}`));
+
 function listen() {
-  const source = new EventSource("/events");
-  for (const name of ["runs", "versions", "review", "annotations", "monitoring", "watch", "jobs", "captures", "server"]) {
-    source.addEventListener(name, () => document.body.dispatchEvent(new CustomEvent(`pixloop:${name}`)));
-  }
-  window.addEventListener("pagehide", () => source.close());
-  window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+  source = new EventSource("/events");
+  for (const name of NAMES) source.addEventListener(name, () => tell(name));
+  source.addEventListener("open", () => {
+    if (wasOpen) NAMES.forEach(tell); // what changed meanwhile was told to nobody
+    wasOpen = true;
+  });
 }
-listen();
+
+function hush() {
+  source?.close();
+  source = null;
+}
+
+// A browser keeps six connections to a server, all tabs together: a page that nobody sees needs none.
+function follow() {
+  if (document.hidden) hush();
+  else if (!source) listen();
+}
+
+document.addEventListener("visibilitychange", follow);
+window.addEventListener("pagehide", hush);
+window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+follow();
 
 // ---- what went wrong with a part of a page
 
