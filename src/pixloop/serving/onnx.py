@@ -57,10 +57,10 @@ class OnnxEngine:
     @functools.cached_property
     def _side_by_side(self) -> Engine:
         threads = self._settings.threads // self._settings.streams or 1
-        if self._cuda or threads == self._settings.threads:  # a GPU is one for all
-            return self
-        # No method, which would hold this engine: both would wait for the garbage collector.
-        return functools.partial(_run, self._open(threads), self._outputs, self._preprocessing)
+        alone = self._cuda or threads == self._settings.threads  # a GPU is one for all
+        session = self._session if alone else self._open(threads)
+        # Nothing that holds this engine: both would wait for the garbage collector.
+        return functools.partial(_run, session, self._outputs, self._preprocessing)
 
     def _open(self, threads: int) -> Any:
         # Imported here because a server uses one engine, and each costs a good part of its start.
