@@ -79,7 +79,7 @@ class ChallengerVersion:
         try:
             # An address may hold a password, and arguments are seen by all.
             ended = subprocess.run(
-                [sys.executable, "-m", "pixloop.challenger_version"],
+                [sys.executable, "-P", "-m", "pixloop.challenger_version"],
                 input=json.dumps(asked),
                 capture_output=True,
                 text=True,

@@ -133,7 +133,7 @@ class Champion:
         url, model, artifacts = self._registry
         asked = {"url": url, "model": model, "artifacts": str(artifacts) if artifacts else None}
         asked |= {"state": str(self._state), "registry_file": str(registry_file)}
-        command = [sys.executable, "-m", "pixloop.served_version"]
+        command = [sys.executable, "-P", "-m", "pixloop.served_version"]
         try:
             # An address may hold a password, and arguments are seen by all.
             ended = subprocess.run(

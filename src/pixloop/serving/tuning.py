@@ -112,7 +112,7 @@ def _measure_apart(
 ) -> Tuning:
     """``measure`` in a process of its own: the server would keep the memory that it takes."""
     request = json.dumps([str(bundle.path), graph, threads, streams, batches])
-    command = [sys.executable, "-m", "pixloop.serving.tuning", request]
+    command = [sys.executable, "-P", "-m", "pixloop.serving.tuning", request]
     done = subprocess.run(command, capture_output=True, check=False)
     found = _parse(done.stdout)
     if found is None:
