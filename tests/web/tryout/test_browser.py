@@ -141,6 +141,7 @@ def test_what_is_pasted_or_dropped_is_tried(tab):
 
 
 def test_the_chooser_opens_by_keys_and_pictures_go_by_keys(tab):
+    tab.on("filechooser", lambda chooser: None)  # the browser is told to hand it over from now on
     tab.goto("/try")
     for key in ("Enter", "Space"):
         tab.locator("#drop").focus()
