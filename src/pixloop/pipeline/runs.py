@@ -1,6 +1,7 @@
 """The record of a run: ``.pixloop/runs/<id>/run.json``, always whole, always current."""
 
 import secrets
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -58,6 +59,16 @@ class RunRecord(BaseModel):
     failure: str | None = None
     cause: Cause = Cause()
     folder: Path = Field(exclude=True, default=Path())
+
+    @property
+    def began(self) -> datetime | None:
+        """When it began, to the millisecond where it ran here; None where the record is damaged."""
+        with suppress(ValueError):
+            # As ``new_run_id`` names it; ``started`` has no parts of a second.
+            return datetime.strptime(f"{self.id[:18]}000+0000", "%Y%m%dT%H%M%S%f%z")
+        with suppress(ValueError):
+            return datetime.fromisoformat(self.started)
+        return None
 
     def save(self) -> None:
         """Write run.json."""

@@ -10,8 +10,8 @@ from pixloop.annotation.queue import DATABASE, ReviewQueue
 from pixloop.errors import PixloopError
 from pixloop.pipeline.runs import RunRecord
 from pixloop.web.cached import stamp
-from pixloop.web.home.times import moment_of, read_time
-from pixloop.web.review.answers import is_annotation
+from pixloop.web.home.times import moment_of
+from pixloop.web.review.answers import is_annotation, learned_until
 from pixloop.web.site import Site
 
 
@@ -91,12 +91,8 @@ def _read_queue(folder: Path) -> ReviewState:
 
 def _taken(runs: Sequence[RunRecord]) -> float:
     """When the latest run began whose data are all that people had said; 0 without one."""
-    for run in runs:
-        prepared = run.steps.get("Prepare")
-        if prepared is not None and prepared.status in ("done", "cached"):
-            began = read_time(run.started)
-            return began.timestamp() if began else 0.0
-    return 0.0
+    began = learned_until(runs)
+    return began.timestamp() if began else 0.0
 
 
 def _count(folder: Path, since: float, worth: int) -> AnnotationsState:

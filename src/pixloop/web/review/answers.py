@@ -108,7 +108,7 @@ def learned_until(runs: Sequence[RunRecord]) -> datetime | None:
     for run in runs:
         step = run.steps.get("Prepare")
         if step is not None and step.status in ("done", "cached"):
-            return datetime.fromisoformat(run.started)
+            return run.began
     return None
 
 
