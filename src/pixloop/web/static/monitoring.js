@@ -53,7 +53,7 @@ function options(chart, width) {
     series: [x, ...drawn],
     axes: [
       axis(evidence ? (_, places) => places.map(count) : times),
-      { ...axis((_, places) => places.map((value) => (evidence && value === 1 ? "alarm" : bars ? (Number.isInteger(value) ? count(value) : "") : `${Math.round(100 * value)} %`))), size: 56 },
+      { ...axis((_, places) => places.map((value) => (evidence && value === 1 ? "alarm" : bars ? (Number.isInteger(value) ? count(value) : "") : share(value)))), size: 56 },
     ],
   };
 }
