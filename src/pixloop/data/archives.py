@@ -76,7 +76,8 @@ def safe_path(folder: Path, name: str, origin: object) -> Path:
     '/data/cat/1.jpg'
     """
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not parts or parts[0] == "/" or ".." in parts or re.match(r"[A-Za-z]:|.*\0", name):
+    # POSIX keeps two leading slashes apart from one; both lead to the root.
+    if not parts or parts[0].startswith("/") or ".." in parts or re.match(r"[A-Za-z]:|.*\0", name):
         raise SourceError(f"{origin} holds {name!r}, which would land outside its folder.")
     return folder.joinpath(*parts)
 
