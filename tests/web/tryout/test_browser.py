@@ -1,4 +1,5 @@
 import io
+import shutil
 import subprocess
 import sys
 
@@ -190,6 +191,8 @@ def test_without_a_version_a_server_elsewhere_can_be_asked(tab, classifier_bundl
 
 @pytest.mark.parametrize("site", ["trained"], indirect=True)
 def test_an_answer_is_explained(tab, site):
+    # Other tests explain answers of the same version, and its checks are kept.
+    shutil.rmtree(site.state / "explanations", ignore_errors=True)
     tab.goto("/try")
     choose(tab, [RED], ["a.png"])
     tab.get_by_role("button", name="Why?").click()
