@@ -89,7 +89,7 @@ $(INSTALLED): requirements.lock requirements-uv.lock pyproject.toml
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --extra dev --extra otel --extra s3 --extra postgres \
-		--extra rehearsal \
+		--extra rehearsal --extra ray \
 		pyproject.toml --output-file requirements.lock
 	# The image: no step uses MLflow, and nothing reads videos.
 	printf 'mlflow\nav\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
