@@ -87,6 +87,22 @@ def test_an_index_outside_the_split_is_refused(folder: Path, index: int) -> None
         Dataset.open(folder).split("test").read(index)
 
 
+def test_a_split_on_disk_says_how_long_its_shards_are_and_needs_no_reading_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset_module, "SHARD_BYTES", 1_000)
+    writer = DatasetWriter(tmp_path, ("cat", "dog"))
+    for number in range(23):
+        writer.add("train", make_row(number, bytes(100)))
+    shards = writer.finish().shards
+    split = Dataset.open(tmp_path).split("train")
+    assert len(shards) > 2
+    assert split.shard_rows == tuple(shard.rows for shard in shards)
+    assert not split.streams
+    split.ahead([0, 1])
+    assert Dataset.open(tmp_path).split("test").shard_rows == ()
+
+
 def test_a_split_pickles_small_even_after_reading(folder: Path) -> None:
     split = Dataset.open(folder).split("train")
     split.read(7)

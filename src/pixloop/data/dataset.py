@@ -18,9 +18,9 @@ import shutil
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -158,6 +158,22 @@ class Split:
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
+
+    @property
+    def shard_rows(self) -> tuple[int, ...]:
+        """How many rows each shard has; rows are numbered through the shards in this order."""
+        return tuple(end - start for start, end in pairwise([0, *self._ends]))
+
+    @property
+    def streams(self) -> bool:
+        """Whether shards are fetched as they are read, so that jumping between them is dear."""
+        return False
+
+    def ahead(self, shards: Sequence[int]) -> None:
+        """Say which shards are read next, so that they are fetched meanwhile; returns at once.
+
+        Does nothing for a data set that is on disk.
+        """
 
     @cached_property
     def labels(self) -> Labels:
