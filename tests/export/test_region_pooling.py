@@ -13,7 +13,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from pixloop.export import onnx, openvino, torchscript
 from pixloop.export.region_pooling import RegionPooling
 from pixloop.imaging import Preprocessing
-from pixloop.serving.engines import openvino_core
+from pixloop.openvino_runtime import openvino_core
 
 SIZE, CHANNELS, SIDE = 64, 2, 3
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pixloop.export import onnx as onnx_format
 from pixloop.export.suppression import ABSENT, TRANSLATIONS, keep_mask
-from pixloop.serving.engines import openvino_core
+from pixloop.openvino_runtime import openvino_core
 
 PLACES = 40
 

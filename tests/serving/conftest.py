@@ -11,9 +11,9 @@ from PIL import Image
 from tests.small_bundles import letterboxed, manifest, write_detector, write_graph
 
 from pixloop.bundle import BoxScores, Bundle, Graph, GraphFormat, write_bundle
+from pixloop.openvino_runtime import import_openvino
 from pixloop.project import Project
 from pixloop.serving.detector import Detector
-from pixloop.serving.engines import import_openvino
 from pixloop.serving.predictor import Predictor, open_predictor
 
 

@@ -9,7 +9,7 @@ from pixloop.bundle import Graph, Task
 from pixloop.errors import ExportError
 from pixloop.export import onnx
 from pixloop.imaging import Preprocessing
-from pixloop.serving.engines import import_openvino, openvino_core
+from pixloop.openvino_runtime import import_openvino, openvino_core
 
 FILE = "graphs/model.xml"
 

@@ -21,8 +21,9 @@ from pixloop.decoding import RgbArray
 from pixloop.errors import ExportError
 from pixloop.export import openvino
 from pixloop.imaging import InputArray, Preprocessing
+from pixloop.openvino_runtime import import_openvino, openvino_core
 from pixloop.progress import progress
-from pixloop.serving.engines import import_openvino, normalise_batch, openvino_core
+from pixloop.serving.engines import normalise_batch
 
 FILE = "graphs/model-int8.xml"
 #: Pictures to take ranges from; more hardly change them.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pixloop.bundle import Task
 from pixloop.errors import MonitoringError
-from pixloop.serving.engines import import_openvino, openvino_core
+from pixloop.openvino_runtime import import_openvino, openvino_core
 
 Floats = NDArray[np.float32]
 

@@ -13,11 +13,10 @@ import importlib.util
 import os
 import platform
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from pixloop.bundle import OUTPUTS, GraphFormat, Precision, Task
 from pixloop.errors import BundleError, ServingError
 from pixloop.imaging import Preprocessing, normalise
+from pixloop.openvino_runtime import openvino_core
 
 #: Pictures as the network sees them, but for the normalisation: uint8 (N, size, size, 3).
 PixelBatch = NDArray[np.uint8]
@@ -196,40 +196,3 @@ def cpu_name() -> str:
         if key.strip() == "model name":
             return value.strip()
     return platform.processor() or platform.machine()
-
-
-def openvino_core() -> Any:
-    """OpenVINO's ``Core``, one for as long as the process lives.
-
-    When its CPU plugin is loaded, it gives the thread at work a stack for signals. It is unloaded
-    with the last that uses it, and unmaps that stack in whichever thread this happens. The next
-    signal of the first thread then ends the process (SIGSEGV): Ctrl-C on a server that has changed
-    its model is enough. So it stays loaded.
-    """
-    with _core_lock:
-        return _only_core()
-
-
-@functools.cache
-def _only_core() -> Any:
-    return import_openvino().Core()
-
-
-def import_openvino() -> Any:
-    """OpenVINO's runtime, without its converter.
-
-    ``import openvino`` also tries to import the converter, which pulls in a telemetry client and
-    takes longer than the runtime itself; it does without when that import fails.
-    """
-    converter = "openvino.tools.ovc"
-    if "openvino" in sys.modules:
-        return sys.modules["openvino"]
-    sys.modules[converter] = cast(Any, None)
-    try:
-        import openvino
-    finally:
-        del sys.modules[converter]
-    return openvino
-
-
-_core_lock = threading.Lock()

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from pixloop.bundle import Precision
 from pixloop.errors import ServingError
 from pixloop.imaging import Preprocessing
+from pixloop.openvino_runtime import import_openvino, openvino_core
 from pixloop.serving.engines import (
     Engine,
     EngineSettings,
     Outputs,
     PixelBatch,
     check_pixels,
-    import_openvino,
-    openvino_core,
 )
 from pixloop.serving.memory import forget_pages, give_back_free_memory
 

@@ -28,12 +28,12 @@ from pixloop.bundle import Bundle
 from pixloop.config import ServingConfig
 from pixloop.decoding import Size
 from pixloop.files import write_json
+from pixloop.openvino_runtime import import_openvino
 from pixloop.serving.engines import (
     RUNTIMES,
     EngineSettings,
     PixelBatch,
     cpu_name,
-    import_openvino,
     usable_cores,
 )
 from pixloop.serving.model import Model

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pixloop.training.classifier import Classifier
+from pixloop.training.frozen_features import FrozenFeatures
 from pixloop.training.loaders import Batch
 from pixloop.training.scores import score
 
@@ -39,8 +40,11 @@ def fit_head(
     layer = _linear_layer(classifier.network)
     if layer is None:
         return None
-    features, targets = _extract(classifier, training)
+    classifier.network.eval()
+    extract = FrozenFeatures(classifier)
+    features, targets = _extract(extract, training)
     if features.ndim != 2 or features.shape[1] != layer.in_features:
+        classifier.network.train()
         return None
     mean, std = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
     head = nn.Linear(layer.in_features, layer.out_features)
@@ -50,13 +54,14 @@ def fit_head(
     if validation is None:
         _fit(head, (features - mean) / std, targets, _UNCHOSEN_PENALTY)
     else:
-        held_out, held_targets = _extract(classifier, validation)
+        held_out, held_targets = _extract(extract, validation)
         held_out = (held_out - mean) / std
         head = _fit_best(head, (features - mean) / std, targets, held_out, held_targets)
         scores = score(head(held_out).detach(), held_targets)
     with torch.no_grad():  # the layer sees features that are not standardised
         layer.weight.copy_(head.weight / std)
         layer.bias.copy_(head.bias - (head.weight / std) @ mean)
+    classifier.network.train()
     return scores
 
 
@@ -65,16 +70,12 @@ def _linear_layer(network: Any) -> nn.Linear | None:
     return layer if isinstance(layer, nn.Linear) and layer.bias is not None else None
 
 
-@torch.no_grad()
-def _extract(classifier: Classifier, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
+def _extract(extract: FrozenFeatures, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
     """What the network's last layer sees, float32 (N, D), and the targets (N,)."""
-    network: Any = classifier.network.eval()
     features, targets = [], []
     for pictures, labels in batches:
-        maps = network.forward_features(classifier.normalise(pictures.to(classifier.device)))
-        features.append(network.forward_head(maps, pre_logits=True).float().cpu())
+        features.append(extract(pictures))
         targets.append(labels)
-    network.train()
     return torch.cat(features), torch.cat(targets)
 
 

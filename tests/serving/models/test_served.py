@@ -315,7 +315,7 @@ def test_time_proves_a_version_that_answers(
 def with_openvino(bundle: Bundle, chosen: str) -> Bundle:
     """The bundle with an OpenVINO graph as well."""
     from pixloop.bundle import Graph
-    from pixloop.serving.engines import import_openvino
+    from pixloop.openvino_runtime import import_openvino
 
     openvino = import_openvino()
     model = openvino.Core().read_model(str(bundle.path / "graphs/model.onnx"))
