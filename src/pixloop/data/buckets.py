@@ -38,7 +38,7 @@ def fetch_objects(uri: str, folder: Path) -> Path:
     Raises:
         SourceError: there is nothing, it cannot be read, or s3fs is not installed.
     """
-    files = _filesystem()
+    files = open_filesystem()
     key = uri.removeprefix("s3://").rstrip("/")
     try:
         if not uri.endswith("/") and files.isfile(key):
@@ -66,7 +66,7 @@ def fetch_references(manifest: Path, folder: Path) -> Path:
     """
     if manifest.suffix.lower() not in MANIFEST_SUFFIXES or not any(_missing(manifest)):
         return manifest
-    files = _filesystem()
+    files = open_filesystem()
     wanted = ((address[5:], _place(address, folder), None) for address in _missing(manifest))
     try:
         _get(files, wanted, f"fetching pictures of {manifest.name}")
@@ -167,7 +167,12 @@ def _is_there(target: Path, size: int | None) -> bool:
     return target.is_file() and (size is None or target.stat().st_size == size)
 
 
-def _filesystem() -> Any:
+def open_filesystem() -> Any:
+    """S3 as s3fs sees it; it works in the process that opened it, and in no fork of it.
+
+    Raises:
+        SourceError: s3fs is not installed.
+    """
     try:
         import s3fs  # type: ignore[import-untyped, unused-ignore]  # an extra
     except ImportError as e:

@@ -1,249 +1,139 @@
-"""The data set on disk: Parquet shards, one folder a split, described by ``dataset.json``.
+"""The data set: Parquet shards, one folder a split, described by ``dataset.json``.
 
 ::
 
     dataset/
-      dataset.json                  this module's ``DatasetInfo``, written last
+      dataset.json                  ``DatasetInfo``, written last
       train/00000.parquet …         shards; a row a picture
       validation/ calibration/ test/
 
 A folder without ``dataset.json`` is no data set, so a kill in the middle leaves nothing that
 looks like one. The shards carry the feature metadata of Hugging Face's ``datasets``, and are
-plain Parquet to everything else.
+plain Parquet to everything else. A data set may lie on S3 too (see ``remote_dataset``).
 """
 
 import hashlib
 import json
 import shutil
-import threading
-from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from functools import cached_property
-from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, Literal, Self
-
-import numpy as np
-import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Self
 
 from pixloop.bundle import Task
-from pixloop.data.shards import (
-    OBJECT_COLUMNS,
-    ROW_COLUMNS,
-    Labels,
-    Objects,
-    Row,
-    ShardWriter,
-    read_objects,
-    read_row,
+from pixloop.data.dataset_info import (
+    MANIFEST,
+    SPLITS,
+    AnnotationsInfo,
+    DatasetInfo,
+    Shard,
+    SplitName,
+    parse_info,
 )
+from pixloop.data.remote_dataset import (
+    RemoteFiles,
+    check_unchanged,
+    list_remote_files,
+    noted_address,
+    read_remote_info,
+    remote_address,
+)
+from pixloop.data.shard_files import LocalShards, ShardFiles
+from pixloop.data.shards import Labels, Objects, Row, ShardWriter
+from pixloop.data.split_reader import Split
 from pixloop.errors import DataError
 from pixloop.files import write_text
 
 __all__ = [
+    "MANIFEST",
     "SPLITS",
+    "AnnotationsInfo",
     "Dataset",
     "DatasetInfo",
     "DatasetWriter",
     "Labels",
     "Objects",
     "Row",
+    "Shard",
     "Split",
     "SplitName",
 ]
 
-SplitName = Literal["train", "validation", "calibration", "test"]
-
-SPLITS: tuple[SplitName, ...] = ("train", "validation", "calibration", "test")
-MANIFEST = "dataset.json"
-FORMAT_VERSION = 3
-
 SHARD_BYTES = 250_000_000  # the promise is 256 MB; the rest is for Parquet's own words
-_CACHED_GROUPS = 4
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Shard(_Part):
-    """One Parquet file."""
-
-    split: SplitName
-    file: str  #: relative to the data set's folder
-    rows: int = Field(ge=1)
-
-
-class AnnotationsInfo(_Part):
-    """Which annotations took part: annotations.jsonl lists them."""
-
-    count: int
-    pictures: int  #: that they are of
-    sha256: str  #: of annotations.jsonl
-
-
-class DatasetInfo(_Part):
-    """The content of dataset.json."""
-
-    format_version: int = FORMAT_VERSION
-    task: Task = "classification"
-    classes: tuple[str, ...]  #: sorted; a row's label is an index into them
-    #: Of each split and class, zeros included: pictures, in detection boxes that are no crowd.
-    counts: dict[SplitName, dict[str, int]]
-    pictures: dict[SplitName, int] = {}  #: of each split; none in files of format 1
-    channel_mean: tuple[float, float, float] | None = None  #: RGB in 0..1, of the training pictures
-    channel_std: tuple[float, float, float] | None = None
-    #: Over every picture's SHA-256, class or objects, and split, in the order of the rows.
-    sha256: str
-    annotations: AnnotationsInfo | None = None  #: none in files before format 3
-    shards: tuple[Shard, ...]
 
 
 class Dataset:
-    """A data set that is complete on disk."""
+    """A data set that is complete, on disk or on S3.
 
-    def __init__(self, folder: Path, info: DatasetInfo) -> None:
+    Attributes:
+        folder: where its files are; of one on S3 its address, which is no folder to look into, or
+            a note of it (see ``remote_dataset``).
+        info: what dataset.json says.
+    """
+
+    def __init__(self, folder: Path, info: DatasetInfo, remote: RemoteFiles | None = None) -> None:
+        """Use ``Dataset.open``."""
         self.folder = folder
         self.info = info
+        self._remote = remote
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Open a data set's folder; no picture is read.
+    def open(cls, place: Path | str) -> Self:
+        """Open a data set; no picture is read.
+
+        Args:
+            place: its folder, its address s3://bucket/prefix, or the folder of a note of it. The
+                shards of one on S3 are fetched as they are read.
 
         Raises:
-            DataError: the folder holds no complete data set, or one of a newer pixloop.
+            DataError: there is no complete data set, or one of a newer pixloop.
+            SourceError: it is on S3, and cannot be read; or s3fs, an extra, is not installed.
         """
+        address = remote_address(place)
+        if address is not None:
+            info = read_remote_info(address)
+            return cls(Path(place), info, list_remote_files(address, info))
+        folder = Path(place)
         path = folder / MANIFEST
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
         except FileNotFoundError as e:
             raise DataError(f"{folder} is no data set: it has no {MANIFEST}.") from e
         except ValueError as e:
             raise DataError(f"{path} is not valid JSON: {e}") from e
-        version = raw.get("format_version") if isinstance(raw, dict) else None
-        if isinstance(version, int) and version > FORMAT_VERSION:
-            raise DataError(f"{path} was written by a newer pixloop (format {version}).")
-        try:
-            info = DatasetInfo.model_validate(raw)
-        except ValidationError as e:
-            raise DataError(f"{path} is not a data set's description: {e}") from e
-        for shard in info.shards:
-            if not (folder / shard.file).is_file():
-                raise DataError(f"{folder} is incomplete: {shard.file} is missing.")
+        info = parse_info(text, str(path))
+        if noted_address(folder) is None:
+            for shard in info.shards:
+                if not (folder / shard.file).is_file():
+                    raise DataError(f"{folder} is incomplete: {shard.file} is missing.")
         return cls(folder, info)
 
-    def split(self, name: str) -> "Split":
-        """The pictures of one split; ``name`` is one of ``SPLITS``."""
+    def __str__(self) -> str:
+        return remote_address(self.folder) or str(self.folder)
+
+    def split(self, name: str) -> Split:
+        """The pictures of one split; ``name`` is one of ``SPLITS``.
+
+        Raises:
+            DataError: there is no such split; or a note's data set has changed or gone.
+            SourceError: a note's data set cannot be read.
+        """
         if name not in SPLITS:
             raise DataError(f"there is no split {name!r}; there are {', '.join(SPLITS)}.")
         shards = [shard for shard in self.info.shards if shard.split == name]
-        files, rows = [self.folder / s.file for s in shards], [s.rows for s in shards]
-        return Split(files, rows, self.info.task)
+        return Split(self._files(shards), [s.rows for s in shards], self.info.task)
 
+    def shard_path(self, shard: Shard) -> Path:
+        """A shard's file, fetched if need be; raises what ``split`` does."""
+        return self._files([shard]).path(0)
 
-class Split:
-    """The pictures of one split, read in order or by index.
-
-    Opens its files on the first read and pickles without them, so that it is cheap to hand to
-    worker processes. Threads may share one.
-    """
-
-    def __init__(self, files: list[Path], rows: list[int], task: Task = "classification") -> None:
-        self._files = files
-        self._columns = ROW_COLUMNS[task]
-        self._ends = list(accumulate(rows))  # row i is in the first shard whose end is above i
-        self._close()
-
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    @property
-    def shard_rows(self) -> tuple[int, ...]:
-        """How many rows each shard has; rows are numbered through the shards in this order."""
-        return tuple(end - start for start, end in pairwise([0, *self._ends]))
-
-    @property
-    def streams(self) -> bool:
-        """Whether shards are fetched as they are read, so that jumping between them is dear."""
-        return False
-
-    def ahead(self, shards: Sequence[int]) -> None:
-        """Say which shards are read next, so that they are fetched meanwhile; returns at once.
-
-        Does nothing for a data set that is on disk.
-        """
-
-    @cached_property
-    def labels(self) -> Labels:
-        """Every row's label, shape (N,), in classification; reads no picture."""
-        columns = [pq.read_table(file, columns=["label"])["label"] for file in self._files]
-        return np.concatenate([np.zeros(0, np.int64), *(c.to_numpy() for c in columns)])
-
-    @cached_property
-    def sources(self) -> list[str]:
-        """Where every row's label was read, ``annotation:<id>`` for one that people gave."""
-        tables = (pq.read_table(file, columns=["source"]) for file in self._files)
-        return [source for table in tables for source in table["source"].to_pylist()]
-
-    @cached_property
-    def objects(self) -> list[Objects]:
-        """Every row's objects, in detection; reads no picture."""
-        tables = (pq.read_table(file, columns=OBJECT_COLUMNS) for file in self._files)
-        return [objects for table in tables for objects in read_objects(table)]
-
-    def read(self, index: int) -> Row:
-        """The row at ``index``, 0 ≤ index < len(self).
-
-        Raises:
-            IndexError: there is no such row.
-        """
-        if not 0 <= index < len(self):
-            raise IndexError(f"row {index} of {len(self)}")
-        shard = bisect_right(self._ends, index)
-        with self._lock:
-            file, group_ends = self._open(shard)
-            within = index - (self._ends[shard - 1] if shard else 0)
-            group = bisect_right(group_ends, within)
-            table = self._group(file, shard, group)
-        return read_row(table, within - (group_ends[group - 1] if group else 0))
-
-    def __iter__(self) -> Iterator[Row]:
-        for path in self._files:
-            with pq.ParquetFile(path, memory_map=True) as file:
-                for group in range(file.num_row_groups):
-                    table = file.read_row_group(group, self._columns, use_threads=False)
-                    yield from (read_row(table, i) for i in range(table.num_rows))
-
-    def _open(self, shard: int) -> tuple[Any, list[int]]:
-        if shard not in self._open_files:
-            file = pq.ParquetFile(self._files[shard], memory_map=True)
-            groups = (file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
-            self._open_files[shard] = file, list(accumulate(groups))
-        return self._open_files[shard]
-
-    def _group(self, file: Any, shard: int, group: int) -> Any:
-        key = shard, group
-        if key not in self._groups:
-            # Threads of Arrow would not survive the fork of a data loader's workers.
-            self._groups[key] = file.read_row_group(group, self._columns, use_threads=False)
-            if len(self._groups) > _CACHED_GROUPS:
-                self._groups.popitem(last=False)
-        self._groups.move_to_end(key)
-        return self._groups[key]
-
-    def _close(self) -> None:
-        self._open_files: dict[int, tuple[Any, list[int]]] = {}
-        self._groups: OrderedDict[tuple[int, int], Any] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_files": self._files, "_ends": self._ends, "_columns": self._columns}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._close()
+    def _files(self, shards: list[Shard]) -> ShardFiles:
+        if self._remote is None:
+            # A note is opened without a look at S3: most who open a data set read no picture.
+            address = noted_address(self.folder)
+            if address is None:
+                return LocalShards([self.folder / shard.file for shard in shards])
+            check_unchanged(address, self.info)
+            self._remote = list_remote_files(address, self.info)
+        return self._remote.shards(shards)
 
 
 class DatasetWriter:
