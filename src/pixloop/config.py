@@ -125,6 +125,10 @@ class TrainingConfig(Section):
     """Passes over the training pictures with the whole network."""
     batch_size: int = Field(default=64, ge=1)
     """Pictures a step."""
+    out_of_memory: Literal["stop", "split"] = "stop"
+    """When memory runs out: ``stop`` and say what to try; or ``split``: begin again with each batch
+    learned in 2 parts, then in 4, ..., whose gradients are added up. ``training.json`` says in how
+    many. Steps, learning rate and schedule stay those of ``batch_size``."""
     optimizer: str = "adamw"
     """Any timm optimizer: adamw, sgd, lamb, ..."""
     learning_rate: float = Field(default=3e-4, gt=0)

@@ -5,7 +5,9 @@ one it is. Where that gives more than one process, torch's own launcher (what to
 the command again, once for each of them, and tells each who it is; see ``training.distributed``.
 
 One that fails leaves its error in a file that the launcher names. The launcher then ends the
-others, and the first error becomes the job's.
+others, and the first error becomes the job's. Where memory ran out and smaller parts of a batch are
+wanted (``training.out_of_memory``), all begin again, in new processes: their memory is free for
+certain.
 
 Source: Amazon SageMaker Developer Guide, "How Amazon SageMaker provides training information",
 "Distributed training configuration". Not tried against the real service.
@@ -33,6 +35,8 @@ from pixloop.pipeline.container import Container
 PROCESSES = "PIXLOOP_PROCESSES"
 _PORT = "29500"  # torch's usual one
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Hosts:
@@ -49,8 +53,16 @@ class Hosts:
     interface: str | None = None
 
 
-def run_training(train: Callable[[], None], container: Container) -> None:
+def run_training(
+    train: Callable[[], None], container: Container, begins_again: bool = False
+) -> None:
     """Call ``train`` here, or in as many processes as there is room for.
+
+    Args:
+        train: the training. Where it raises ``training.memory.BeginAgain``, it has noted what it
+            does otherwise the next time.
+        container: the job's folders.
+        begins_again: whether it is then called again. It is never called here.
 
     Raises:
         PipelineError: one of the processes failed; it has its message and its exit code.
@@ -59,10 +71,22 @@ def run_training(train: Callable[[], None], container: Container) -> None:
         _train_as_told(train)
         return
     hosts, processes = read_hosts(container), _count_processes()
-    if len(hosts.names) == processes == 1:
+    if len(hosts.names) == processes == 1 and not begins_again:
         train()
-    else:
-        _launch(hosts, processes)
+        return
+    while True:
+        try:
+            _launch(hosts, processes)
+            return
+        except _BeginAgain as e:
+            if not begins_again or len(hosts.names) > 1:  # the others' launchers know nothing of it
+                raise
+            _log.warning("%s", e)
+            _log.warning("Training begins again.")
+
+
+class _BeginAgain(PipelineError):
+    """What stopped all is dealt with where they are started again."""
 
 
 def read_hosts(container: Container) -> Hosts:
@@ -153,6 +177,8 @@ def _train_as_told(train: Callable[[], None]) -> None:
     """In one of the processes: an error is left where the launcher reads it."""
     if os.environ["RANK"] != "0":
         logging.disable(logging.WARNING)  # the first one says the same
+    from pixloop.training.memory import BeginAgain
+
     try:
         train()
     except Exception as e:
@@ -163,6 +189,7 @@ def _train_as_told(train: Callable[[], None]) -> None:
             "message": str(e) if known else f"{type(e).__name__}: {e}",
             "exit_code": e.exit_code if isinstance(e, PixloopError) else 1,
             "lost_connection": not known and _is_lost_connection(e),
+            "begin_again": isinstance(e, BeginAgain),
             "timestamp": int(time.time()),  # torch's, in seconds
             "time_ns": time.time_ns(),
         }
@@ -185,7 +212,8 @@ def _explain(failures: Iterable[Any]) -> PipelineError:
     told = [f.error_file_data for f in failures if "time_ns" in f.error_file_data]
     told.sort(key=lambda data: (data["lost_connection"], data["time_ns"]))
     if told and not told[0]["lost_connection"]:
-        error = PipelineError(told[0]["message"])
+        kind = _BeginAgain if told[0]["begin_again"] else PipelineError
+        error = kind(told[0]["message"])
         error.exit_code = told[0]["exit_code"]
         return error
     for failure in failures:

@@ -189,7 +189,12 @@ def _dispatch(argv: Sequence[str], container: Container) -> None:
         case ["train"]:
             values = container.hyperparameters()
             settings = [f"{key}={value}" for key, value in values.items()]
-            run_training(lambda: _run(train, settings, container), container)
+            config = _parse(settings)
+            run_training(
+                lambda: train(config, _told(config, settings), container),
+                container,
+                begins_again=config.training.out_of_memory == "split",
+            )
         case ["step", name, *arguments] if name in STEPS:
             _run(STEPS[name], read_settings(arguments), container)
         case _:
@@ -199,10 +204,14 @@ def _dispatch(argv: Sequence[str], container: Container) -> None:
 
 
 def _run(step: Step, overrides: Sequence[str], container: Container) -> None:
+    config = _parse(overrides)
+    step(config, _told(config, overrides), container)
+
+
+def _parse(overrides: Sequence[str]) -> Config:
     # The two keys without a default: a step knows its data as folders.
     raw = {"task": "classification", "data": {"train": "."}}
-    config = parse_config(raw, overrides, where="the step's settings")
-    step(config, _told(config, overrides), container)
+    return parse_config(raw, overrides, where="the step's settings")
 
 
 def _told(config: Config, overrides: Sequence[str]) -> dict[str, Any]:

@@ -33,12 +33,11 @@ class Classifier(Learner):
         logits: Tensor = self.network(self.normalise(pictures))
         return logits
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def loss(self, batch: Batch) -> Tensor:
         pictures, targets = batch
-        loss = functional.cross_entropy(
+        return functional.cross_entropy(
             self(pictures).float(), targets, label_smoothing=self._config.label_smoothing
         )
-        return self.note_loss(loss, batch_idx)
 
     def optimizer_options(self) -> dict[str, Any]:
         fused = self.device.type == "cuda" and takes_fused(self._config.optimizer)

@@ -30,7 +30,8 @@ class Detector(Learner):
     """A detector, as ``detectors`` describes it, with all that it takes to train it.
 
     RetinaNet's loss is a mean over pictures, so several processes learn what one would. Faster
-    R-CNN's and SSD's are means over the regions of a batch: each process's counts by its pictures.
+    R-CNN's and SSD's are means over the regions of a batch: each process's counts by its pictures,
+    and so does each part's where a batch is learned in parts.
 
     Attributes:
         examples: the first pictures of the last validation, and what was found in them.
@@ -49,12 +50,10 @@ class Detector(Learner):
         found: list[Target] = self.network(self.normalise(pictures))
         return found
 
-    def training_step(self, batch: BoxBatch, batch_idx: int) -> Tensor:
+    def loss(self, batch: BoxBatch) -> Tensor:
         pictures, targets = batch
         losses: dict[str, Tensor] = self.network(self.normalise(pictures), targets)
-        return self.note_loss(
-            torch.stack([loss.float() for loss in losses.values()]).sum(), batch_idx
-        )
+        return torch.stack([loss.float() for loss in losses.values()]).sum()
 
     def on_validation_epoch_start(self) -> None:
         self.examples, self._found, self._truth = [], [], []

@@ -76,6 +76,15 @@ def mean(value: float) -> float:
     return float(total) / world()
 
 
+def largest(value: int) -> int:
+    """The largest of every process's value."""
+    if world() == 1:
+        return value
+    found = torch.tensor(value)
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return int(found)
+
+
 def gather(rows: T, total: int) -> T:
     """All rows in their order, in the first process; in the others, what they gave.
 

@@ -14,6 +14,7 @@ from pixloop.errors import TrainingError
 from pixloop.imaging import Preprocessing
 from pixloop.training.distributed import mean, rank, world
 from pixloop.training.optimizers import create_optimizer
+from pixloop.training.parts import WHOLE
 
 _WARM_UP = 0.1
 #: A GPU works on while its losses are not looked at; looking waits for all that it was asked for.
@@ -33,6 +34,7 @@ class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to 
             statistics that came with the weights, instead of each batch's own.
         weight: of a batch's loss among those of several processes, by the batch's number.
         validation_pictures: how many there are for all processes together.
+        parts: in how many each batch is learned, see ``memory``.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to 
         self.fixed_statistics: frozenset[str] = frozenset()
         self.weight: Callable[[int], float] | None = None
         self.validation_pictures = 0
+        self.parts = WHOLE
         self.network = network.to(memory_format=torch.channels_last)
         self._config, self._steps = config, steps
         centre, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
@@ -58,6 +61,33 @@ class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to 
         # Seen as channels-first, memory of this order is what torch calls channels-last.
         normalised: Tensor = (pictures.permute(0, 3, 1, 2) - self._mean) * self._scale
         return normalised
+
+    def loss(self, batch: Any) -> Tensor:
+        """The mean loss over a batch of the loader, or a part of one."""
+        raise NotImplementedError
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.note_loss(self._learn(batch, batch_idx), batch_idx)
+
+    def _learn(self, batch: Any, batch_idx: int) -> Tensor:
+        """The batch's loss. Of its parts but the last, the gradients are already there."""
+        *parts, last = self.parts.split(batch)
+        if not parts:
+            return self.loss(last)
+        self.optimizers().zero_grad()
+        weight = self.weight(batch_idx) if world() > 1 and self.weight is not None else 1.0
+        noted = torch.zeros((), device=self.device)
+        for part in parts:
+            loss = self.loss(part) * (len(part[0]) / len(batch[0]))
+            with torch.autocast(self.device.type, enabled=False):
+                (loss * weight).backward()  # type: ignore[no-untyped-call]  # torch has no types here
+            noted += loss.detach()
+        return self.loss(last) * (len(last[0]) / len(batch[0])) + noted
+
+    def optimizer_zero_grad(self, *args: Any) -> None:
+        # Lightning calls it between a step's loss and its gradients: too late where there are some.
+        if self.parts.count == 1:
+            super().optimizer_zero_grad(*args)
 
     def note_loss(self, loss: Tensor, batch_idx: int) -> Tensor:
         """Keep a step's loss for the epoch's mean; what is learned from is returned.

@@ -31,6 +31,7 @@ from pixloop.training.loaders import (
     suitable_workers,
     training_loader,
 )
+from pixloop.training.parts import WHOLE, Parts
 from pixloop.training.precision import choose_precision
 
 #: A linear layer gains nothing from more, and their features fit in memory.
@@ -53,9 +54,10 @@ class TrainingRun:
         logs: Path,
         fingerprint: str,
         on_epoch: Callable[[Epoch], None] | None = None,
+        parts: Parts = WHOLE,
     ) -> None:
         settings = config.training
-        self._config, self._data, self._built = config, data, built
+        self._config, self._data, self._built, self.parts = config, data, built, parts
         self._workers = settings.workers
         if self._workers is None:
             self._workers = suitable_workers(torch.cuda.is_available(), local_world())
@@ -138,7 +140,7 @@ class TrainingRun:
             learner.fixed_statistics = built.fixed_statistics
         batches = self._training.sampler
         assert isinstance(batches, EpochBatches)  # noqa: S101  (``training_loader`` takes these)
-        learner.weight = batches.weight
+        learner.weight, learner.parts = batches.weight, self.parts
         if self._validates:
             rows = plain_rows(self._data.split("validation"), _MOST_PICTURES)
             learner.validation_pictures = len(rows)
@@ -173,7 +175,7 @@ class TrainingRun:
             self._data.split(split),
             self._built.preprocessing,
             self._config.task,
-            batch_size=self._config.training.batch_size,
+            batch_size=-(-self._config.training.batch_size // self.parts.count),
             workers=self._workers or 0,
             limit=_MOST_PICTURES,
             rank=rank,

@@ -25,6 +25,7 @@ from pixloop.files import sha256_file, write_text
 from pixloop.training.built_model import BuiltModel
 from pixloop.training.checkpoints import Epoch, EpochKeeper
 from pixloop.training.distributed import connected, rank
+from pixloop.training.memory import Memory
 from pixloop.training.models import TrainedModel, build_model, save_model
 from pixloop.training.names import check_names
 from pixloop.training.precision import Precision
@@ -53,6 +54,7 @@ class TrainingSummary(BaseModel):
     history: tuple[Epoch, ...]
     weights_origin: str
     precision: Precision
+    batch_parts: int = 1  #: in how many each batch was learned, see ``memory``
     device: str
     seconds: float  #: of this run; a resumed run counts from where it was resumed
 
@@ -96,10 +98,14 @@ def train(
     torch.manual_seed(config.training.seed)
     built = build_model(config.model, len(data.info.classes), weights, config.task)
     _log.info("%s starts from: %s", config.model.name, built.weights_origin)
-    with _explained(config), _quiet(), connected():
+    with _quiet(), connected():
         fingerprint = _fingerprint(config, data, weights)
-        run = TrainingRun(config, data, built, checkpoints, logs, fingerprint, on_epoch)
-        run.fit()
+        memory = Memory(config, data, built, checkpoints, fingerprint)
+        with memory.explained():
+            run = TrainingRun(
+                config, data, built, checkpoints, logs, memory.fingerprint, on_epoch, memory.parts
+            )
+            run.fit()
     keeper = run.keeper
     summary = _summarise(keeper, built, run, time.monotonic() - started)
     if rank() > 0:
@@ -110,7 +116,7 @@ def train(
         config.model.name,
         data.info.classes,
         built.preprocessing,
-        _lineage(config, data, built),
+        _lineage(config, data, built, run),
         config.task,
     )
     save_model(output, model)
@@ -141,18 +147,19 @@ def _fingerprint(config: Config, data: Dataset, weights: Path | None) -> str:
     """Of all that a run's result depends on."""
     known = {
         "model": config.model.model_dump(mode="json"),
-        "training": config.training.model_dump(mode="json", exclude={"workers"}),
+        "training": config.training.model_dump(mode="json", exclude={"workers", "out_of_memory"}),
         "dataset": data.info.sha256,
         "weights": sha256_file(weights) if weights else None,
     }
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
-def _lineage(config: Config, data: Dataset, built: BuiltModel) -> dict[str, Any]:
+def _lineage(config: Config, data: Dataset, built: BuiltModel, run: TrainingRun) -> dict[str, Any]:
     return {
         "dataset_sha256": data.info.sha256,
         "config": flatten(config),
         "seed": config.training.seed,
+        "batch_parts": run.parts.count,
         "model": config.model.name,
         "weights": built.weights_origin,
         "commit": os.environ.get("PIXLOOP_COMMIT"),
@@ -177,32 +184,10 @@ def _summarise(
         history=tuple(history),
         weights_origin=built.weights_origin,
         precision=run.precision,
+        batch_parts=run.parts.count,
         device=run.device,
         seconds=seconds,
     )
-
-
-@contextmanager
-def _explained(config: Config) -> Iterator[None]:
-    """Say what to try where memory runs out, or a batch is too small."""
-    try:
-        yield
-    except ValueError as e:
-        if "more than 1 value per channel" not in str(e):
-            raise
-        raise TrainingError(
-            "A training step of a single picture is too little for this network's batch"
-            " normalisation. Try training.batch_size=2, with two training pictures or more."
-        ) from e
-    except (RuntimeError, MemoryError) as e:
-        text = str(e).lower()
-        if not isinstance(e, (torch.OutOfMemoryError, MemoryError)) and "memory" not in text:
-            raise
-        smaller = max(1, config.training.batch_size // 2)
-        raise TrainingError(
-            f"Memory ran out with training.batch_size={config.training.batch_size} and"
-            f" model.image_size={config.model.image_size}. Try training.batch_size={smaller}."
-        ) from e
 
 
 @contextmanager

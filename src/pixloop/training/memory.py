@@ -1,0 +1,141 @@
+"""Where memory runs out: say what to try, or have the next start learn batches in smaller parts.
+
+::
+
+    checkpoints/
+      parts.json     in how many parts, and of which run, since memory ran out
+
+The process that ran out writes it. The run then begins again, in processes of its own (see
+``pipeline.launch``): what an error's frames and a GPU's allocator still hold cannot be had back for
+certain in the same one. A run that is killed later goes on with these parts.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from pixloop.config import Config
+from pixloop.data.dataset import Dataset
+from pixloop.errors import TrainingError
+from pixloop.files import write_json
+from pixloop.training.built_model import BuiltModel
+from pixloop.training.distributed import largest, world
+from pixloop.training.parts import Parts, fewest_pictures
+
+PARTS = "parts.json"
+
+_log = logging.getLogger(__name__)
+
+
+class BeginAgain(TrainingError):
+    """Memory ran out. With the same checkpoints the next start learns batches in smaller parts."""
+
+
+class Memory:
+    """What a run's checkpoints know of memory that ran out.
+
+    Attributes:
+        parts: in how many parts each batch is learned, the same in all processes.
+    """
+
+    def __init__(
+        self, config: Config, data: Dataset, built: BuiltModel, checkpoints: Path, fingerprint: str
+    ) -> None:
+        """``fingerprint``: of all that the run depends on besides."""
+        self._config, self._file, self._fingerprint = config, checkpoints / PARTS, fingerprint
+        keeps = config.training.head_first and built.pretrained
+        fewest = fewest_pictures(built.network, built.fixed_statistics if keeps else frozenset())
+        self.parts = Parts(largest(self._read()), fewest)
+        whole = min(config.training.batch_size, len(data.split("train")))
+        self._pictures = -(-whole // world())  # of a batch, in this process
+        if self.parts.count > 1:
+            _log.warning(
+                "Memory ran out before (%s): each batch of %d is learned in %d parts.",
+                self._file,
+                config.training.batch_size,
+                self.parts.count,
+            )
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the run with these parts: it goes on from checkpoints of such a one only."""
+        count = self.parts.count
+        return self._fingerprint if count == 1 else f"{self._fingerprint} in {count} parts"
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Say what to try where memory runs out, or a batch is too small.
+
+        Raises:
+            BeginAgain: memory ran out, and smaller parts are noted for the next start.
+            TrainingError: it cannot be had in smaller parts, or is not wanted.
+        """
+        try:
+            yield
+        except ValueError as e:
+            if "more than 1 value per channel" not in str(e):
+                raise
+            raise TrainingError(
+                "A training step of a single picture is too little for this network's batch"
+                " normalisation. Try training.batch_size=2, with two training pictures or more."
+            ) from e
+        except (RuntimeError, MemoryError) as e:
+            if lost := _lost_loader(str(e)):
+                raise TrainingError(lost) from e
+            text = str(e).lower()
+            if not isinstance(e, (torch.OutOfMemoryError, MemoryError)) and "memory" not in text:
+                raise
+            raise self._run_out() from e
+
+    def _run_out(self) -> TrainingError:
+        settings = self._config.training
+        size = f"model.image_size={self._config.model.image_size}"
+        ran_out = f"Memory ran out with training.batch_size={settings.batch_size} and {size}"
+        if self.parts.count > 1:
+            ran_out += f", each batch in {self.parts.count} parts"
+        smaller = self.parts.smaller(self._pictures)
+        if settings.out_of_memory == "stop":
+            return TrainingError(
+                f"{ran_out}. Try training.batch_size={max(1, settings.batch_size // 2)}. Or"
+                " training.out_of_memory=split: it learns each batch in smaller parts, with the"
+                " same steps."
+            )
+        if smaller is None:
+            return TrainingError(
+                f"{ran_out}: there are no smaller ones. Try a smaller model.image_size, or a"
+                " smaller network."
+            )
+        write_json(self._file, {"fingerprint": self._fingerprint, "parts": smaller.count})
+        return BeginAgain(f"{ran_out}. From the next start on it takes {smaller.count} parts.")
+
+    def _read(self) -> int:
+        try:
+            found = json.loads(self._file.read_text(encoding="utf-8"))
+            if found["fingerprint"] == self._fingerprint:
+                return max(1, int(found["parts"]))
+        except FileNotFoundError:
+            pass
+        except (ValueError, KeyError, TypeError) as e:
+            _log.warning("%s cannot be read (%s); batches are learned whole.", self._file, e)
+        return 1
+
+
+def _lost_loader(text: str) -> str | None:
+    """What to say where torch reports that a process that loads pictures is gone."""
+    if not re.search(r"DataLoader worker \(pid", text):
+        return None
+    if "shared memory" in text or "Bus error" in text:
+        return (
+            "A process that loads pictures found no room in shared memory (/dev/shm). Make it"
+            " larger (docker run --shm-size=8g), or try fewer training.workers (0: none)."
+        )
+    return (
+        "A process that loads pictures was ended by a signal (SIGKILL: by a person, or by the"
+        " system because memory ran out). Try fewer training.workers; started again, training goes"
+        f" on from its checkpoints. torch says: {text.splitlines()[0]}"
+    )
