@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 
-import numpy as np
 import psutil
 import pytest
 import timm
@@ -19,28 +18,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from pixloop.config import flatten
 from pixloop.files import write_json
 from pixloop.training.distributed import share
-from pixloop.training.loaders import EpochBatches
 from pixloop.training.train import TrainingSummary, train
 
 # Nothing is learned at this rate, so that scores are those of the same weights.
 STILL = {"learning_rate": 1e-12, "schedule": "constant", "epochs": 1, "weight_decay": 0.0}
-
-
-@given(st.integers(1, 200), st.integers(1, 64), st.integers(1, 9), st.integers(0, 5))
-def test_slices_are_the_batches_of_one_process(pictures, size, world, epoch):
-    whole = EpochBatches(pictures, size, 3)
-    parts = [EpochBatches(pictures, size, 3, rank, world) for rank in range(world)]
-    for batches in (whole, *parts):
-        batches.set_epoch(epoch)
-    for number, (batch, *slices) in enumerate(zip(whole, *parts, strict=True)):
-        weights = [part.weight(number) for part in parts]
-        counted = [items for items, weight in zip(slices, weights, strict=True) if weight]
-        assert [item for items in counted for item in items] == batch
-        assert all(len(items) > 0 for items in slices)
-        # The mean over processes of each one's weighted mean is the mean over the batch.
-        means = [np.mean([row for row, _ in items]) for items in slices]
-        found = np.mean(np.array(means) * weights)
-        assert found == pytest.approx(np.mean([row for row, _ in batch]))
 
 
 @given(st.integers(1, 50), st.integers(1, 9))

@@ -3,17 +3,19 @@
 ::
 
     checkpoints/
-      last.ckpt                     after the last finished epoch; names the best weights
+      last.ckpt                     where training was last; names the best weights
       epoch-0003.safetensors        the best weights so far
 
 The best weights are written before ``last.ckpt`` and older ones removed after it, so that
-whatever ``last.ckpt`` names is always there.
+whatever ``last.ckpt`` names is always there. It is written after every epoch, in a long one every
+few minutes, and when a SIGTERM comes between two steps of an epoch.
 
 Of several processes only the first reads and writes here: the others, whose host may have another
 folder or an older one, are told what it read.
 """
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,10 +29,16 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pixloop.files import atomic_path
-from pixloop.training.distributed import from_first, rank
+from pixloop.training.distributed import from_first, mean, rank, world
 from pixloop.training.learner import Learner
+from pixloop.training.termination import Termination
 
 LAST = "last.ckpt"
+
+#: What a kill may cost in a long epoch. Writing takes about a second, in which nothing is learned.
+_SECONDS_BETWEEN = 300.0
+#: How often several processes ask one another: each must know of it before any of them begins.
+_STEPS_BETWEEN_QUESTIONS = 20
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +89,7 @@ class EpochKeeper(Checkpoint):  # type: ignore[misc]  # Lightning is Any to mypy
     """Keeps the best epoch, stops when none gets better, and writes the checkpoints.
 
     Attributes:
-        history: every epoch so far, epoch 0 included where there was one.
+        history: every finished epoch so far, epoch 0 included where there was one.
         best: the best of them.
     """
 
@@ -100,6 +108,14 @@ class EpochKeeper(Checkpoint):  # type: ignore[misc]  # Lightning is Any to mypy
         self.best: Epoch | None = None
         self._folder, self._fingerprint, self._patience = folder, fingerprint, patience
         self._on_epoch = on_epoch
+        self._batches = 0  # of the epoch after the history's last, that were learned
+        self._written_at = time.monotonic()
+        self._termination = Termination()
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """How many epochs are finished, and how many batches of the next one."""
+        return self._epoch, self._batches
 
     @property
     def exhausted(self) -> bool:
@@ -152,6 +168,39 @@ class EpochKeeper(Checkpoint):  # type: ignore[misc]  # Lightning is Any to mypy
         if self.best is not None:
             network.load_state_dict(load_file(self._weights(self.best)))
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called by Lightning, after it has begun to handle signals."""
+        self._written_at = time.monotonic()
+        self._termination.listen()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Called by Lightning, after a step. After the last one of an epoch, that is kept."""
+        self._batches = batch_idx + 1
+        if self._batches < trainer.num_training_batches and self._is_due():
+            self._write(trainer)
+            self._end_where_asked()
+
+    def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
+        """Called by Lightning: validation is not interrupted to be resumed, but not finished."""
+        self._end_where_asked()
+
+    def _is_due(self) -> bool:
+        """Whether to write now, in the middle of an epoch; all processes agree."""
+        if world() > 1 and self._batches % _STEPS_BETWEEN_QUESTIONS:
+            return False
+        late = rank() == 0 and time.monotonic() - self._written_at >= _SECONDS_BETWEEN
+        return mean(float(late or self._termination.asked)) > 0
+
+    def _write(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self._folder / LAST)  # the first process writes, all wait
+        self._written_at = time.monotonic()
+
+    def _end_where_asked(self) -> None:
+        if self._termination.asked:
+            self._termination.end()
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Called by Lightning, after validation."""
         assert isinstance(pl_module, Learner)  # noqa: S101  (``train`` gives no other)
@@ -162,12 +211,14 @@ class EpochKeeper(Checkpoint):  # type: ignore[misc]  # Lightning is Any to mypy
             validation=pl_module.scores,
         )
         self.keep(epoch, pl_module.network)
-        trainer.save_checkpoint(self._folder / LAST)  # the first process writes, all wait
+        self._batches = 0
+        self._write(trainer)
         if rank() == 0:
             self._remove_others()
         trainer.should_stop = self.exhausted
         if self._on_epoch is not None:
             self._on_epoch(epoch)
+        self._end_where_asked()
 
     def _remove_others(self) -> None:
         for path in self._folder.glob("epoch-*.safetensors"):
@@ -180,12 +231,14 @@ class EpochKeeper(Checkpoint):  # type: ignore[misc]  # Lightning is Any to mypy
             "fingerprint": self._fingerprint,
             "history": [epoch.model_dump() for epoch in self.history],
             "best": self.best.model_dump() if self.best else None,
+            "batches": self._batches,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Called by Lightning."""
         self.history = [Epoch.model_validate(epoch) for epoch in state_dict["history"]]
         self.best = Epoch.model_validate(state_dict["best"]) if state_dict["best"] else None
+        self._batches = state_dict.get("batches", 0)  # once, only finished epochs were kept
 
     def _weights(self, epoch: Epoch) -> Path:
         return self._folder / f"epoch-{epoch.epoch:04d}.safetensors"

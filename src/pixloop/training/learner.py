@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from pixloop.config import TrainingConfig
 from pixloop.errors import TrainingError
 from pixloop.imaging import Preprocessing
-from pixloop.training.distributed import mean, rank, world
+from pixloop.training.distributed import gather, mean, rank, world
 from pixloop.training.optimizers import create_optimizer
 from pixloop.training.parts import WHOLE
 
 _WARM_UP = 0.1
 #: A GPU works on while its losses are not looked at; looking waits for all that it was asked for.
 _STEPS_BETWEEN_LOOKS = 20
+_LOSSES = "epoch_losses"  # in a checkpoint
 
 
 class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to mypy
@@ -118,8 +119,24 @@ class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to 
 
     def on_train_epoch_start(self) -> None:
         self._losses, self._unseen, self.train_loss = [], [], math.nan
+
+    def on_train_start(self) -> None:
+        # An epoch that is resumed does not start once more.
         for name in self.fixed_statistics:
             self.network.get_submodule(name).eval()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the losses of the epoch so far, for its mean: a column a process."""
+        if self._unseen:
+            self._look_at_losses()
+        losses = gather(self._losses, len(self._losses) * world())
+        columns = world() if rank() == 0 else 1
+        checkpoint[_LOSSES] = torch.tensor(losses, dtype=torch.float64).view(-1, columns)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        losses = checkpoint.get(_LOSSES, torch.empty(0, 1))
+        same = losses.shape[1] == world()  # or another number of processes goes on
+        self._losses = (losses[:, rank()] if same else losses.mean(dim=1)).tolist()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Dropout and its like follow from the seed and the step, so that a resumed run repeats it.

@@ -1,18 +1,19 @@
-"""Pictures on their way to the network, in an order that only depends on the seed.
+"""Pictures on their way to the network.
 
 Batches travel as ``uint8`` in height × width × channel order: a quarter of the bytes of floats,
 and already channels-last when the network's device normalises them.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler, get_worker_info
+from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from pixloop.bundle import Task
@@ -22,9 +23,8 @@ from pixloop.data.inspection import cores
 from pixloop.decoding import RgbArray
 from pixloop.imaging import Preprocessing, fit_boxes, read_input
 from pixloop.training.distributed import share
+from pixloop.training.epoch_batches import EpochBatches, Item
 
-#: A row and the seed of its augmentation; without a seed the picture stays as it is.
-Item = tuple[int, int | None]
 #: Pictures, uint8 (N, size, size, 3), and labels, int64 (N,).
 Batch = tuple[Tensor, Tensor]
 #: What is in one picture: boxes float32 (M, 4) xyxy in pixels of the input, labels int64 (M,) from
@@ -34,47 +34,6 @@ Target = dict[str, Tensor]
 BoxBatch = tuple[Tensor, list[Target]]
 
 _MOST_WORKERS = 32
-
-
-class EpochBatches(Sampler[list[Item]]):
-    """The batches of an epoch: which pictures, in which order, with which augmentation seeds.
-
-    All of it follows from (seed, epoch, row), so that an epoch can be repeated exactly. Batches
-    differ by at most one picture in size: no picture is dropped, and no tiny last batch upsets
-    batch normalisation.
-
-    Of several processes, each gets its slice of every batch. Where a batch has fewer pictures than
-    there are processes, some get one that is another's too, and which does not count.
-    """
-
-    def __init__(
-        self, pictures: int, batch_size: int, seed: int, rank: int = 0, world: int = 1
-    ) -> None:
-        self._pictures, self._seed = pictures, seed
-        self._rank, self._world = rank, world
-        self._batches = -(-pictures // batch_size)
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return self._batches
-
-    def __iter__(self) -> Iterator[list[Item]]:
-        random = np.random.default_rng((self._seed, self._epoch))
-        order = random.permutation(self._pictures)
-        seeds = random.integers(2**32, size=self._pictures)
-        for rows in np.array_split(order, self._batches):
-            mine = np.array_split(rows, self._world)[self._rank]
-            yield [(int(row), int(seeds[row])) for row in (mine if len(mine) else rows[:1])]
-
-    def weight(self, batch: int) -> float:
-        """What a slice's mean loss counts, so that the processes' mean is that of the batch."""
-        size = self._pictures // self._batches + (batch < self._pictures % self._batches)
-        mine = size // self._world + (self._rank < size % self._world)
-        return mine * self._world / size
 
 
 class Pictures(TorchDataset[Batch]):
@@ -142,11 +101,12 @@ def training_loader(
     """Augmented pictures, in a new order each epoch; of each batch the slice of a process."""
     return DataLoader(
         _PICTURES[task](split, preprocessing, augmentations),
-        sampler=EpochBatches(len(split), batch_size, seed, rank, world),
+        sampler=EpochBatches(split, batch_size, seed, rank, world),
         batch_size=None,  # the sampler's items are whole batches
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_outlive_sigterm,
     )
 
 
@@ -178,6 +138,7 @@ def plain_loader(
         num_workers=min(workers, len(batches)),
         persistent_workers=workers > 0 and len(batches) > 0,  # they are asked after every epoch
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_outlive_sigterm,
     )
 
 
@@ -203,6 +164,11 @@ _PICTURES: Mapping[Task, Callable[[Split, Preprocessing, Sequence[str]], TorchDa
     "classification": Pictures,
     "detection": BoxPictures,
 }
+
+
+def _outlive_sigterm(_: int) -> None:
+    """In a worker: whoever stops a job tells all its processes, and its first one still learns."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _reading_order(items: Sequence[Item]) -> list[int]:

@@ -10,22 +10,22 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
-from timm.layers import convert_sync_batchnorm
 from torch.utils.data import DataLoader
 
 from pixloop.config import Config
 from pixloop.data.dataset import Dataset, SplitName
 from pixloop.progress import Advance, progress
+from pixloop.training.batch_norm import normalise_together
 from pixloop.training.built_model import BuiltModel
 from pixloop.training.checkpoints import AtomicCheckpoints, Epoch, EpochKeeper
 from pixloop.training.classifier import Classifier
 from pixloop.training.detector import Detector
 from pixloop.training.display import ProgressReport, TensorBoard
 from pixloop.training.distributed import from_first, local_world, rank, world
+from pixloop.training.epoch_batches import EpochBatches
 from pixloop.training.head import fit_head
 from pixloop.training.learner import Learner
 from pixloop.training.loaders import (
-    EpochBatches,
     plain_loader,
     plain_rows,
     suitable_workers,
@@ -93,18 +93,21 @@ class TrainingRun:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+        # ``Termination`` sees to SIGTERM. Lightning's processes would ask one another at each step
+        # whether there was one, and each GPU's queue would run empty for the answer.
+        self._trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
         self.device = str(self._trainer.strategy.root_device)
 
     def fit(self) -> None:
         """Fit the head where that is asked for, then the whole network."""
-        if world() > 1 and torch.cuda.is_available():
-            # A slice is too small for statistics of its own. torch has this for GPUs only: on CPUs
-            # each process normalises by its own slice, and the first one's statistics are kept.
-            convert_sync_batchnorm(self._built.network)
+        if world() > 1:
+            fixed = self._built.fixed_statistics if self._head_first else frozenset()
+            normalise_together(self._built.network, fixed)
         learner = self._learner()
         last = self.keeper.resume_from()
         if last is not None:
-            _log.info("Training goes on after epoch %d.", self.keeper.history[-1].epoch)
+            _log.info("Training goes on after epoch %d and %d steps.", *self.keeper.position)
+            self._batches.resume(*self.keeper.position)
         elif self._head_first and isinstance(learner, Classifier):
             # The others get the head when the trainer makes all networks equal.
             scores = from_first(lambda: self._fit_head(learner))
@@ -123,6 +126,12 @@ class TrainingRun:
     def _head_first(self) -> bool:
         return self._config.training.head_first and self._built.pretrained
 
+    @property
+    def _batches(self) -> EpochBatches:
+        batches = self._training.sampler
+        assert isinstance(batches, EpochBatches)  # noqa: S101  (``training_loader`` takes these)
+        return batches
+
     def _learner(self) -> Learner:
         settings, built = self._config.training, self._built
         steps = settings.epochs * len(self._training)
@@ -138,9 +147,7 @@ class TrainingRun:
         # are too small for statistics of their own.
         if self._head_first:
             learner.fixed_statistics = built.fixed_statistics
-        batches = self._training.sampler
-        assert isinstance(batches, EpochBatches)  # noqa: S101  (``training_loader`` takes these)
-        learner.weight, learner.parts = batches.weight, self.parts
+        learner.weight, learner.parts = self._batches.weight, self.parts
         if self._validates:
             rows = plain_rows(self._data.split("validation"), _MOST_PICTURES)
             learner.validation_pictures = len(rows)
