@@ -50,9 +50,13 @@ class Memory:
         self._config, self._file, self._fingerprint = config, checkpoints / PARTS, fingerprint
         keeps = config.training.head_first and built.pretrained
         fewest = fewest_pictures(built.network, built.fixed_statistics if keeps else frozenset())
-        self.parts = Parts(largest(self._read()), fewest)
-        whole = min(config.training.batch_size, len(data.split("train")))
-        self._pictures = -(-whole // world())  # of a batch, in this process
+        pictures = len(data.split("train"))
+        batches = -(-pictures // config.training.batch_size)
+        # What every process has of every batch: all must learn in as many parts, since they
+        # normalise together.
+        self._pictures = pictures // batches // world()
+        count = Parts(largest(self._read()), fewest).within(self._pictures)
+        self.parts = Parts(count, fewest)
         if self.parts.count > 1:
             _log.warning(
                 "Memory ran out before (%s): each batch of %d is learned in %d parts.",
