@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from pixloop.evaluation.comparison.compare import Comparison
     from pixloop.model_versions import ModelVersion
     from pixloop.monitoring.monitor import Monitor
+    from pixloop.picture_predictions.batch import BatchSummary
     from pixloop.registry import Registry
     from pixloop.tuning.tune import Tuning
     from pixloop.verification.result import VerificationResult
@@ -350,6 +351,30 @@ class Project:
             lambda: find_pictures(places),
             lambda files: self.predict(files, url, version, draw, on),
             resume=draw is None,
+        )
+
+    def predict_batch(
+        self,
+        places: Iterable[str | Path],
+        output: str | Path,
+        version: str | None = None,
+        ray: str | None = None,
+        column: str | None = None,
+        restart: bool = False,
+    ) -> "BatchSummary":
+        """Predict any number of pictures, here or on S3, into a folder of Parquet files.
+
+        ``ray`` is a Ray cluster's address, ``auto`` or ``local``; for the rest, and what it
+        raises, see ``picture_predictions.batch.predict_batch``.
+        """
+        # pyarrow takes a while to import.
+        from pixloop.picture_predictions.batch import predict_batch
+        from pixloop.picture_predictions.on_ray import Ray
+
+        number, bundle = self.bundle(version)
+        model, engine = f"{self.config.model_name}:{number}", Ray(ray) if ray else None
+        return predict_batch(
+            bundle, model, places, output, column=column, restart=restart, engine=engine
         )
 
     def verify_url(

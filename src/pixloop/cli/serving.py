@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from pixloop.cli.output import JsonOption, ProjectOption, err, out, percent, print_json
 from pixloop.errors import ConfigError, DataError, PixloopError
-from pixloop.picture_predictions.output import journal_path
+from pixloop.picture_predictions.output import SUFFIXES, journal_path
 from pixloop.picture_predictions.record import PicturePrediction, Summary
 from pixloop.project import Project
 from pixloop.records import Decision, DetectedBox
@@ -47,8 +47,11 @@ def serve(
 
 def predict(
     pictures: Annotated[
-        list[Path],
-        typer.Argument(help="Picture files, and folders: of these every picture, at any depth."),
+        list[str],
+        typer.Argument(
+            help="Picture files, and folders: of these every picture, at any depth. With a folder "
+            "as --out also s3://bucket/prefix, and Parquet files with a column of pictures.",
+        ),
     ],
     url: Annotated[
         str | None, typer.Option("--url", help="Ask the server at this address instead.")
@@ -59,12 +62,14 @@ def predict(
     ] = "here",
     version: VersionOption = None,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--output",
+            "--out",
             "-o",
-            help="Write the answers to this file, a .jsonl, .csv or .parquet, and print a summary. "
-            "After an interruption the same command goes on.",
+            help="Write the answers to this file, a .jsonl, .csv or .parquet, or to this folder or "
+            "s3://bucket/prefix, as many Parquet files, and print a summary. After an interruption "
+            "the same command goes on.",
         ),
     ] = None,
     draw: Annotated[
@@ -73,6 +78,25 @@ def predict(
             help="A folder: write each picture there with its boxes, or its class, drawn over it."
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="With a folder as --out: compute on the Ray cluster at this address, on the one "
+            "that is running here (auto), or on one begun for this (local)."
+        ),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(help="With a folder as --out: which column of Parquet files has pictures."),
+    ] = None,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart",
+            help="With a folder as --out: delete its answers of other pictures or another model, "
+            "and begin anew.",
+        ),
+    ] = False,
     project: ProjectOption = ".",
     json: JsonOption = False,
 ) -> None:
@@ -81,18 +105,55 @@ def predict(
     Ends with 1 where a picture has no prediction.
 
     Example: `pixloop predict photos --output photos.csv`
+    Example: `pixloop predict s3://bucket/pictures --out s3://bucket/answers`
     """
+    if output is not None and _is_folder(output):
+        if url is not None or on != "here" or draw is not None:
+            raise ConfigError(
+                f"{output} is a folder of answers, which are computed here or by --ray: leave out "
+                "--url, --on and --draw, or name a .jsonl, .csv or .parquet."
+            )
+        summary: Summary = Project.open(project).predict_batch(
+            pictures, output, version, ray, column, restart
+        )
+        print_json(summary) if json else _print_summary(summary)
+        _end(summary)
+        return
+    _check_single(pictures, ray, column, restart)
     if url is not None and on != "here":
         raise ConfigError("--url and --on both say whom to ask: give one of them.")
     if version is not None and (url is not None or on != "here"):
         raise ConfigError("--version is for answers from here; leave it out, or --url and --on.")
-    ask = Project.open(project)
+    ask, files = Project.open(project), list(map(Path, pictures))
     if output is not None:
-        summary = _predict_into(ask, output, pictures, url, version, draw, on)
+        summary = _predict_into(ask, Path(output), files, url, version, draw, on)
         print_json(summary) if json else _print_summary(summary)
     else:
-        answers = ask.predict(pictures, url, version, draw, on)
+        answers = ask.predict(files, url, version, draw, on)
         summary = _print_as_json(answers) if json else _print_answers(answers)
+    _end(summary)
+
+
+def _is_folder(output: str) -> bool:
+    """Whether answers go into a folder of files, and not into one file."""
+    path = Path(output)
+    named = output.startswith("s3://") or output.endswith("/") or not path.suffix
+    return named or (path.is_dir() and path.suffix.lower() not in SUFFIXES)
+
+
+def _check_single(pictures: Iterable[str], *only_in_parts: object) -> None:
+    """Raises ConfigError where something is asked for that only a folder of answers has."""
+    remote = next((each for each in pictures if each.startswith("s3://")), None)
+    if remote is not None:
+        raise ConfigError(
+            f"{remote}: pictures on S3 are predicted into a folder of answers; add --out FOLDER "
+            "or --out s3://bucket/prefix."
+        )
+    if any(only_in_parts):
+        raise ConfigError("--ray, --column and --restart need --out FOLDER, or an s3:// address.")
+
+
+def _end(summary: Summary) -> None:
     if summary.unreadable:
         # The answers are printed: an error of our own would be a second JSON object.
         err.print(

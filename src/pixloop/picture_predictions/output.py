@@ -35,7 +35,8 @@ def check_output(target: Path) -> None:
     """Raises ``ConfigError`` where no answers can be written to a file of that name."""
     if target.suffix.lower() not in _WRITERS:
         raise ConfigError(
-            f"{target}: the output's name must end in {', '.join(_WRITERS)}, which says its format."
+            f"{target}: the output's name must end in {', '.join(_WRITERS)}, which says its "
+            "format, or in /, which names a folder of many files."
         )
     if target.is_dir():
         raise ConfigError(f"{target} is a folder; name a file in it.")
@@ -123,22 +124,10 @@ def _write_parquet(answers: Iterable[PicturePrediction], target: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    box = {"label": pa.string(), "score": pa.float64(), "xyxy": pa.list_(pa.float64(), 4)}
-    schema = pa.schema(
-        {
-            "path": pa.string(),
-            "label": pa.string(),
-            "score": pa.float64(),
-            "decision": pa.string(),
-            "probabilities": pa.map_(pa.string(), pa.float64()),
-            "boxes": pa.list_(pa.struct(box | {"decision": pa.string()})),
-            "width": pa.int64(),
-            "height": pa.int64(),
-            "drawing": pa.string(),
-            "error": pa.string(),
-        }
-    )
-    rows = (answer.model_dump(mode="json") for answer in answers)
+    from pixloop.picture_predictions.columns import ANSWERS, row_of
+
+    schema = pa.schema(ANSWERS)
+    rows = map(row_of, answers)
     with pq.ParquetWriter(target, schema) as writer:
         while batch := list(islice(rows, _ROWS)):
             writer.write_table(pa.Table.from_pylist(batch, schema))
@@ -149,3 +138,6 @@ _WRITERS: Mapping[str, Callable[[Iterable[PicturePrediction], Path], None]] = {
     ".csv": _write_csv,
     ".parquet": _write_parquet,
 }
+
+#: What the name of a file of answers may end in.
+SUFFIXES = tuple(_WRITERS)

@@ -30,7 +30,9 @@ class PicturePrediction(BaseModel):
     error: str | None = None
 
     @classmethod
-    def of(cls, path: Path, answer: Prediction | Detection, drawing: Path | None = None) -> Self:
+    def of(
+        cls, path: str | Path, answer: Prediction | Detection, drawing: Path | None = None
+    ) -> Self:
         """The answer of a model as that for a file."""
         drawn = None if drawing is None else file_name(drawing)
         if isinstance(answer, Detection):
@@ -82,13 +84,20 @@ class Summary(BaseModel):
         elif answer.label is not None:
             self._count(answer.label, answer.decision)
 
+    def merge(self, other: "Summary") -> None:
+        """Count all that another has counted."""
+        for name in ("pictures", "unreadable", "accepted", "referred"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for label, number in other.classes.items():
+            self.classes[label] = self.classes.get(label, 0) + number
+
     def _count(self, label: str, decision: str | None) -> None:
         self.classes[label] = self.classes.get(label, 0) + 1
         self.accepted += decision == Decision.ACCEPT
         self.referred += decision == Decision.REFER
 
 
-def file_name(path: Path) -> str:
+def file_name(path: str | Path) -> str:
     """A path as text that can be written anywhere, whatever bytes the file system holds.
 
     >>> file_name(Path("cat.jpg"))

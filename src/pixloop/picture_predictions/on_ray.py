@@ -1,0 +1,155 @@
+"""Parts computed by the nodes of a Ray cluster, through Ray Data; the extra ``pixloop[ray]``.
+
+The data set that Ray spreads is that of parts, a number a row. Each worker opens the model once,
+reads the pictures of a part itself, and writes its answers to S3 itself; where the output is a
+folder, they come back to the process that asks, which writes them. The bundle goes to the nodes as
+bytes, so they need share nothing but the pictures.
+"""
+
+import logging
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pixloop.bundle import MANIFEST, Bundle
+from pixloop.errors import DataError, PixloopError
+from pixloop.picture_predictions.batch import Batch
+from pixloop.picture_predictions.batch_output import PLAN, BatchOutput
+from pixloop.picture_predictions.computing import predict_parts
+from pixloop.picture_predictions.parts import Plan
+from pixloop.picture_predictions.places import Stores, is_remote
+from pixloop.picture_predictions.ray_cluster import cluster, shares
+from pixloop.progress import Advance
+
+#: Parts that a worker is given at once, at most: while it computes one, it reads the next.
+_AT_ONCE = 8
+
+
+class Ray:
+    """Computes parts on a cluster. It is an ``Engine``."""
+
+    def __init__(self, address: str) -> None:
+        """``address``: see ``ray_cluster.cluster``."""
+        self._address = address
+
+    def __call__(self, batch: Batch, parts: list[int], advance: Advance) -> None:
+        """Raises DataError: the cluster, a node, or what is to be read fails."""
+        with cluster(self._address), TemporaryDirectory(prefix="pixloop-") as folder:
+            file = Path(folder) / "part.parquet"
+            for row in _compute(batch, parts):
+                if row["problem"]:
+                    raise DataError(row["problem"])
+                if row["content"]:
+                    file.write_bytes(row["content"])
+                    batch.output.publish(file, row["part"])
+                advance(row["pictures"])
+
+
+def _compute(batch: Batch, parts: list[int]) -> Iterator[dict[str, Any]]:
+    """What the workers give, a row a part, in no order."""
+    import pyarrow as pa
+    import ray
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    workers, cpus = shares()
+    # As long as these are held here, a worker that is lost can be begun again.
+    files = ray.put(_files(batch.bundle, batch.plan.head.answering.graph))
+    address = batch.output.address
+    plan = None if is_remote(address) else ray.put(Path(address, PLAN).read_bytes())
+    at_once = max(1, min(_AT_ONCE, len(parts) // (4 * workers)))
+    blocks = [pa.table({"part": parts[i : i + at_once]}) for i in range(0, len(parts), at_once)]
+    computed = ray.data.from_arrow(blocks).map_batches(
+        _Worker,
+        fn_constructor_args=(files, address, plan, batch.plan.head.identity),
+        batch_size=None,
+        batch_format="numpy",
+        compute=ray.data.ActorPoolStrategy(size=min(workers, len(blocks))),
+        num_cpus=cpus,
+    )
+    try:
+        tables: Any = computed.iter_batches(
+            batch_size=None, prefetch_batches=0, batch_format="pyarrow"
+        )
+        for table in tables:
+            yield from table.to_pylist()
+    except ray.exceptions.RayError as e:
+        reason = str(e).strip().rpartition("\n")[2]
+        raise DataError(
+            f"a Ray node cannot predict: {reason} Every node needs the same pixloop as this "
+            "machine, in the Python that runs Ray there. The same command goes on."
+        ) from e
+
+
+def _files(bundle: Bundle, graph: str) -> dict[str, bytes]:
+    """Of a bundle, what answering by one graph takes."""
+    names = (MANIFEST, *bundle.graph_files(graph))
+    return {name: (bundle.path / name).read_bytes() for name in names}
+
+
+class _Worker:
+    """On a node: the model, opened once, and what it reads and writes by."""
+
+    def __init__(self, files: Any, address: str, plan: Any, identity: str) -> None:
+        import ray
+
+        # The inference engine takes a while to import.
+        from pixloop.serving.predictor import open_predictor
+
+        self._stores = Stores()
+        self._folder = TemporaryDirectory(prefix="pixloop-")
+        bundle = _write(ray.get(files), Path(self._folder.name))
+        self._output = None if plan is not None else BatchOutput(address, self._stores)
+        found = Plan(BytesIO(ray.get(plan)), PLAN) if self._output is None else self._open_plan()
+        self._plan, self._identity = found, identity
+        self._predictor = open_predictor(bundle, self._plan.head.answering.graph)
+
+    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """A row a part; what goes wrong is told in a row, since Ray would hide it in its own."""
+        try:
+            self._check()
+            parts = batch["part"].tolist()
+            ask = self._predictor.predict_each
+            for facts, file in predict_parts(ask, self._plan, self._stores, parts):
+                if self._output is not None:
+                    self._output.publish(file, facts.part)
+                content = file.read_bytes() if self._output is None else b""
+                yield _row(facts.part, facts.summary.pictures, content)
+        except PixloopError as e:
+            yield _row(problem=str(e))
+
+    def _open_plan(self) -> Plan:
+        assert self._output is not None  # noqa: S101 - the caller's
+        plan = self._output.open_plan()
+        if plan is None:
+            raise DataError(f"{self._output.address} has no {PLAN} any more.")
+        return plan
+
+    def _check(self) -> None:
+        if self._plan.head.identity != self._identity:
+            raise DataError("the output was begun anew meanwhile, by another process.")
+        for place in self._plan.head.input.places:
+            if not is_remote(place) and not Path(place).exists():
+                raise DataError(
+                    f"a Ray node does not see {place}. Pictures must lie on S3, or where all nodes "
+                    "see them under the same path."
+                )
+
+
+def _row(
+    part: int = -1, pictures: int = 0, content: bytes = b"", problem: str = ""
+) -> dict[str, Any]:
+    return {"part": [part], "pictures": [pictures], "content": [content], "problem": [problem]}
+
+
+def _write(files: dict[str, bytes], folder: Path) -> Bundle:
+    for name, content in files.items():
+        # Names in a manifest lie inside its bundle: it was opened before it was sent.
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    return Bundle.open(folder)

@@ -1,0 +1,214 @@
+"""Where pictures lie and answers go: folders here and prefixes on S3, by one small interface.
+
+An address is an absolute path or ``s3://bucket/key``; ``address_of`` makes one of what a person
+writes, and ``Stores`` gives what reads and writes there.
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from pixloop.data.formats.layout import entries
+from pixloop.errors import ConfigError, DataError, ImageError
+from pixloop.files import atomic_path
+from pixloop.picture_predictions.sorting import in_order
+
+#: Troubles of the machine or the network, not of one file: a later run may read it.
+_PASSING = {
+    getattr(errno, name)
+    for name in (
+        *("EMFILE", "ENFILE", "ENOMEM", "EINTR", "EAGAIN", "EHOSTDOWN", "EHOSTUNREACH"),
+        *("ENETDOWN", "ENETUNREACH", "ENOTCONN", "ESTALE", "ETIMEDOUT"),
+    )
+    if hasattr(errno, name)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file: its address, its size in bytes, and what changes when its content does."""
+
+    address: str
+    size: int
+    stamp: str
+
+
+class Store(Protocol):
+    """What reads and writes at addresses of one kind. Threads may share one.
+
+    Attributes:
+        readers: how many files are read best at the same time.
+    """
+
+    readers: int
+
+    def walk(self, place: str, wanted: Callable[[str], bool]) -> Iterator[Found]:
+        """The files at ``place`` and below, in the order of their names, in bounded memory.
+
+        Hidden files are passed over, and links to folders. A file that is named itself is given
+        without asking ``wanted``, which is told names.
+
+        Raises:
+            DataError: there is nothing, or it cannot be read.
+        """
+
+    def read(self, file: str) -> bytes:
+        """A file's content.
+
+        Raises:
+            ImageError: it cannot be read, now or later.
+            DataError: a trouble that may pass.
+        """
+
+    def open(self, file: str, ahead: int) -> BinaryIO:
+        """A file to read here and there; ``ahead``: how many bytes are asked for at once.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+
+    def stamp(self, file: str) -> str | None:
+        """What changes when a file's content does; None where there is no such file."""
+
+    def names(self, folder: str) -> set[str]:
+        """The names of the files in a folder, which may be missing."""
+
+    def publish(self, local: Path, file: str) -> None:
+        """Put a local file there: it appears whole, in the place of what was there.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+
+    def remove(self, files: Iterable[str]) -> None:
+        """Delete files; one that is missing is fine."""
+
+
+def address_of(written: str | Path) -> str:
+    """The address of what a person names.
+
+    Raises:
+        ConfigError: it is an address of another kind.
+
+    >>> address_of("s3://bucket/pictures/")
+    's3://bucket/pictures'
+    """
+    text = str(written)
+    if text.startswith("s3://"):
+        bucket = text.removeprefix("s3://").partition("/")[0]
+        if not bucket:
+            raise ConfigError(f"{text} names no bucket; expected s3://bucket/prefix.")
+        return text.rstrip("/")
+    if "://" in text:
+        raise ConfigError(f"{text}: expected a folder, a file or an s3:// address.")
+    return os.path.abspath(text)  # noqa: PTH100 (links stay as they are named)
+
+
+def is_remote(address: str) -> bool:
+    """Whether an address is on S3."""
+    return address.startswith("s3://")
+
+
+class Stores:
+    """What reads and writes, one for each kind of address, opened when first asked for."""
+
+    def __init__(self) -> None:
+        self._folders = Folders()
+        self._remote: Store | None = None
+
+    def of(self, address: str) -> Store:
+        """What reads and writes there.
+
+        Raises:
+            DataError: s3fs, an extra, is missing.
+        """
+        if not is_remote(address):
+            return self._folders
+        if self._remote is None:
+            # An extra, which takes a second to import.
+            from pixloop.picture_predictions.s3 import S3
+
+            self._remote = S3()
+        return self._remote
+
+
+class Folders:
+    """The file systems of this machine."""
+
+    readers = 4
+
+    def walk(self, place: str, wanted: Callable[[str], bool]) -> Iterator[Found]:
+        """As ``Store``."""
+        path = Path(place)
+        if path.is_dir():
+            yield from _walk(path, wanted)
+            return
+        try:
+            yield _found(place, path.stat())
+        except OSError as e:
+            raise DataError(f"{place} cannot be read: {e.strerror}.") from e
+
+    def read(self, file: str) -> bytes:
+        """As ``Store``."""
+        try:
+            return Path(file).read_bytes()
+        except OSError as e:
+            if e.errno in _PASSING:
+                raise DataError(f"{file} cannot be read: {e.strerror}.") from e
+            reason = f"the file cannot be read: {e.strerror or e}"
+            raise ImageError(reason) from e
+
+    def open(self, file: str, ahead: int) -> BinaryIO:
+        """As ``Store``."""
+        try:
+            return Path(file).open("rb")
+        except OSError as e:
+            raise DataError(f"{file} cannot be read: {e.strerror}.") from e
+
+    def stamp(self, file: str) -> str | None:
+        """As ``Store``."""
+        try:
+            return _found(file, Path(file).stat()).stamp
+        except FileNotFoundError:
+            return None
+
+    def names(self, folder: str) -> set[str]:
+        """As ``Store``."""
+        path = Path(folder)
+        return {entry.name for entry in os.scandir(path)} if path.is_dir() else set()
+
+    def publish(self, local: Path, file: str) -> None:
+        """As ``Store``."""
+        try:
+            with atomic_path(Path(file)) as temporary:
+                shutil.copyfile(local, temporary)
+        except OSError as e:
+            raise DataError(f"{file} cannot be written: {e.strerror}.") from e
+
+    def remove(self, files: Iterable[str]) -> None:
+        """As ``Store``."""
+        for file in files:
+            Path(file).unlink(missing_ok=True)
+
+
+def _walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Found]:
+    for name in in_order(entry.name for entry in entries(folder)):
+        path = folder / name
+        try:
+            if path.is_dir() and not path.is_symlink():
+                yield from _walk(path, wanted)
+            # A link to nothing is a picture that cannot be read; pipes and devices are none.
+            elif wanted(name) and (path.is_file() or not path.exists()):
+                yield _found(str(path), path.stat() if path.exists() else path.lstat())
+        except FileNotFoundError:
+            continue  # deleted meanwhile
+        except OSError as e:
+            raise DataError(f"{path} cannot be read: {e.strerror}.") from e
+
+
+def _found(address: str, status: os.stat_result) -> Found:
+    return Found(address, status.st_size, f"{status.st_size}-{status.st_mtime_ns}")

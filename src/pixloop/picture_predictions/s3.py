@@ -1,0 +1,152 @@
+"""Pictures read from S3, and answers written there, by s3fs."""
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pixloop.errors import DataError, ImageError
+from pixloop.picture_predictions.places import Found
+
+
+class S3:
+    """Objects on S3. As ``places.Store``."""
+
+    #: A request takes tens of milliseconds, of which few are the network's.
+    readers = 32
+
+    def __init__(self) -> None:
+        """Raises DataError where s3fs, an extra, is missing."""
+        try:
+            import s3fs  # type: ignore[import-untyped, unused-ignore]  # an extra
+        except ImportError as e:
+            raise DataError("s3:// needs s3fs: pip install 'pixloop[s3]'.") from e
+        self._files: Any = s3fs.S3FileSystem(
+            use_listings_cache=False,
+            skip_instance_cache=True,
+            config_kwargs={"max_pool_connections": self.readers},
+        )
+
+    def walk(self, place: str, wanted: Callable[[str], bool]) -> Iterator[Found]:
+        """As ``Store``."""
+        bucket, key, _ = self._files.split_path(place)
+        prefix = f"{key}/" if key else ""
+        empty = True
+        for item in self._list(bucket, prefix):
+            empty = False
+            below = item["Key"].removeprefix(prefix)
+            hidden = any(part.startswith(".") for part in below.split("/"))
+            if below and not below.endswith("/") and not hidden and wanted(below):
+                yield _found(bucket, item)
+        if empty:
+            yield self._one(place)
+
+    def read(self, file: str) -> bytes:
+        """As ``Store``."""
+        try:
+            content: bytes = self._files.cat_file(file)
+        except FileNotFoundError as e:
+            raise ImageError("the object is not there any more") from e
+        except Exception as e:  # botocore's, aiohttp's and s3fs's errors have no common root
+            raise DataError(f"{file} cannot be read: {e}") from e
+        return content
+
+    def open(self, file: str, ahead: int) -> BinaryIO:
+        """As ``Store``."""
+        return io.BufferedReader(_Object(self._files, file, self._one(file).size), ahead)
+
+    def stamp(self, file: str) -> str | None:
+        """As ``Store``."""
+        try:
+            return str(self._files.info(file)["ETag"])
+        except FileNotFoundError:
+            return None
+        except Exception as e:  # as above
+            raise DataError(f"{file} cannot be read: {e}") from e
+
+    def names(self, folder: str) -> set[str]:
+        """As ``Store``."""
+        bucket, key, _ = self._files.split_path(folder)
+        prefix = f"{key}/" if key else ""
+        below = (item["Key"].removeprefix(prefix) for item in self._list(bucket, prefix, "/"))
+        return {name for name in below if name}
+
+    def publish(self, local: Path, file: str) -> None:
+        """As ``Store``: an object appears when its last byte has come."""
+        try:
+            self._files.put_file(str(local), file)
+        except Exception as e:  # as above
+            raise DataError(f"{file} cannot be written: {e}") from e
+
+    def remove(self, files: Iterable[str]) -> None:
+        """As ``Store``."""
+        gone = list(files)
+        try:
+            if gone:
+                self._files.rm(gone)
+        except FileNotFoundError:
+            pass
+        except Exception as e:  # as above
+            raise DataError(f"{gone[0]} cannot be deleted: {e}") from e
+
+    def _one(self, file: str) -> Found:
+        try:
+            item = self._files.info(file)
+        except FileNotFoundError as e:
+            raise DataError(f"{file}: there is no such object or prefix.") from e
+        except Exception as e:  # as above
+            raise DataError(f"{file} cannot be read: {e}") from e
+        if item["type"] != "file":
+            raise DataError(f"{file}: there is no such object.")
+        return Found(file, item["size"], str(item["ETag"]))
+
+    def _list(self, bucket: str, prefix: str, delimiter: str = "") -> Iterator[dict[str, Any]]:
+        """What is below a prefix, a page of a thousand at a time: s3fs's own holds all of it."""
+        more: dict[str, str] = {"Delimiter": delimiter} if delimiter else {}
+        while True:
+            try:
+                page = self._files.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
+            except Exception as e:  # as above
+                raise DataError(f"s3://{bucket}/{prefix} cannot be listed: {e}") from e
+            yield from page.get("Contents", ())
+            if not page.get("IsTruncated"):
+                return
+            more["ContinuationToken"] = page["NextContinuationToken"]
+
+
+class _Object(io.RawIOBase):
+    """An object that is read here and there, a request a read."""
+
+    def __init__(self, files: Any, file: str, size: int) -> None:
+        self._files, self._file, self._size, self._at = files, file, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        end = min(self._at + len(view), self._size)
+        if end <= self._at:
+            return 0
+        try:
+            content = self._files.cat_file(self._file, start=self._at, end=end)
+        except Exception as e:  # botocore's, aiohttp's and s3fs's errors have no common root
+            raise DataError(f"{self._file} cannot be read: {e}") from e
+        view[: len(content)] = content
+        self._at += len(content)
+        return len(content)
+
+
+def _found(bucket: str, item: dict[str, Any]) -> Found:
+    return Found(f"s3://{bucket}/{item['Key']}", item["Size"], str(item["ETag"]))
