@@ -64,7 +64,8 @@ walkthrough: $(INSTALLED)
 bench-web: $(INSTALLED)
 	$(BIN)/python benchmarks/web/run.py pixloop-large $(ARGS)
 
-# Training's throughput on what is here: DATA holds intel/ as Prepare writes it.
+# Training's throughput and time to accuracy on what is here, beside timm, fastai, Hugging Face and
+# AutoGluon in environments of their own (11 GB). DATA holds intel/, bccd/ and weights/.
 bench-training: $(INSTALLED)
 	$(BIN)/python benchmarks/training/run.py $(DATA) $(ARGS)
 

@@ -1,11 +1,20 @@
-"""Seconds to an accuracy on test pictures, which are looked at while the clock stands still."""
+"""Seconds to an accuracy on test pictures, which are looked at while the clock stands still.
 
+    python benchmarks/training/accuracy.py DATASET WEIGHTS [--set training.epochs=4]
+
+Prints the curve as a line of JSON: pixloop's own entry beside its peers, each in a new process.
+"""
+
+import argparse
+import json
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+import yaml
 from clock import now
 from lightning.pytorch.callbacks import Callback
 
@@ -16,6 +25,7 @@ from pixloop.training.models import build_model
 from pixloop.training.run import TrainingRun
 
 GOALS = (0.85, 0.90)
+SIZE = 161
 
 
 class AccuracyClock(Callback):  # type: ignore[misc]  # Lightning is Any to mypy
@@ -59,7 +69,7 @@ def time_to_accuracy(
         {
             "task": "classification",
             "data": ".",
-            "model": {"name": "mobilenetv2_100", "resize": "squash", "image_size": 161},
+            "model": {"name": "mobilenetv2_100", "resize": "squash", "image_size": SIZE},
             "training": {"epochs": 6, "augmentations": ["flip", "crop", "color"], **settings},
         }
     )
@@ -85,3 +95,20 @@ def time_to_accuracy(
         for name, goal in marks.items()
     }
     return {"seconds_to": seconds, "best": round(best, 4), "curve": clock.curve}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help="a data set as the step Prepare writes it")
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--set", action="append", default=[], metavar="training.KEY=VALUE")
+    a = parser.parse_args()
+    logging.disable(logging.INFO)
+    settings = dict(one.removeprefix("training.").split("=", 1) for one in a.set)
+    settings = {key: yaml.safe_load(value) for key, value in settings.items()}
+    found = time_to_accuracy(a.data, a.weights, **settings)
+    print(json.dumps({"recipe": "pixloop", "size": SIZE} | found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@
 copies; bfloat16 autocast, channels-last, fused AdamW, ``set_to_none``, ``cudnn.benchmark``.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import cycle, islice
 from pathlib import Path
@@ -23,9 +24,15 @@ from pixloop.data.dataset import Dataset
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def write_folder(data: Dataset, folder: Path) -> None:
-    """The training pictures as files, a folder a class."""
-    for number, row in enumerate(data.split("train")):
+def write_folder(
+    data: Dataset, folder: Path, split: str = "train", each: int | None = None
+) -> None:
+    """A split's pictures as files, a folder a class; ``each``: no more than so many of a class."""
+    written: Counter[int] = Counter()
+    for number, row in enumerate(data.split(split)):
+        if each is not None and written[row.label] == each:
+            continue
+        written[row.label] += 1
         path = folder / data.info.classes[row.label] / f"{number:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(row.image)

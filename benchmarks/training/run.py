@@ -1,11 +1,12 @@
 """Training's speed, measured: the input alone, real steps against synthetic ones, time to accuracy.
 
     python benchmarks/training/run.py DATA [--only throughput] [--tiny] [--out results.json]
+    python benchmarks/training/run.py DATA --only peers [--peer hf_trainer] [--resume]
 
 DATA holds intel/ (class folders with train and test), bccd/ (Pascal VOC), each of which may be a
 data set as the step Prepare writes it, and weights/ with mobilenetv2_100.timm.safetensors and
 mobilenet_v2.torchvision.safetensors. ``--tiny`` takes a few steps of small networks, to see that it
-works.
+works; ``--resume`` keeps the peers' runs that the results hold already.
 """
 
 import argparse
@@ -19,16 +20,18 @@ from typing import Any
 import torch
 from accuracy import time_to_accuracy
 from detection import train_detector
+from peers import PEERS, Ground, measure_peers, write_pictures
 from subjects import Steps
 from throughput import Note, measure_input, measure_network, usable_cores
 
 from pixloop.bundle import Task
 from pixloop.config import Config
-from pixloop.data.dataset import MANIFEST
+from pixloop.data.dataset import MANIFEST, Dataset
 from pixloop.data.prepare import prepare
+from pixloop.files import write_json
 
 NETWORKS = ("resnet50", "mobilenetv3_large_100")
-PARTS = ("input", "throughput", "accuracy", "detection")
+PARTS = ("input", "throughput", "accuracy", "detection", "peers")
 
 
 def main() -> None:
@@ -44,22 +47,31 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=16, help="of the detector")
     parser.add_argument("--detector-size", type=int, default=640)
     parser.add_argument("--most-seconds", type=float, default=3600, help="of the detector")
+    parser.add_argument("--peer", action="append", choices=PEERS)
+    parser.add_argument("--peer-seconds", type=float, default=1200, help="at most, of one run")
+    parser.add_argument("--set", action="append", default=[], help="of pixloop beside its peers")
+    parser.add_argument("--resume", action="store_true", help="keep what --out has of the peers")
     parser.add_argument("--out", type=Path, default=Path("results.json"))
     a = parser.parse_args()
     logging.disable(logging.INFO)
     results: dict[str, Any] = {}
+    if a.resume and a.out.exists():
+        results = json.loads(a.out.read_text())
     begun = time.monotonic()
 
     def note(name: str, value: Any) -> None:
         results[name] = value
         print(f"{time.monotonic() - begun:6.1f} s  {name}: {value}", flush=True)
-        a.out.write_text(json.dumps(results, indent=1))
+        write_json(a.out, results)
 
     note("torch", torch.__version__)
     note("device", torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu")
     note("cores", usable_cores())
     with tempfile.TemporaryDirectory() as temporary:
         measure(a, note, Path(temporary))
+        if "peers" in (a.only or PARTS):
+            ground = peers_ground(a, Path(temporary))
+            measure_peers(ground, note, results, tuple(a.peer or PEERS), tuple(a.set))
 
 
 def measure(a: argparse.Namespace, note: Note, work: Path) -> None:
@@ -89,10 +101,22 @@ def measure(a: argparse.Namespace, note: Note, work: Path) -> None:
         note("bccd", found)
 
 
+def peers_ground(a: argparse.Namespace, work: Path) -> Ground:
+    """intel as pixloop has it, and its pictures as files; with ``--tiny`` a few of each class."""
+    intel = prepared(a.data / "intel", work / "intel", "classification")
+    if a.tiny:
+        write_pictures(Dataset.open(intel), work / "few", each=24)
+        intel = prepared(work / "few", work / "small", "classification")
+    write_pictures(Dataset.open(intel), work / "pictures")
+    weights = (a.data / "weights" / "mobilenetv2_100.timm.safetensors").resolve()
+    return Ground(intel, work / "pictures", weights, work, a.peer_seconds, a.tiny)
+
+
 def prepared(data: Path, work: Path, task: Task) -> Path:
     """The data set of these pictures, made in ``work`` where ``data`` is not one already."""
-    if (data / MANIFEST).exists():
-        return data
+    for ready in (data, work / "data"):
+        if (ready / MANIFEST).exists():
+            return ready
     config = Config.model_validate({"task": task, "data": str(data)})
     prepare(config.data, data, None, work / "data", work / "index", task)
     return work / "data"

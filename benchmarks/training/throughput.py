@@ -41,8 +41,12 @@ def measure_network(
     """One network in every way, one after the other on the same machine."""
     data = Dataset.open(folder)
     classes, workers = len(data.info.classes), max(1, usable_cores() - 1)
-    note(f"{network}, pixloop", time_training(network, size, folder, steps, synthetic=False))
-    note(f"{network}, pixloop synthetic", time_training(network, size, folder, steps, True))
+    real = time_training(network, size, folder, steps, synthetic=False)
+    note(f"{network}, pixloop", real)
+    synthetic = time_training(network, size, folder, steps, synthetic=True)
+    note(f"{network}, pixloop synthetic", synthetic)
+    ratio = real["pictures_s"] / synthetic["pictures_s"]
+    note(f"{network}, real against synthetic", round(ratio, 3))
     device = "cuda" if _on_gpu() else "cpu"
     resident = resident_batches(steps, size, classes, device)
     note(f"{network}, plain synthetic", time_loop(network, classes, steps, resident))
