@@ -37,7 +37,7 @@ def wait_for_error(rank):
 """
 END = """
 try:
-    run_training(train, container)
+    run_training(train, container, begins_again="AGAIN" in os.environ)
 except PixloopError as e:
     note("failure", str(e))
     sys.exit(e.exit_code)
@@ -210,6 +210,41 @@ def test_a_lost_connection_alone_points_to_the_other_hosts(tmp_path: Path) -> No
     message = (tmp_path / "failure").read_text()
     assert "lost one another (RuntimeError: NCCL error" in message
     assert "another one's message may say why" in message
+
+
+AGAIN = """
+from pixloop.training.memory import BeginAgain
+def train():
+    starts = len(list(container.root.glob("start-*"))) // int(os.environ["WORLD_SIZE"])
+    note(f"start-{starts}-{rank}", str(os.getpid()))
+    while len(list(container.root.glob(f"start-{starts}-*"))) < int(os.environ["WORLD_SIZE"]):
+        time.sleep(0.01)
+    if starts < 2 and rank == "0":
+        raise BeginAgain("Memory ran out. From the next start on it takes 2 parts.")
+    if starts < 2:
+        time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_where_memory_ran_out_all_begin_again_in_new_processes(
+    tmp_path: Path, processes: int
+) -> None:
+    with start(tmp_path, AGAIN, PIXLOOP_PROCESSES=str(processes), AGAIN="1") as process:
+        _, printed = process.communicate()
+    assert process.returncode == 0, printed
+    assert printed.count("Memory ran out. From the next start on it takes 2 parts.") == 2
+    ids = [int(file.read_text()) for file in tmp_path.glob("start-*")]
+    assert len(set(ids)) == 3 * processes
+    assert not any(psutil.pid_exists(pid) for pid in ids)
+
+
+@pytest.mark.slow
+def test_where_it_is_not_wanted_nothing_begins_again(tmp_path: Path) -> None:
+    assert run(tmp_path, AGAIN, PIXLOOP_PROCESSES="2") == 1
+    assert (tmp_path / "failure").read_text().startswith("Memory ran out.")
+    assert len(list(tmp_path.glob("start-*"))) == 2
 
 
 def test_an_unexpected_error_is_named(tmp_path: Path) -> None:

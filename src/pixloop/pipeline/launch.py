@@ -177,18 +177,19 @@ def _train_as_told(train: Callable[[], None]) -> None:
     """In one of the processes: an error is left where the launcher reads it."""
     if os.environ["RANK"] != "0":
         logging.disable(logging.WARNING)  # the first one says the same
-    from pixloop.training.memory import BeginAgain
-
     try:
         train()
     except Exception as e:
+        from pixloop.training.memory import BeginAgain  # training has imported it
+
         known = isinstance(e, PixloopError)
-        if not known:
+        lost_connection = not known and _is_lost_connection(e)
+        if not known and not lost_connection:  # whose cause is another process's to tell
             traceback.print_exc()
         told: dict[str, Any] = {
             "message": str(e) if known else f"{type(e).__name__}: {e}",
             "exit_code": e.exit_code if isinstance(e, PixloopError) else 1,
-            "lost_connection": not known and _is_lost_connection(e),
+            "lost_connection": lost_connection,
             "begin_again": isinstance(e, BeginAgain),
             "timestamp": int(time.time()),  # torch's, in seconds
             "time_ns": time.time_ns(),

@@ -29,6 +29,9 @@ from pixloop.training.parts import Parts, fewest_pictures
 
 PARTS = "parts.json"
 
+#: What allocators that have no error of their own say: torch's on the CPU, cuDNN's, C++'s.
+_RAN_OUT = re.compile("out of memory|(not enough|allocate) memory|alloc_failed|bad_alloc", re.I)
+
 _log = logging.getLogger(__name__)
 
 
@@ -91,8 +94,8 @@ class Memory:
         except (RuntimeError, MemoryError) as e:
             if lost := _lost_loader(str(e)):
                 raise TrainingError(lost) from e
-            text = str(e).lower()
-            if not isinstance(e, (torch.OutOfMemoryError, MemoryError)) and "memory" not in text:
+            named = isinstance(e, (torch.OutOfMemoryError, MemoryError))
+            if not named and not _RAN_OUT.search(str(e)):
                 raise
             raise self._run_out() from e
 
