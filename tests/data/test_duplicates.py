@@ -48,3 +48,27 @@ def test_hashes_up_to_the_limit_are_found_wherever_the_bits_lie(bits: set[int], 
     other = base ^ sum(1 << bit for bit in bits)
     expected = [0, 0] if len(bits) <= duplicates.MAX_BITS else [0, 1]
     assert group([base, other], [5, 5]) == expected
+
+
+@given(
+    st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=12),
+    st.lists(st.tuples(st.integers(0, 11), st.sets(st.integers(0, 63), max_size=5)), max_size=30),
+    st.integers(1, 9),
+)
+def test_blocks_of_sorted_hashes_miss_no_pair(
+    bases: list[int], copies: list[tuple[int, set[int]]], block: int
+) -> None:
+    hashes = [*bases, *(bases[i % len(bases)] ^ sum(1 << bit for bit in b) for i, b in copies)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicates, "_SORTED", block)
+        found = duplicates._candidates(np.array(hashes, np.uint64))
+        pairs = {
+            tuple(sorted(p)) for a, b in found for p in zip(a.tolist(), b.tolist(), strict=True)
+        }
+    expected = {
+        (i, j)
+        for j in range(len(hashes))
+        for i in range(j)
+        if (hashes[i] ^ hashes[j]).bit_count() <= duplicates.MAX_BITS
+    }
+    assert pairs == expected

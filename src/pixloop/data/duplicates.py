@@ -2,10 +2,13 @@
 
 Pictures whose difference hashes are a few bits apart are candidates; what decides is whether
 their thumbnails agree up to a small part of their contrast. (The hash alone would call half of all
-handwritten digits the same.) Works on arrays of some 50 bytes a picture; thumbnails may be a
-memory map.
+handwritten digits the same.) Works on arrays of some 70 bytes a picture; thumbnails may be a
+memory map, of which no more is held than is looked at.
+
+A picture is held against a bounded number of others, so the work grows no faster than their number.
 """
 
+import mmap
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,6 +27,7 @@ _BANDS = ((0, 13), (13, 13), (26, 13), (39, 13), (52, 12))
 # hashes: all of them, but in huge buckets of pictures that all look alike.
 _NEIGHBOURS = 512
 _BATCH = 8192
+_SORTED = 65_536
 
 
 def group_near_duplicates(
@@ -69,6 +73,7 @@ def find_near_duplicates(
         for start in range(0, len(left), _BATCH):
             a, b = left[start : start + _BATCH], right[start : start + _BATCH]
             same = _same_picture(thumbnails[a], thumbnails[b])
+            _let_go(thumbnails)
             yield from zip(a[same].tolist(), b[same].tolist(), strict=True)
 
 
@@ -77,14 +82,29 @@ def _candidates(dhashes: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.intp],
     for shift, bits in _BANDS:
         band = (dhashes >> np.uint64(shift)) & np.uint64(2**bits - 1)
         order = np.lexsort((dhashes, band))
-        sorted_band, sorted_hashes = band[order], dhashes[order]
-        for step in range(1, min(_NEIGHBOURS, len(order) - 1) + 1):
-            bucket = sorted_band[step:] == sorted_band[:-step]
-            if not bucket.any():
-                break
-            bits_apart = np.bitwise_count(sorted_hashes[step:] ^ sorted_hashes[:-step])
-            found = np.flatnonzero(bucket & (bits_apart <= MAX_BITS))
-            yield order[found], order[found + step]
+        del band
+        for start in range(0, len(order), _SORTED):
+            # Whose last bucket may go on among those that follow.
+            block = order[start : start + _SORTED + _NEIGHBOURS]
+            for left, right in _near_in_order(dhashes[block], shift, bits, _SORTED):
+                yield block[left], block[right]
+
+
+def _near_in_order(
+    dhashes: NDArray[np.uint64], shift: int, bits: int, count: int
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Pairs of near hashes of one bucket, the first of each pair among the first ``count``."""
+    band = (dhashes >> np.uint64(shift)) & np.uint64(2**bits - 1)
+    left = np.arange(min(count, len(dhashes)))
+    for step in range(1, _NEIGHBOURS + 1):
+        # Who has left the bucket does not come back: buckets follow one another.
+        left = left[left + step < len(dhashes)]
+        left = left[band[left + step] == band[left]]
+        if not left.size:
+            break
+        bits_apart = np.bitwise_count(dhashes[left + step] ^ dhashes[left])
+        found = left[bits_apart <= MAX_BITS]
+        yield found, found + step
 
 
 def _same_picture(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -93,6 +113,13 @@ def _same_picture(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.bool
     difference = np.sqrt(np.square(left - right).mean(axis=1))
     same = (contrast >= MIN_CONTRAST) & (difference <= MAX_DIFFERENCE * contrast)
     return np.asarray(same, np.bool_)
+
+
+def _let_go(thumbnails: NDArray[np.uint8]) -> None:
+    """Hold no longer in memory what was read of a memory map; the file keeps it."""
+    file: object = thumbnails.base
+    if isinstance(file, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        file.madvise(mmap.MADV_DONTNEED)
 
 
 def _join(first: NDArray[np.int64], i: int, j: int) -> None:

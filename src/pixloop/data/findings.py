@@ -228,13 +228,16 @@ def finding_lines(report: dict[str, Any], least: Severity = "info") -> list[str]
 
 
 def _findings(index: Index) -> Iterator[dict[str, Any]]:
+    counts = dict(
+        index.db.execute(f"SELECT kind, COUNT(*) FROM ({_FINDINGS}) GROUP BY kind")  # noqa: S608
+    )
     for kind, (severity, _, action) in KINDS.items():
-        where = f"FROM ({_FINDINGS}) WHERE kind = ?"
-        count = _number(index, f"SELECT COUNT(*) {where}", kind)
+        count = counts.get(kind, 0)
         if not count:
             continue
         examples = index.db.execute(
-            f"SELECT name, detail {where} ORDER BY name, detail LIMIT {_EXAMPLES}",
+            f"SELECT name, detail FROM ({_FINDINGS}) WHERE kind = ?"  # noqa: S608
+            f" ORDER BY name, detail LIMIT {_EXAMPLES}",
             (kind,),
         )
         yield {
@@ -246,8 +249,8 @@ def _findings(index: Index) -> Iterator[dict[str, Any]]:
         }
 
 
-def _number(index: Index, query: str, *parameters: Any) -> int:
-    return int(index.db.execute(query, parameters).fetchone()[0])
+def _number(index: Index, query: str) -> int:
+    return int(index.db.execute(query).fetchone()[0])
 
 
 def _counts(index: Index, column: str, table: str = "kept") -> dict[str, int]:

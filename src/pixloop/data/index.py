@@ -21,7 +21,6 @@ CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT, usable INTEGER,
     width INTEGER, height INTEGER, format TEXT, mode TEXT, orientation INTEGER,
     dhash BLOB, thumbnail BLOB, colours BLOB, findings TEXT);
-CREATE INDEX IF NOT EXISTS files_sha256 ON files (sha256);
 """
 # given: train or test, as the source says. asked and drawn: of an annotation, the SHA-256 of its
 # picture and how it was drawn; without a drawn it is the source's own.
@@ -55,7 +54,16 @@ CREATE TEMP TABLE pending (path TEXT, size INTEGER, mtime_ns INTEGER);
 CREATE TEMP TABLE decided (id INTEGER PRIMARY KEY, detail TEXT);
 """
 _BATCH = 1000
+# In kB, and as much for what SQLite sorts. All that is larger is on disk.
+_CACHE_KB = 32_000
+# What the log of changes may take on disk between two runs.
+_LOG_BYTES = 64_000_000
 _COLOURS = struct.Struct("<6d")
+
+
+#: Sorts what is kept by its hash. The + keeps SQLite from going along the index, which would fetch
+#: every row from somewhere else: much slower than a sort, once the rows are more than its cache.
+BY_HASH = "ORDER BY +sha256"
 
 
 class Entry(NamedTuple):
@@ -106,6 +114,8 @@ class Index:
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
+            db.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
+            db.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
             db.execute(_SETTINGS)
             if db.execute("SELECT value FROM settings").fetchall() != [(settings,)]:
                 db.execute("DROP TABLE IF EXISTS files")
@@ -146,7 +156,8 @@ class Index:
                 "INSERT INTO remarks VALUES (?, ?, ?, ?)",
                 (remark for id_, entry in batch for remark in _remarks(id_, entry)),
             )
-        for table, column in (("samples", "path"), ("samples", "key"), ("boxes", "sample")):
+            self.db.commit()
+        for table, column in (("samples", "path"), ("boxes", "sample")):
             self.db.execute(f"CREATE INDEX {table}_{column} ON {table} ({column})")
         self.db.commit()
 
@@ -174,6 +185,9 @@ class Index:
         self.db.executemany("INSERT INTO pending VALUES (?, ?, ?)", files)
         self.db.execute("DELETE FROM files WHERE path IN (SELECT path FROM pending)")
         self.db.execute("DELETE FROM pending WHERE size < 0")
+        if self.count_queued() > _BATCH:
+            # Hashes come in no order: kept while files come, it would be written again and again.
+            self.db.execute("DROP INDEX IF EXISTS files_sha256")
         self.db.commit()
 
     def count_queued(self) -> int:
@@ -181,8 +195,16 @@ class Index:
         return int(self.db.execute("SELECT COUNT(*) FROM pending").fetchone()[0])
 
     def queued(self) -> Iterator[FileState]:
-        """The files that are to be inspected."""
-        return map(FileState._make, self.db.execute("SELECT * FROM pending"))
+        """The files that are to be inspected.
+
+        Read in blocks: while a statement is open the log of changes cannot be taken in, and it
+        would grow by what is recorded meanwhile.
+        """
+        query = "SELECT rowid, path, size, mtime_ns FROM pending WHERE rowid > ? LIMIT ?"
+        last = 0
+        while block := self.db.execute(query, (last, _BATCH)).fetchall():
+            last = block[-1][0]
+            yield from (FileState(*state) for _, *state in block)
 
     def forget_recorded(self) -> None:
         """Take from the queue what is known by now."""
@@ -195,6 +217,14 @@ class Index:
         marks = ", ".join("?" * 14)
         self.db.executemany(f"INSERT OR REPLACE INTO files VALUES ({marks})", rows)  # noqa: S608
         self.db.commit()
+
+    def index_hashes(self) -> None:
+        """Make what finds files by their SHA-256; once all are recorded it is quickly made."""
+        self.db.execute("CREATE INDEX IF NOT EXISTS files_sha256 ON files (sha256)")
+
+    def index_keys(self) -> None:
+        """Make what finds samples by their keys, when they have them."""
+        self.db.execute("CREATE INDEX IF NOT EXISTS samples_key ON samples (key)")
 
     def exclude(self, kind: str, select: str, *parameters: Any) -> None:
         """Leave out, for the reason ``kind``, the samples whose id and detail are selected."""
@@ -224,7 +254,7 @@ class Index:
     def colours(self) -> tuple[tuple[float, float, float], tuple[float, float, float]] | None:
         """Mean and standard deviation of the channels over the training pictures, 0 to 1."""
         sums, count = [0.0] * 6, 0
-        query = "SELECT colours FROM kept WHERE split = 'train' ORDER BY sha256"
+        query = f"SELECT colours FROM kept WHERE split = 'train' {BY_HASH}"  # noqa: S608
         for (packed,) in self.db.execute(query):
             sums = [s + v for s, v in zip(sums, _COLOURS.unpack(packed), strict=True)]
             count += 1

@@ -1,10 +1,11 @@
 """Inspecting many files on all cores, in bounded memory, surviving whatever they do."""
 
+import functools
 import itertools
 import multiprocessing
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -27,6 +28,8 @@ _CHUNK = 32
 _ALONE_S = 2.0
 
 Inspected = list[tuple[FileState, Inspection]]
+#: From files, max_pixels and the folder for upright pictures to what is found, as it is found.
+InspectAll = Callable[[Iterable[FileState], int, Path], Iterator[Inspected]]
 
 
 def cores() -> int:
@@ -51,10 +54,20 @@ def queue_changed(index: Index, upright: Path) -> None:
     index.queue(_changed(index, upright))
 
 
-def inspect_queued(index: Index, upright: Path, max_pixels: int) -> None:
-    """Inspect what is queued, and keep in the index what is found."""
+def inspect_queued(
+    index: Index, upright: Path, max_pixels: int, inspect_all: InspectAll | None = None
+) -> None:
+    """Inspect what is queued, and keep in the index what is found.
+
+    Args:
+        index: with a queue.
+        upright: the folder for pictures that EXIF turns.
+        max_pixels: pictures with more are not decoded.
+        inspect_all: who inspects them; this machine's cores unless it is given.
+    """
+    inspect_all = inspect_all or _on_all_cores
     with progress("checking pictures", index.count_queued()) as advance:
-        for inspected in inspect_files(index.queued(), max_pixels, upright, cores()):
+        for inspected in inspect_all(index.queued(), max_pixels, upright):
             # A file that could not be opened is no lasting knowledge: it may be there next time.
             index.record(
                 (state, inspection)
@@ -62,6 +75,12 @@ def inspect_queued(index: Index, upright: Path, max_pixels: int) -> None:
                 if not any(f.kind == "missing_file" for f in inspection.findings)
             )
             advance(len(inspected))
+
+
+def _on_all_cores(
+    files: Iterable[FileState], max_pixels: int, upright: Path
+) -> Iterator[Inspected]:
+    return inspect_files(files, max_pixels, upright, cores())
 
 
 def inspect_files(
@@ -86,9 +105,47 @@ def inspect_files(
     yield from _in_processes(chunks, max_pixels, upright, workers)
 
 
-def inspect_chunk(files: list[FileState], max_pixels: int, upright: Path) -> Inspected:
-    """Inspect some files, one after the other."""
-    return [(file, _inspect_file(file, max_pixels, upright)) for file in files]
+def inspect_safely(files: list[FileState], max_pixels: int) -> Iterator[Inspected]:
+    """Inspect some files in another process, which stays for the next ones while it lives.
+
+    Pictures turned upright are in what is found. A file that kills the process is called corrupt.
+    """
+    try:
+        yield _submit(_other_process(), files, max_pixels, None).result()
+        return
+    except BrokenProcessPool:
+        _other_process.cache_clear()
+    _refuse_where_none_starts()
+    yield from _inspect_apart(files, max_pixels, None)
+
+
+def inspect_chunk(files: list[FileState], max_pixels: int, upright: Path | None) -> Inspected:
+    """Inspect some files, one after the other.
+
+    Pictures turned upright go to the folder ``upright``; without one they are in what is returned.
+    """
+    found = ((file, _look_at(file, max_pixels)) for file in files)
+    return [(f, keep_upright(each, upright) if upright else each) for f, each in found]
+
+
+def _look_at(file: FileState, max_pixels: int) -> Inspection:
+    if file.size > MAX_FILE_BYTES:
+        detail = f"the file has {file.size} bytes; at most {MAX_FILE_BYTES} are read"
+        return Inspection("", None, (Finding("too_large", detail),))
+    try:
+        data = Path(file.path).read_bytes()
+    except OSError as e:
+        return Inspection("", None, (Finding("missing_file", e.strerror or str(e)),))
+    return inspect(data, file.path, max_pixels)
+
+
+def keep_upright(inspection: Inspection, upright: Path) -> Inspection:
+    """Move the picture turned upright, where there is one, to the folder ``upright``."""
+    if inspection.upright is None:
+        return inspection
+    with atomic_path(upright / inspection.sha256) as target:
+        target.write_bytes(inspection.upright)
+    return replace(inspection, upright=None)
 
 
 def _changed(index: Index, upright: Path) -> Iterator[FileState]:
@@ -105,22 +162,6 @@ def _changed(index: Index, upright: Path) -> Iterator[FileState]:
         now = FileState(path, stat.st_size, stat.st_mtime_ns)
         if now != known or (turned and not (upright / turned).is_file()):
             yield now
-
-
-def _inspect_file(file: FileState, max_pixels: int, upright: Path) -> Inspection:
-    if file.size > MAX_FILE_BYTES:
-        detail = f"the file has {file.size} bytes; at most {MAX_FILE_BYTES} are read"
-        return Inspection("", None, (Finding("too_large", detail),))
-    try:
-        data = Path(file.path).read_bytes()
-    except OSError as e:
-        return Inspection("", None, (Finding("missing_file", e.strerror or str(e)),))
-    inspection = inspect(data, file.path, max_pixels)
-    if inspection.upright is None:
-        return inspection
-    with atomic_path(upright / inspection.sha256) as target:
-        target.write_bytes(inspection.upright)
-    return replace(inspection, upright=None)
 
 
 def _in_processes(
@@ -160,7 +201,9 @@ def _refuse_where_none_starts() -> None:
             ) from e
 
 
-def _inspect_apart(chunk: list[FileState], max_pixels: int, upright: Path) -> Iterator[Inspected]:
+def _inspect_apart(
+    chunk: list[FileState], max_pixels: int, upright: Path | None
+) -> Iterator[Inspected]:
     """Inspect files in a process of their own; when it dies, each half of them in its own."""
     with _pool(1) as pool:
         try:
@@ -177,13 +220,18 @@ def _inspect_apart(chunk: list[FileState], max_pixels: int, upright: Path) -> It
     yield from _inspect_apart(chunk[half:], max_pixels, upright)
 
 
+@functools.cache
+def _other_process() -> ProcessPoolExecutor:
+    return _pool(1)
+
+
 def _pool(workers: int) -> ProcessPoolExecutor:
     # Spawned, not forked: the caller may hold threads, and torch's do not survive a fork.
     return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
 
 
 def _submit(
-    pool: ProcessPoolExecutor, chunk: list[FileState], max_pixels: int, upright: Path
+    pool: ProcessPoolExecutor, chunk: list[FileState], max_pixels: int, upright: Path | None
 ) -> Future[Inspected]:
     try:
         return pool.submit(inspect_chunk, chunk, max_pixels, upright)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pixloop.data.index import Index
+from pixloop.data.index import BY_HASH, Index
 
 
 class Looks(NamedTuple):
@@ -25,18 +25,15 @@ def looks(index: Index, work: Path) -> Iterator[Looks]:
     """The looks of what is kept, at least one picture; their file in ``work`` goes afterwards."""
     count = index.db.execute("SELECT COUNT(*) FROM kept").fetchone()[0]
     file = work / "thumbnails.bin"
-    found = Looks(
-        np.empty(count, np.int64),
-        np.empty(count, np.uint64),
-        np.memmap(file, np.uint8, "w+", shape=(count, 256)),
-        np.empty((count, 3), np.float32),
-    )
-    rows = index.db.execute("SELECT id, dhash, colours, thumbnail FROM kept ORDER BY sha256, id")
-    for i, (id_, dhash, colours, thumbnail) in enumerate(rows):
-        found.ids[i], found.dhashes[i] = id_, int.from_bytes(dhash, "little")
-        found.means[i] = np.frombuffer(colours, np.float64, count=3)
-        found.thumbnails[i] = np.frombuffer(thumbnail, np.uint8)
+    ids, dhashes = np.empty(count, np.int64), np.empty(count, np.uint64)
+    means = np.empty((count, 3), np.float32)
+    rows = index.db.execute(f"SELECT id, dhash, colours, thumbnail FROM kept {BY_HASH}, id")  # noqa: S608
     try:
-        yield found
+        with file.open("wb") as thumbnails:
+            for i, (id_, dhash, colours, thumbnail) in enumerate(rows):
+                ids[i], dhashes[i] = id_, int.from_bytes(dhash, "little")
+                means[i] = np.frombuffer(colours, np.float64, count=3)
+                thumbnails.write(thumbnail)
+        yield Looks(ids, dhashes, np.memmap(file, np.uint8, "r", shape=(count, 256)), means)
     finally:
         file.unlink()

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -31,8 +32,15 @@ from pixloop.data.dataset import (
 )
 from pixloop.data.findings import finding_lines, write_report
 from pixloop.data.formats import read_samples
-from pixloop.data.index import Entry, Index, storable
-from pixloop.data.inspection import UPRIGHT, inspect_queued, open_index, queue_changed
+from pixloop.data.index import BY_HASH, Entry, Index, storable
+from pixloop.data.inspection import (
+    UPRIGHT,
+    InspectAll,
+    inspect_queued,
+    open_index,
+    queue_changed,
+)
+from pixloop.data.inspections_on_ray import RAY, inspect_on_ray
 from pixloop.data.rules import apply_rules, kept_classes
 from pixloop.data.shared_inspections import take_over
 from pixloop.errors import DataError
@@ -59,6 +67,8 @@ def prepare(
 ) -> DatasetInfo:
     """Make a data set of the labelled pictures at ``train`` and ``test``.
 
+    Where PIXLOOP_RAY names a Ray cluster, its nodes check the pictures; the data set is the same.
+
     Args:
         config: the format, the classes, the shares, the largest picture, and whether warnings are
             errors.
@@ -73,7 +83,7 @@ def prepare(
     Raises:
         DataError: there are no labels, too few classes have a usable picture (two are needed, in
             detection one), or ``config.strict`` is set and there are warnings. The data report is
-            written anyway. Or most labels cannot be read.
+            written anyway. Or most labels cannot be read, or the Ray cluster cannot be used.
     """
     output.mkdir(parents=True, exist_ok=True)
     (output / MANIFEST).unlink(missing_ok=True)
@@ -88,7 +98,7 @@ def prepare(
         queue_changed(index, upright)
         if inspections is not None:
             take_over(index, inspections, upright, config.max_pixels)
-        inspect_queued(index, upright, config.max_pixels)
+        inspect_queued(index, upright, config.max_pixels, _on_ray())
         apply_rules(index, config, task, work)
         report = write_report(index, output, task)
         warnings = finding_lines(report, least="warning")
@@ -101,6 +111,15 @@ def prepare(
         return _write(index, output, upright, task, write_lineage(index, said, output))
     finally:
         index.close()
+
+
+def _on_ray() -> InspectAll | None:
+    """Who checks the pictures where PIXLOOP_RAY names a cluster.
+
+    It is no setting of the project: the data set does not depend on it.
+    """
+    address = os.environ.get(RAY)
+    return partial(inspect_on_ray, address=address) if address else None
 
 
 def _entries(config: DataConfig, train: Path, test: Path | None, task: Task) -> Iterator[Entry]:
@@ -206,8 +225,8 @@ def _rows(
     """The rows of a split in the order of their hashes, which mixes the classes."""
     labels = {name: number for number, name in enumerate(classes)}
     rows = index.db.execute(
-        "SELECT id, name, path, label, source, sha256, width, height, orientation FROM kept"
-        " WHERE split = ? ORDER BY sha256",
+        "SELECT id, name, path, label, source, sha256, width, height, orientation FROM kept"  # noqa: S608
+        f" WHERE split = ? {BY_HASH}",
         (split,),
     )
     for sample, name, path, label, source, sha256, width, height, orientation in rows:

@@ -18,6 +18,7 @@ In this order:
 Each rule is a few statements of SQL over the index, so that memory does not grow with the data.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -37,30 +38,45 @@ from pixloop.data.duplicates import group_near_duplicates
 from pixloop.data.index import Index
 from pixloop.data.looks import looks
 from pixloop.data.split import Shares, choose_split, fill_splits
+from pixloop.progress import Advance, progress
 
 
 def apply_rules(index: Index, config: DataConfig, task: Task, work: Path) -> None:
     """Decide about every sample in the index; ``work`` is a folder for a temporary file."""
+    index.index_hashes()
     index.db.execute("BEGIN")
+    with progress("deciding what is kept") as advance:
+        _decide(index, config, task, work, advance)
+    index.db.commit()
+
+
+def _decide(index: Index, config: DataConfig, task: Task, work: Path, advance: Advance) -> None:
     _leave_out_unreadable(index, task)
+    advance()
     settle_classes(index, config.classes, task)
     if task == "detection":
         settle_boxes(index, config.box_frame)
     # The source's own pictures are decided about as if there were no annotations.
     annotated = hold_back_annotations(index)
     _leave_out_contradictions(index, task)
+    advance()
     _leave_out_repetitions(index)
+    advance()
     _note_own(index)
+    advance()
     _group(index, work)
+    advance()
     _list_shown(index, task)
     _choose_splits(index, config, task)
+    advance()
     if annotated:
         take_annotations(index, work)
         _refill_shown(index, task)
     _leave_out_untrained(index, task)
+    advance()
     _note_thin_classes(index)
     _note_remarks(index)
-    index.db.commit()
+    advance()
 
 
 def kept_classes(index: Index) -> list[str]:
@@ -134,7 +150,7 @@ def _note_own(index: Index) -> None:
         index.note(
             kind,
             "SELECT name, json_extract(f.value, '$[1]') FROM kept, json_each(findings) f"
-            " WHERE json_extract(f.value, '$[0]') = ?",
+            " WHERE findings != '[]' AND json_extract(f.value, '$[0]') = ?",
             kind,
         )
     index.note("rotated", "SELECT name, 'turned upright' FROM kept WHERE orientation != 1")
@@ -144,6 +160,7 @@ def _group(index: Index, work: Path) -> None:
     """Give near-duplicates the key of the first of them, and say who they are."""
     db = index.db
     db.execute("UPDATE samples SET key = f.sha256 FROM files f WHERE f.path = samples.path")
+    index.index_keys()
     count = db.execute("SELECT COUNT(*) FROM kept").fetchone()[0]
     if not count:
         return
@@ -155,17 +172,26 @@ def _group(index: Index, work: Path) -> None:
         "UPDATE samples SET key = (SELECT key FROM samples WHERE id = ?) WHERE id = ?",
         ((int(ids[first[i]]), int(ids[i])) for i in members),
     )
-    _note_groups(index)
+    _note_groups(index, (int(ids[i]) for i in members))
 
 
-_GROUPS = (
-    " FROM kept JOIN (SELECT key, MIN(name) AS first, COUNT(*) AS size,"
-    " COUNT(DISTINCT label) AS labels, COUNT(DISTINCT given) AS sides"
-    " FROM kept GROUP BY key HAVING COUNT(*) > 1) USING (key) "
-)
+#: What shares its key with others. CROSS: a few groups, and the members of each.
+_GROUPS = " FROM near_groups CROSS JOIN kept USING (key) "
 
 
-def _note_groups(index: Index) -> None:
+def _note_groups(index: Index, members: Iterable[int]) -> None:
+    """Say who looks like whom; ``members`` are those that follow another's key."""
+    db = index.db
+    db.execute("CREATE TEMP TABLE shared_keys (key TEXT PRIMARY KEY)")
+    db.executemany(
+        "INSERT OR IGNORE INTO shared_keys SELECT key FROM samples WHERE id = ?",
+        ((id_,) for id_ in members),
+    )
+    db.execute(
+        "CREATE TEMP TABLE near_groups AS SELECT key, MIN(name) AS first,"
+        " COUNT(DISTINCT label) AS labels, COUNT(DISTINCT given) AS sides"
+        " FROM shared_keys CROSS JOIN kept USING (key) GROUP BY key"
+    )
     like = "SELECT name, 'looks like ' || first"
     index.note("near_duplicate", like + _GROUPS + "WHERE name != first")
     index.note(
@@ -175,6 +201,8 @@ def _note_groups(index: Index) -> None:
         + "WHERE labels > 1",
     )
     index.note("near_duplicate_sides", like + _GROUPS + "WHERE sides > 1 AND given = 'train'")
+    db.execute("DROP TABLE near_groups")
+    db.execute("DROP TABLE shared_keys")
 
 
 def _list_shown(index: Index, task: Task) -> None:
@@ -274,17 +302,19 @@ def _fill(
 
 
 def _note_thin_classes(index: Index) -> None:
-    index.note(
-        "single_picture",
-        "SELECT label, 'one picture: ' || MIN(name) FROM shown GROUP BY label HAVING COUNT(*) = 1",
+    held_out = ("test", "validation", "calibration")
+    counts = ", ".join(f"SUM(split = '{split}') AS {split}" for split in held_out)
+    index.db.execute(
+        "CREATE TEMP TABLE class_sizes AS SELECT label, COUNT(*) AS size, MIN(name) AS first,"  # noqa: S608
+        f" {counts} FROM shown GROUP BY label"
     )
-    for split in ("test", "validation", "calibration"):
+    index.note(
+        "single_picture", "SELECT label, 'one picture: ' || first FROM class_sizes WHERE size = 1"
+    )
+    for split in held_out:
         index.note(
             f"class_not_in_{split}",
-            "SELECT label, 'no ' || ? || ' picture' FROM shown GROUP BY label"
-            " HAVING SUM(split = ?) = 0",
-            split,
-            split,
+            f"SELECT label, 'no {split} picture' FROM class_sizes WHERE {split} = 0",  # noqa: S608
         )
 
 

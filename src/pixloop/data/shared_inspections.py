@@ -116,6 +116,7 @@ def _entries(folders: Sequence[Path]) -> Iterator[Entry]:
 
 def _write(index: Index, target: Path, upright: Path, max_pixels: int) -> None:
     """Write what the index knows, in the order of the hashes: equal knowledge, equal bytes."""
+    index.index_hashes()
     metadata = {_SETTINGS: inspection_settings(max_pixels).encode()}
     schema = pa.schema(list(_COLUMNS.items()), metadata)
     with atomic_path(target) as temporary, pq.ParquetWriter(temporary, schema) as writer:
