@@ -70,7 +70,31 @@ def lay_out(tmp_path, dataset, weights):
     return make
 
 
-def start(root, processes=2, **more):
+#: A checkpoint every five steps, where else minutes would pass.
+OFTEN = """
+import sys
+from pixloop.pipeline import steps
+from pixloop.training import checkpoints
+checkpoints._SECONDS_BETWEEN, checkpoints._STEPS_BETWEEN_QUESTIONS = 0.0, 5
+sys.exit(steps.main(["train"]))
+"""
+#: Not so often; but the job is told to end at step 31, as where a spot instance is taken back.
+TOLD = """
+import os, signal, sys
+from pixloop.pipeline import steps
+from pixloop.training import checkpoints, learner
+checkpoints._STEPS_BETWEEN_QUESTIONS = 5
+training_step = learner.Learner.training_step
+def step(self, *batch):
+    if self.global_step == 31 and os.environ["RANK"] == "0":
+        os.kill(int(os.environ["PIXLOOP_PARENT"]), signal.SIGTERM)
+    return training_step(self, *batch)
+learner.Learner.training_step = step
+sys.exit(steps.main(["train"]))
+"""
+
+
+def start(root, processes=2, command=("-m", "pixloop.pipeline.steps", "train"), **more):
     environment = {
         "PIXLOOP_ML": str(root),
         "PIXLOOP_PROCESSES": str(processes),
@@ -78,7 +102,7 @@ def start(root, processes=2, **more):
         "OMP_NUM_THREADS": "1",
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "pixloop.pipeline.steps", "train"],
+        [sys.executable, *command],
         env=os.environ | environment | more,
         stderr=subprocess.PIPE,
         text=True,
@@ -217,6 +241,34 @@ def test_a_killed_process_ends_all_and_they_go_on_to_the_same_end(configure, lay
     interrupt([start(root)], root / "checkpoints" / "last.ckpt", victim=1)
     assert not (root / "model").exists(), "the run was over before it could be killed"
     assert "ended by SIGKILL" in (root / "output" / "failure").read_text()
+    finish(start(root))
+    assert_equal(results(root / "model"), results(whole / "model"))
+
+
+def read_checkpoint(root):
+    """How many steps were taken, and how many of them in an epoch that is not over."""
+    content = torch.load(root / "checkpoints" / "last.ckpt", weights_only=True)
+    (batches,) = (s["batches"] for s in content["callbacks"].values() if "batches" in s)
+    return content["global_step"], batches
+
+
+@pytest.mark.slow
+def test_the_middle_of_an_epoch_is_no_loss(configure, lay_out, make_dataset, tmp_path):
+    data = make_dataset(tmp_path / "long", train=(40, 40, 41))  # 61 steps an epoch
+    settings = {"epochs": 2, "batch_size": 2, "learning_rate": 1e-3, "patience": 9}
+    config = configure({"name": "test_vit"}, **settings)
+    whole, root = (lay_out(name, config, data, None) for name in ("whole", "root"))
+    finish(start(whole))
+    interrupt([start(root, 2, ["-c", OFTEN])], root / "checkpoints" / "last.ckpt", victim=1)
+    steps, batches = read_checkpoint(root)
+    assert steps == batches in (5, 10, 15, 20, 25)
+    told = start(root, 2, ["-c", TOLD])
+    _, printed = told.communicate()
+    assert told.returncode == 1, printed
+    assert "ended by SIGTERM" in (root / "output" / "failure").read_text()
+    steps, batches = read_checkpoint(root)
+    assert steps > 31, printed
+    assert batches > 0
     finish(start(root))
     assert_equal(results(root / "model"), results(whole / "model"))
 
