@@ -125,6 +125,8 @@ def _launch(hosts: Hosts, processes: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    # What torch logs of processes that end is said in one error here.
+    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
     _set_environment(hosts, processes)
     with tempfile.TemporaryDirectory() as folder:
         config = LaunchConfig(
@@ -219,12 +221,17 @@ def _explain(failures: Iterable[Any]) -> PipelineError:
         return error
     for failure in failures:
         if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:  # not by the launcher
+            by = failure.signal_name()
+            if failure.exitcode == -signal.SIGKILL:
+                by += " (by a person, or by the system because memory ran out)"
             return PipelineError(
-                f"A process of the training was ended by {failure.signal_name()}"
-                " (SIGKILL: by a person, or by the system because memory ran out)."
+                f"A process of the training, number {failure.local_rank} from 0 on of those on this"
+                f" host, was ended by {by}; so the others were ended too. Begin again: training"
+                " goes on from its last checkpoint."
             )
     cause = f" ({told[0]['message']})" if told else ""
     return PipelineError(
         f"The processes of the training lost one another{cause}. Where there are several hosts,"
-        " another one's message may say why."
+        " another one's message may say why. Begin again on all: training goes on from its last"
+        " checkpoint."
     )
