@@ -6,26 +6,24 @@ new processes on the same two cores, no GPU; a run of pixloop goes before each p
 of its runs counts.
 """
 
-import json
 import os
 import shutil
-import signal
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from comparison import compare, is_run
 from plain import write_folder
+from timed_process import last_result
 
 from pixloop.data.dataset import Dataset
 
 HERE = Path(__file__).parent
 CORES = 2
 SPLITS = ("train", "validation", "test")
-GOALS = ("0.85", "0.90", "best")
 
 Note = Callable[[str, Any], None]
 
@@ -94,11 +92,11 @@ def measure_peers(
     for peer in peers:
         python = environment(peer)
         key = f"peers, pixloop before {peer}"
-        if not _is_run(key, results.get(key)):
+        if not is_run(key, results.get(key)):
             note(key, _pixloop(ground, settings))
-        for entry in PLAN:
+        for entry in _plan(peer, ground.tiny):
             key = f"peers, {entry.name}"
-            if entry.peer == peer and not _is_run(key, results.get(key)):
+            if not is_run(key, results.get(key)):
                 note(key, _peer(entry, python, ground))
     note("peers, compared", compare(results))
 
@@ -126,58 +124,12 @@ def write_pictures(data: Dataset, folder: Path, each: int | None = None) -> None
         write_folder(data, folder / split, split, each)
 
 
-def compare(results: Mapping[str, Any]) -> dict[str, Any]:
-    """pixloop's median, every peer's best, and how many times longer the best peer took.
-
-    ``best`` asks for the highest accuracy that pixloop and the best peer both reached, so that who
-    learns less is not called faster. None where nobody reached it, or pixloop did not.
-    """
-    runs = {key: value for key, value in results.items() if _is_run(key, value)}
-    ours = [value["curve"] for key, value in runs.items() if key.startswith("peers, pixloop")]
-    theirs = {
-        key.removeprefix("peers, "): value["curve"]
-        for key, value in runs.items()
-        if not key.startswith("peers, pixloop")
-    }
-    if not ours or not theirs:
-        return {}
-    shared = min(
-        statistics.median_low([_best(curve) for curve in ours]),
-        max(_best(curve) for curve in theirs.values()),
-    )
-    marks = dict(zip(GOALS, (0.85, 0.90, shared), strict=True))
-    return {name: _against(ours, theirs, mark) for name, mark in marks.items()}
-
-
-def _against(ours: list[Any], theirs: Mapping[str, Any], mark: float) -> dict[str, Any]:
-    times = {name: _seconds_to(curve, mark) for name, curve in theirs.items()}
-    reached = {name: seconds for name, seconds in times.items() if seconds is not None}
-    own = [_seconds_to(curve, mark) for curve in ours]
-    # A run that does not get there counts as longer than all that do.
-    median = statistics.median_low([float("inf") if s is None else s for s in own])
-    pixloop = None if median == float("inf") else median
-    best = min(reached, key=lambda name: reached[name]) if reached else None
-    ratio = round(reached[best] / pixloop, 2) if best and pixloop else None
-    return {
-        "accuracy": round(mark, 4),
-        "pixloop": pixloop,
-        "pixloop_runs": own,
-        "best_peer": best,
-        "ratio": ratio,
-        "peers": times,
-    }
-
-
-def _is_run(key: str, value: Any) -> bool:
-    return key.startswith("peers, ") and isinstance(value, dict) and "curve" in value
-
-
-def _best(curve: list[Any]) -> float:
-    return max(float(accuracy) for _, accuracy in curve)
-
-
-def _seconds_to(curve: list[Any], accuracy: float) -> float | None:
-    return next((seconds for seconds, reached in curve if reached >= accuracy), None)
+def _plan(peer: str, tiny: bool) -> list[Entry]:
+    entries = [entry for entry in PLAN if entry.peer == peer]
+    if not tiny:
+        return entries
+    one_a_recipe = {entry.recipe: replace(entry, epochs=1) for entry in reversed(entries)}
+    return list(one_a_recipe.values())
 
 
 def _pixloop(ground: Ground, settings: tuple[str, ...]) -> dict[str, Any]:
@@ -185,7 +137,7 @@ def _pixloop(ground: Ground, settings: tuple[str, ...]) -> dict[str, Any]:
         settings = (*settings, "training.epochs=1")
     chosen = [part for one in settings for part in ("--set", one)]
     command = [sys.executable, HERE / "accuracy.py", ground.data, ground.weights, *chosen]
-    return _run(command, ground, "pixloop")
+    return _run(command, ground)
 
 
 def _peer(entry: Entry, python: Path, ground: Ground) -> dict[str, Any]:
@@ -193,18 +145,16 @@ def _peer(entry: Entry, python: Path, ground: Ground) -> dict[str, Any]:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     command = [python, HERE / "peers" / f"{entry.peer}.py", ground.pictures, ground.weights, work]
-    epochs = 1 if ground.tiny else entry.epochs
-    chosen = {"recipe": entry.recipe, "size": entry.size, "epochs": epochs, "workers": CORES}
+    chosen = {"recipe": entry.recipe, "size": entry.size, "epochs": entry.epochs, "workers": CORES}
     command += [f"--{key}={value}" for key, value in chosen.items()]
-    found = _run(command, ground, entry.name)
+    found = _run(command, ground)
     shutil.rmtree(work, ignore_errors=True)
     return found
 
 
-def _run(command: list[Any], ground: Ground, name: str) -> dict[str, Any]:
-    """The last line of JSON that a command printed, even where its time was up before its end."""
+def _run(command: list[Any], ground: Ground) -> dict[str, Any]:
     threads = os.environ.get("OMP_NUM_THREADS", str(CORES))
-    surroundings = os.environ | {
+    surroundings = {
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
@@ -212,29 +162,4 @@ def _run(command: list[Any], ground: Ground, name: str) -> dict[str, Any]:
         "HF_HOME": str(ground.work / "hf"),
         "FASTAI_HOME": str(ground.work / "fastai"),
     }
-    out, errors = ground.work / "out.txt", ground.work / "errors.txt"
-    with out.open("w") as stdout, errors.open("w") as stderr:
-        process = subprocess.Popen(
-            [str(part) for part in command],
-            stdout=stdout,
-            stderr=stderr,
-            env=surroundings,
-            cwd=ground.work,
-            start_new_session=True,  # its workers end with it
-        )
-        try:
-            code = process.wait(ground.most_seconds)
-        except subprocess.TimeoutExpired:
-            code = None
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-    lines = [line for line in out.read_text().splitlines() if line.startswith('{"recipe"')]
-    if code or not lines:
-        said = errors.read_text()[-2000:]
-        return {
-            "failed": f"{name} ended with {code} after {ground.most_seconds:.0f} s at most: {said}"
-        }
-    found: dict[str, Any] = json.loads(lines[-1])
-    return found | ({"stopped_after_s": ground.most_seconds} if code is None else {})
+    return last_result(command, ground.work, ground.most_seconds, surroundings)
