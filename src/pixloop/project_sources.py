@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pixloop.config import Config
-from pixloop.data.sources import fetch
-from pixloop.errors import ConfigError
+from pixloop.data.sources import fetch, source_key
+from pixloop.errors import ConfigError, SourceError
 
 
 class ProjectSources:
@@ -24,6 +24,8 @@ class ProjectSources:
         self, stays: Callable[[str], bool] = lambda _: False
     ) -> tuple[str | Path, str | Path | None]:
         """Training and test pictures: folders or files here, or addresses that are left alone.
+
+        A prepared data set on S3 is not fetched: a note of it is (see ``data.remote_dataset``).
 
         Args:
             stays: whether a source is left where it is.
@@ -51,9 +53,28 @@ class ProjectSources:
     def _place(
         self, source: str, stays: Callable[[str], bool], sha256: str | None = None
     ) -> str | Path:
+        note = self._note(source, required=not stays(source))
+        if note is not None:
+            return note
         if stays(source):
             return source
         return fetch(self._address(source), self._cache, sha256)
+
+    def _note(self, source: str, required: bool) -> Path | None:
+        if not source.startswith("s3://"):
+            return None
+        # Takes a third of a second to import.
+        from pixloop.data.remote_dataset import is_prepared, remote_address, write_note
+
+        address = remote_address(source)
+        try:
+            if address is None or not is_prepared(address):
+                return None
+        except SourceError:
+            if required:
+                raise
+            return None  # jobs read the address on SageMaker; this machine may not be able to
+        return write_note(address, self._cache / f"{source_key(address, address)}-note")
 
     def _address(self, source: str) -> str:
         """A source as ``fetch`` takes it; a relative path is meant from the project's folder."""

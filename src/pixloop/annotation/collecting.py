@@ -5,15 +5,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-import pyarrow.parquet as pq
-
 from pixloop.annotation.candidates import Look, Wanted, find_candidates
 from pixloop.annotation.label_errors import find_label_errors
 from pixloop.annotation.looks import ChallengerAnswers, look_for_drift
 from pixloop.annotation.queue import ReviewQueue
 from pixloop.bundle import Bundle
 from pixloop.data.annotations import AnnotationStore
-from pixloop.data.dataset import Dataset
+from pixloop.data.dataset import SPLITS, Dataset
 from pixloop.monitoring.alarms import Alarm
 from pixloop.monitoring.observations import Observation
 from pixloop.monitoring.reference import Reference
@@ -127,11 +125,7 @@ def known_pictures(datasets: Iterable[Dataset], store: AnnotationStore) -> Calla
     """Tells of a picture's SHA-256 whether it is in a data set, or people have answered for it."""
     known = {bytes.fromhex(each.sha256) for each in store.read() if not each.deleted}
     for data in datasets:
-        for shard in data.info.shards:
-            known |= _hashes(data.folder / shard.file)
+        for split in SPLITS:
+            for table in data.split(split).tables(["sha256"]):
+                known |= {bytes.fromhex(each) for each in table["sha256"].to_pylist()}
     return lambda sha256: bytes.fromhex(sha256) in known
-
-
-def _hashes(shard: Path) -> set[bytes]:
-    column = pq.read_table(shard, columns=["sha256"])["sha256"]
-    return {bytes.fromhex(each) for each in column.to_pylist()}

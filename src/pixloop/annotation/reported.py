@@ -1,10 +1,7 @@
 """What a report says is worth a look, as pictures that people may be asked about."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from pixloop.annotation.items import Candidate, Reason
 from pixloop.annotation.label_errors import candidate_of
@@ -85,6 +82,5 @@ def _places(data: Dataset, splits: set[str]) -> dict[tuple[str, str], int]:
 
 
 def _hashes(data: Dataset, split: str) -> Iterator[str]:
-    files: list[Path] = [data.folder / s.file for s in data.info.shards if s.split == split]
-    for file in files:
-        yield from pq.read_table(file, columns=["sha256"])["sha256"].to_pylist()
+    for table in data.split(split).tables(["sha256"]):
+        yield from table["sha256"].to_pylist()

@@ -30,10 +30,8 @@ from pixloop.data.dataset_info import (
 )
 from pixloop.data.remote_dataset import (
     RemoteFiles,
-    check_unchanged,
-    list_remote_files,
     noted_address,
-    read_remote_info,
+    open_remote,
     remote_address,
 )
 from pixloop.data.shard_files import LocalShards, ShardFiles
@@ -89,8 +87,7 @@ class Dataset:
         """
         address = remote_address(place)
         if address is not None:
-            info = read_remote_info(address)
-            return cls(Path(place), info, list_remote_files(address, info))
+            return cls(Path(place), *open_remote(address))
         folder = Path(place)
         path = folder / MANIFEST
         try:
@@ -107,7 +104,8 @@ class Dataset:
         return cls(folder, info)
 
     def __str__(self) -> str:
-        return remote_address(self.folder) or str(self.folder)
+        """Its address on S3, or its folder."""
+        return remote_address(self.folder) or noted_address(self.folder) or str(self.folder)
 
     def split(self, name: str) -> Split:
         """The pictures of one split; ``name`` is one of ``SPLITS``.
@@ -121,9 +119,10 @@ class Dataset:
         shards = [shard for shard in self.info.shards if shard.split == name]
         return Split(self._files(shards), [s.rows for s in shards], self.info.task)
 
-    def shard_path(self, shard: Shard) -> Path:
-        """A shard's file, fetched if need be; raises what ``split`` does."""
-        return self._files([shard]).path(0)
+    @property
+    def bytes(self) -> int:
+        """How many bytes all shards have; raises what ``split`` does."""
+        return self._files(list(self.info.shards)).bytes
 
     def _files(self, shards: list[Shard]) -> ShardFiles:
         if self._remote is None:
@@ -131,8 +130,7 @@ class Dataset:
             address = noted_address(self.folder)
             if address is None:
                 return LocalShards([self.folder / shard.file for shard in shards])
-            check_unchanged(address, self.info)
-            self._remote = list_remote_files(address, self.info)
+            self._remote = open_remote(address, self.info)[1]
         return self._remote.shards(shards)
 
 

@@ -9,7 +9,8 @@ are fetched from there as they are read::
       address.txt                          s3://bucket/prefix
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,8 +24,14 @@ from pixloop.files import atomic_path
 
 ADDRESS = "address.txt"
 _PREFIX = "s3://"
-#: What a note has besides dataset.json, where the data set has it.
-_COPIED = ("data_report.json", "annotations.jsonl", "settings.json")
+#: What a data set may have besides dataset.json and its shards; a note has it too.
+SMALL_FILES = (
+    "data_report.json",
+    "quarantine.jsonl",
+    "quarantine_boxes.jsonl",
+    "annotations.jsonl",
+    "settings.json",
+)
 
 T = TypeVar("T")
 
@@ -57,20 +64,6 @@ def noted_address(folder: Path) -> str | None:
     return text
 
 
-def read_remote_info(address: str) -> DatasetInfo:
-    """What the data set at an address says of itself.
-
-    Raises:
-        DataError: there is none, or it is damaged or of a newer pixloop.
-        SourceError: it cannot be read.
-    """
-    file = f"{address}/{MANIFEST}"
-    content = _asked(file, lambda files: files.cat_file(file))
-    if content is None:
-        raise DataError(f"{address} is no data set: it has no {MANIFEST}.")
-    return parse_info(content, file)
-
-
 @dataclass(frozen=True)
 class RemoteFiles:
     """The shards at an address, as they were listed: name → size in bytes, and ETag."""
@@ -91,36 +84,36 @@ class RemoteFiles:
         return RemoteShards(listed, shard_cache())
 
 
-def list_remote_files(address: str, info: DatasetInfo) -> RemoteFiles:
-    """Find all shards of a data set, in one listing.
+def open_remote(address: str, noted: DatasetInfo | None = None) -> tuple[DatasetInfo, RemoteFiles]:
+    """What the data set at an address says of itself, and its shards, in one listing.
+
+    Args:
+        address: without a slash at its end.
+        noted: what a note says that is there.
 
     Raises:
-        DataError: one is missing.
-        SourceError: they cannot be listed.
-    """
-    listed = _asked(address, lambda files: files.find(address, detail=True)) or {}
-    key = address.removeprefix(_PREFIX)
-    found = {
-        name.removeprefix(f"{key}/"): (entry["size"], entry["ETag"])
-        for name, entry in listed.items()
-    }
-    for shard in info.shards:
-        if shard.file not in found:
-            raise DataError(f"{address} is incomplete: {shard.file} is missing.")
-    return RemoteFiles(address, {shard.file: found[shard.file] for shard in info.shards})
-
-
-def check_unchanged(address: str, noted: DatasetInfo) -> None:
-    """See that a note still tells what is at its address.
-
-    Raises:
-        DataError: another data set is there by now.
+        DataError: there is no data set, or it is incomplete, damaged, of a newer pixloop, or not
+            the one that was noted.
         SourceError: it cannot be read.
     """
-    if read_remote_info(address) != noted:
+    file = f"{address}/{MANIFEST}"
+    found = _asked(address, lambda files: (files.cat_file(file), files.find(address, detail=True)))
+    if found is None:
+        raise _no_data_set(address)
+    content, listed = found
+    info = parse_info(content, file)
+    if noted not in (None, info):
         raise DataError(
             f"{address} holds another data set than when this run began. Run again to use it."
         )
+    key = address.removeprefix(_PREFIX)
+    shards: dict[str, tuple[int, str]] = {}
+    for shard in info.shards:
+        entry = listed.get(f"{key}/{shard.file}")
+        if entry is None:
+            raise DataError(f"{address} is incomplete: {shard.file} is missing.")
+        shards[shard.file] = entry["size"], entry["ETag"]
+    return info, RemoteFiles(address, shards)
 
 
 def is_prepared(address: str) -> bool:
@@ -141,19 +134,31 @@ def write_note(address: str, folder: Path) -> Path:
         DataError: there is no data set.
         SourceError: it cannot be read.
     """
-    read_remote_info(address)
-    _write_new(folder / ADDRESS, f"{address}\n".encode())
-    for name in (*_COPIED, MANIFEST):
-        content = _content(f"{address}/{name}")
-        if content is None:
-            (folder / name).unlink(missing_ok=True)
+    names = (ADDRESS, *SMALL_FILES, MANIFEST)
+    contents = _asked(address, lambda files: _read(files, address, names[1:])) or {}
+    if MANIFEST not in contents:
+        raise _no_data_set(address)
+    parse_info(contents[MANIFEST], f"{address}/{MANIFEST}")
+    contents[ADDRESS] = f"{address}\n".encode()
+    for name in names:  # what makes a folder a data set comes last
+        if name in contents:
+            _write_new(folder / name, contents[name])
         else:
-            _write_new(folder / name, content)
+            (folder / name).unlink(missing_ok=True)
     return folder
 
 
-def _content(file: str) -> bytes | None:
-    return _asked(file, lambda files: bytes(files.cat_file(file)))
+def _read(files: Any, address: str, names: Sequence[str]) -> dict[str, bytes]:
+    """Of some files those that there are."""
+    contents: dict[str, bytes] = {}
+    for name in names:
+        with suppress(FileNotFoundError):
+            contents[name] = files.cat_file(f"{address}/{name}")
+    return contents
+
+
+def _no_data_set(address: str) -> DataError:
+    return DataError(f"{address} is no data set: it has no {MANIFEST}.")
 
 
 def _write_new(target: Path, content: bytes) -> None:

@@ -57,6 +57,11 @@ class RemoteShards:
     def __len__(self) -> int:
         return len(self._shards)
 
+    @property
+    def bytes(self) -> int:
+        """How many bytes they have together."""
+        return sum(shard.size for shard in self._shards)
+
     def path(self, shard: int) -> Path:
         """A shard's file, once it is there. It may go again; who opened it can read on.
 
@@ -81,11 +86,11 @@ class RemoteShards:
         What goes wrong there is told by whoever reads the shard.
 
         Raises:
-            DataError: the cache is too small for these and as many that are read meanwhile.
+            DataError: the cache is too small for them.
         """
         named = [self._shards[shard] for shard in shards]
-        both = 2 * sum(shard.size for shard in named)
-        self._cache.check_room(both, f"Twice what is read ahead ({len(named)} shards)")
+        size = sum(shard.size for shard in named)
+        self._cache.check_room(size, f"What is read next ({len(named)} shards)")
         self._mine().fetch_later(named, lambda shard: self._fetched(shard, wait=False))
 
     def _fetched(self, shard: RemoteShard, wait: bool) -> Path:

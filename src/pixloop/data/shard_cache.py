@@ -51,7 +51,7 @@ class ShardCache:
         try:
             os.utime(place)
             return place.stat().st_size == _size(place.name)  # not so after a loss of power
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
     def check_room(self, size: int, what: str) -> None:

@@ -14,8 +14,9 @@ class ShardFiles(Protocol):
 
     def __len__(self) -> int: ...
 
-    def path(self, shard: int) -> Path:
-        """The file of a shard, on this machine."""
+    @property
+    def bytes(self) -> int:
+        """How many bytes they have together."""
 
     def open(self, shard: int) -> Any:
         """A shard as a memory-mapped ``ParquetFile``."""
@@ -35,9 +36,10 @@ class LocalShards:
     def __len__(self) -> int:
         return len(self._files)
 
-    def path(self, shard: int) -> Path:
-        """The file of a shard."""
-        return self._files[shard]
+    @property
+    def bytes(self) -> int:
+        """How many bytes they have together."""
+        return sum(file.stat().st_size for file in self._files)
 
     def open(self, shard: int) -> Any:
         """A shard as a memory-mapped ``ParquetFile``."""

@@ -81,7 +81,7 @@ def _local(path: Path, cache: Path, sha256: str | None) -> Path:
         raise SourceError(f"{path}: a sha256 is for archives; this is none.")
     if path.is_dir():
         return path
-    place = cache / _key(f"{path.resolve()}", path.name)
+    place = cache / source_key(f"{path.resolve()}", path.name)
     return fetch_references(path, place)
 
 
@@ -93,7 +93,7 @@ def _remembered(
     bring: Callable[[str, Path], Path],
 ) -> Path:
     """What was fetched before, or else what ``bring(identity, folder)`` fetches, extracted."""
-    place = cache / _key(identity, name)
+    place = cache / source_key(identity, name)
     place.mkdir(parents=True, exist_ok=True)
     # Two runs at once would write to the same files.
     with FileLock(place.with_name(place.name + ".lock")):
@@ -149,7 +149,8 @@ def _read_done(place: Path, sha256: str | None) -> Path | None:
     return content
 
 
-def _key(identity: str, name: str) -> str:
+def source_key(identity: str, name: str) -> str:
+    """A folder's name for a source: a digest of what it is, and words that people know it by."""
     words = re.sub(r"[^A-Za-z0-9]+", "-", name.partition("?")[0]).strip("-")
     return f"{hashlib.sha256(identity.encode()).hexdigest()[:12]}-{words[-40:]}"
 

@@ -23,7 +23,7 @@ from pixloop.data.shards import (
 )
 
 _CACHED_GROUPS = 4
-_OPEN_SHARDS = 8  # two windows of four
+_OPEN_SHARDS = 8  # training reads at most seven at a time
 _AHEAD_SHARDS = 2
 
 
@@ -33,6 +33,8 @@ class Split:
     Opens its files on the first read and pickles without them, so that it is cheap to hand to
     worker processes. Threads may share one.
     """
+
+    _last_opened: int
 
     def __init__(
         self, files: ShardFiles, rows: Sequence[int], task: Task = "classification"
@@ -61,27 +63,31 @@ class Split:
         Does nothing for a data set that is on disk.
 
         Raises:
-            DataError: the cache is too small for these and as many that are read meanwhile.
+            DataError: the cache of fetched shards is too small for them.
         """
         self._files.ahead(shards)
 
     @cached_property
     def labels(self) -> Labels:
         """Every row's label, shape (N,), in classification; reads no picture."""
-        columns = [table["label"] for table in self._tables(["label"])]
+        columns = [table["label"] for table in self.tables(["label"])]
         return np.concatenate([np.zeros(0, np.int64), *(c.to_numpy() for c in columns)])
 
     @cached_property
     def sources(self) -> list[str]:
         """Where every row's label was read, ``annotation:<id>`` for one that people gave."""
-        tables = self._tables(["source"])
+        tables = self.tables(["source"])
         return [source for table in tables for source in table["source"].to_pylist()]
 
     @cached_property
     def objects(self) -> list[Objects]:
         """Every row's objects, in detection; reads no picture."""
-        tables = self._tables(OBJECT_COLUMNS)
+        tables = self.tables(OBJECT_COLUMNS)
         return [objects for table in tables for objects in read_objects(table)]
+
+    def tables(self, columns: list[str]) -> Iterator[Any]:
+        """Columns of every shard, as an Arrow table each, in order; of a nested one ``a.b``."""
+        return (file.read(columns) for file in self._in_order())
 
     def read(self, index: int) -> Row:
         """The row at ``index``, 0 ≤ index < len(self).
@@ -105,18 +111,21 @@ class Split:
                 table = file.read_row_group(group, self._columns, use_threads=False)
                 yield from (read_row(table, i) for i in range(table.num_rows))
 
-    def _tables(self, columns: list[str]) -> Iterator[Any]:
-        return (file.read(columns) for file in self._in_order())
-
     def _in_order(self) -> Iterator[Any]:
         """Every shard, open, while those after it are fetched."""
         for shard in range(len(self._files)):
-            self.ahead(range(shard + 1, min(shard + 1 + _AHEAD_SHARDS, len(self._files))))
+            self._go_ahead_of(shard)
             with self._files.open(shard) as file:
                 yield file
 
+    def _go_ahead_of(self, shard: int) -> None:
+        self.ahead(range(shard + 1, min(shard + 1 + _AHEAD_SHARDS, len(self._files))))
+
     def _open(self, shard: int) -> tuple[Any, list[int]]:
         if shard not in self._open_files:
+            if shard == self._last_opened + 1:  # as a reader in order does
+                self._go_ahead_of(shard)
+            self._last_opened = shard
             file = self._files.open(shard)
             groups = (file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
             self._open_files[shard] = file, list(accumulate(groups))
@@ -139,6 +148,7 @@ class Split:
     def _close(self) -> None:
         self._open_files: OrderedDict[int, tuple[Any, list[int]]] = OrderedDict()
         self._groups: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        self._last_opened = -1
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any
 from pixloop.bundle import ARCHIVE
 from pixloop.config import Config, flatten
 from pixloop.config_file import parse_config
+from pixloop.data.shard_cache import FOLDER as SHARD_CACHE
 from pixloop.errors import PipelineError, PixloopError
 from pixloop.files import unpack, write_json, write_text
 from pixloop.pipeline.arguments import NO_COMMIT
-from pixloop.pipeline.container import Container, die_with_parent, sole_file
+from pixloop.pipeline.container import ROOT, Container, die_with_parent, sole_file
 from pixloop.pipeline.launch import run_training
 
 if TYPE_CHECKING:
@@ -52,17 +53,25 @@ def inspect(config: Config, settings: Mapping[str, Any], container: Container) -
 
 
 def prepare(config: Config, settings: Mapping[str, Any], container: Container) -> None:
-    """Pictures as they came → the data set."""
+    """Pictures as they came, or a prepared data set → the data set."""
     from pixloop.data.annotation_lineage import Annotated
+    from pixloop.data.dataset import MANIFEST
     from pixloop.data.prepare import prepare as prepare_dataset
+    from pixloop.data.prepared import take_over
 
-    train, test = _required(container, "train"), _required(container, "test")
     output, asked = container.output("dataset"), container.input("annotations")
+    # Resolved, so that messages name the user's folder and not the link to it.
+    train, test = (_source(container, name).resolve() for name in ("train", "test"))
+    separate = test if _test_is_separate(container) else None
+    if (train / MANIFEST).is_file():
+        take_over(config.data, train, separate, output, config.task, asked)
+        if not (output / SETTINGS).exists():  # else it says how the data set was prepared
+            write_json(output / SETTINGS, {"task": config.task})
+        return
     prepare_dataset(
         config.data,
-        # Resolved, so that messages name the user's folder and not the link to it.
-        (sole_file(train) or train).resolve(),
-        (sole_file(test) or test).resolve() if _test_is_separate(container) else None,
+        train,
+        separate,
         output,
         container.work,
         config.task,
@@ -154,6 +163,9 @@ def main(argv: Sequence[str]) -> int:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     container = Container()
+    if container.root == Path(ROOT):
+        # On SageMaker the disk that a job asks for is mounted there; the home is on a small one.
+        os.environ.setdefault(SHARD_CACHE, str(container.work / "shards"))
     try:
         _dispatch(argv, container)
     except PixloopError as e:
@@ -244,6 +256,12 @@ def _told_of(draft: "Draft", more: Mapping[str, Any]) -> "Draft":
 def _test_is_separate(container: Container) -> bool:
     """Whether the test pictures are at an address of their own."""
     return container.input_address("test") != container.input_address("train")
+
+
+def _source(container: Container, name: str) -> Path:
+    """An input that is a folder, or one label file."""
+    folder = _required(container, name)
+    return sole_file(folder) or folder
 
 
 def _note_epochs(file: Path) -> "Callable[[Epoch], None]":

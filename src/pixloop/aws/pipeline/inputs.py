@@ -8,6 +8,7 @@ from pixloop.aws.storage import find_metadata, list_objects, put_json
 from pixloop.aws.uploads import upload_file, upload_folder
 from pixloop.bundle import ARCHIVE
 from pixloop.config import Config
+from pixloop.data.dataset_info import MANIFEST
 from pixloop.data.formats import read_samples
 from pixloop.data.formats.layout import LABEL_SUFFIXES
 from pixloop.errors import AwsError
@@ -43,6 +44,7 @@ def place_pictures(
         config: says how labels are written.
         source: a folder or label file here, which is uploaded, or the address of a folder on S3,
             which is used as it is. A label file goes with all of its folder but other label files.
+            The folder may be a prepared data set, or a note of one.
         name: the folder below ``raw/``: ``train`` or ``test``.
 
     Raises:
@@ -56,7 +58,8 @@ def place_pictures(
         # With the slash, so that a job does not also get what lies in "train-old".
         return source.rstrip("/") + "/"
     folder = source if source.is_dir() else source.parent
-    _check_whole(source, folder, config)
+    if not (folder / MANIFEST).is_file():  # a prepared data set names no other files
+        _check_whole(source, folder, config)
 
     def leave_out(file: Path) -> bool:
         return (

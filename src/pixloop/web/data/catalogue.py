@@ -5,13 +5,11 @@ Rows of all splits count on, in the order of ``SPLITS``: a number names a row of
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pixloop.data.dataset import SPLITS, Dataset, Split, SplitName
@@ -32,7 +30,6 @@ class Catalogue:
     def __init__(self, data: Dataset) -> None:
         self._data = data
         shards = {name: [s for s in data.info.shards if s.split == name] for name in SPLITS}
-        self._files = [data.folder / shard.file for name in SPLITS for shard in shards[name]]
         self._lengths = {name: sum(s.rows for s in shards[name]) for name in SPLITS}
         #: The splits, opened once: what they have read of their files is kept.
         self.splits: dict[SplitName, Split] = {name: data.split(name) for name in SPLITS}
@@ -142,9 +139,13 @@ class Catalogue:
         return found
 
     def _read(self, *columns: str) -> Any:
-        if not self._files:
+        if not len(self):
             return pa.table({column.partition(".")[0]: [] for column in columns})
-        return pa.concat_tables(_columns(file, columns) for file in self._files)
+        return pa.concat_tables(
+            table.replace_schema_metadata()
+            for name in SPLITS
+            for table in self.splits[name].tables(list(columns))
+        )
 
     def _find(self, wanted: Sequence[str], column: Any) -> dict[str, Place]:
         if not wanted:
@@ -155,12 +156,6 @@ class Catalogue:
             for each, number in zip(wanted, found, strict=True)
             if number is not None
         }
-
-
-def _columns(file: Path, columns: Sequence[str]) -> Any:
-    """Columns of a shard; of one within another the rest is not read."""
-    with pq.ParquetFile(file, memory_map=True) as opened:
-        return opened.read(list(columns)).replace_schema_metadata()
 
 
 def _integers(column: Any) -> Numbers:

@@ -113,14 +113,13 @@ def size_facts(shown: Shown) -> Mapping[str, Any]:
     order = np.argsort(areas, kind="stable")
     kinds, counts = np.unique(sizes, axis=0, return_counts=True)
     frequent = np.argsort(-counts, kind="stable")[:_SIZES]
-    files = (shown.data.folder / shard.file for shard in shown.data.info.shards)
     return {
         "smallest": sizes[order[0]].tolist(),
         "median": sizes[order[len(order) // 2]].tolist(),
         "largest": sizes[order[-1]].tolist(),
         "kinds": len(kinds),
         "common": [(*kinds[i].tolist(), int(counts[i])) for i in frequent.tolist()],
-        "bytes": sum(file.stat().st_size for file in files),
+        "bytes": shown.data.bytes,
     }
 
 
