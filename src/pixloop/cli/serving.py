@@ -105,6 +105,7 @@ def predict(
     Ends with 1 where a picture has no prediction.
 
     Example: `pixloop predict photos --output photos.csv`
+
     Example: `pixloop predict s3://bucket/pictures --out s3://bucket/answers`
     """
     if output is not None and _is_folder(output):

@@ -8,6 +8,7 @@ goes on, and each picture has exactly one row.
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -88,8 +89,7 @@ def predict_batch(
     stores = Stores()
     asked = Input(places=tuple(map(address_of, places)), column=column)
     target = BatchOutput(_apart(address_of(output), asked.places), stores)
-    with target.lock():
-        plan = _open_plan(target, asked, bundle, model, restart, stores)
+    with target.lock(), _open_plan(target, asked, bundle, model, restart, stores) as plan:
         done = {facts.part: facts.summary.pictures for facts in target.finished(plan)}
         earlier = sum(done.values())
         missing = [number for number in range(plan.head.parts) if number not in done]
@@ -137,32 +137,40 @@ def _open_plan(
     Raises:
         DataError: it is of another, and is not to be begun anew.
     """
-    plan = target.open_plan()
-    if plan is not None and not restart:
-        if difference := _difference(plan.head, asked, bundle, model, stores):
-            raise DataError(
-                f"{target.address} was begun {difference}. Add --restart to begin anew, or name "
-                "another output."
-            )
-        return plan
+    earlier = target.open_plan()
+    if earlier is not None:
+        with ExitStack() as opened:
+            opened.enter_context(earlier)
+            if not restart:
+                if difference := _difference(earlier.head, asked, bundle, model, stores):
+                    raise DataError(
+                        f"{target.address} was begun {difference}. Add --restart to begin anew, "
+                        "or name another output."
+                    )
+                opened.pop_all()
+                return earlier
+    return _begin(target, asked, bundle, model, stores)
+
+
+def _begin(target: BatchOutput, asked: Input, bundle: Bundle, model: str, stores: Stores) -> Plan:
     # The inference engine takes a while to import.
     from pixloop.serving.predictor import choose_graph
 
-    answering = Answering(
-        model=model, bundle=_identity(bundle), graph=choose_graph(bundle.manifest)
-    )
+    graph = choose_graph(bundle.manifest)
+    answering = Answering(model=model, bundle=_identity(bundle), graph=graph)
     with TemporaryDirectory(prefix="pixloop-") as folder:
         local = Path(folder) / PLAN
         write_plan(local, asked, answering, stores)
         # Not before all is listed: what is wrong with the input costs nobody earlier answers.
         target.clear()
         target.publish_plan(local)
-    begun = target.open_plan()
-    assert begun is not None  # noqa: S101 - it was written
-    return begun
+    plan = target.open_plan()
+    assert plan is not None  # noqa: S101 - it was written
+    return plan
 
 
 def _difference(head: Head, asked: Input, bundle: Bundle, model: str, stores: Stores) -> str | None:
+    """How an output that was begun differs from what is asked for now, as words after "begun"."""
     if head.answering.bundle != _identity(bundle):
         return f"with another model: {head.answering.model} answered, and {model} would now"
     if head.input != asked:
@@ -171,12 +179,12 @@ def _difference(head: Head, asked: Input, bundle: Bundle, model: str, stores: St
     with progress("listing pictures", after_s=2.0) as advance:
         for _ in listing:
             advance()
-    if listing.sha256 != head.sha256:
-        return (
-            f"for other pictures: files have changed since, or come, or gone; there were "
-            f"{head.files:,} and are {listing.files:,}"
-        )
-    return None
+    if listing.sha256 == head.sha256:
+        return None
+    return (
+        f"for other pictures: files have changed since, or come, or gone; there were "
+        f"{head.files:,} and are {listing.files:,}"
+    )
 
 
 def _named(asked: Input) -> str:

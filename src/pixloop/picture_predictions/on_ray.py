@@ -101,12 +101,13 @@ class _Worker:
         from pixloop.serving.predictor import open_predictor
 
         self._stores = Stores()
-        self._folder = TemporaryDirectory(prefix="pixloop-")
-        bundle = _write(ray.get(files), Path(self._folder.name))
         self._output = None if plan is not None else BatchOutput(address, self._stores)
         found = Plan(BytesIO(ray.get(plan)), PLAN) if self._output is None else self._open_plan()
         self._plan, self._identity = found, identity
-        self._predictor = open_predictor(bundle, self._plan.head.answering.graph)
+        # Nobody tells a worker when it is over. Files that are open stay readable without a name.
+        with TemporaryDirectory(prefix="pixloop-") as folder:
+            bundle = _write(ray.get(files), Path(folder))
+            self._predictor = open_predictor(bundle, self._plan.head.answering.graph)
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """A row a part; what goes wrong is told in a row, since Ray would hide it in its own."""

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -120,22 +120,30 @@ class Head(BaseModel):
 
 
 class Plan:
-    """A list that is complete."""
+    """A list that is complete. Use it in a ``with`` block, which closes its file."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
-        """Open a list; ``name`` is what messages call it.
+        """Read a list; ``name`` is what messages call it.
 
         Raises:
             DataError: it is none of ours, or of a newer pixloop.
         """
+        self._opened = file
         try:
             self._file = pq.ParquetFile(file, pre_buffer=False)
             head = self._file.metadata.metadata[_HEAD]
             self.head = Head.model_validate_json(head)
         except (pa.ArrowException, OSError, KeyError, TypeError, ValidationError) as e:
+            file.close()
             raise DataError(
                 f"{name} is not what this pixloop writes. Name another output, or delete that one."
             ) from e
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
 
     def part(self, number: int) -> list[Piece]:
         """The pieces of a part, from 0."""

@@ -98,6 +98,8 @@ def address_of(written: str | Path) -> str:
     's3://bucket/pictures'
     """
     text = str(written)
+    if not text.isprintable() and any("\ud800" <= each <= "\udfff" for each in text):
+        raise ConfigError(f"{text!a}: the name is no UTF-8. Rename it, or name its folder.")
     if text.startswith("s3://"):
         bucket = text.removeprefix("s3://").partition("/")[0]
         if not bucket:
