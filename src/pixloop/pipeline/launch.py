@@ -225,9 +225,8 @@ def _explain(failures: Iterable[Any]) -> PipelineError:
             if failure.exitcode == -signal.SIGKILL:
                 by += " (by a person, or by the system because memory ran out)"
             return PipelineError(
-                f"A process of the training, number {failure.local_rank} from 0 on of those on this"
-                f" host, was ended by {by}; so the others were ended too. Begin again: training"
-                " goes on from its last checkpoint."
+                f"The training's process {failure.local_rank} on this host was ended by {by}, and"
+                " the others with it. Begin again: training goes on from its last checkpoint."
             )
     cause = f" ({told[0]['message']})" if told else ""
     return PipelineError(
