@@ -114,8 +114,8 @@ def predict(
                 f"{output} is a folder of answers, which are computed here or by --ray: leave out "
                 "--url, --on and --draw, or name a .jsonl, .csv or .parquet."
             )
-        summary: Summary = Project.open(project).predict_batch(
-            pictures, output, version, ray, column, restart
+        summary: Summary = _predict_batch(
+            Project.open(project), output, pictures, version, ray, column, restart
         )
         print_json(summary) if json else _print_summary(summary)
         _end(summary)
@@ -133,6 +133,14 @@ def predict(
         answers = ask.predict(files, url, version, draw, on)
         summary = _print_as_json(answers) if json else _print_answers(answers)
     _end(summary)
+
+
+def _predict_batch(project: Project, output: str, pictures: list[str], *how: Any) -> Summary:
+    try:
+        return project.predict_batch(pictures, output, *how)
+    except KeyboardInterrupt:
+        err.print(f"Finished parts are in {escape(output)}: the same command goes on.")
+        raise
 
 
 def _is_folder(output: str) -> bool:
