@@ -113,8 +113,9 @@ def test_the_data_set_is_the_same_whatever_the_number_of_instances(
         SOURCES[task](test, 100)
         shutil.copyfile(next(train.rglob("07.jpg")), next(test.rglob("08.jpg")))
     one, by_one, dataset = prepare(task, (train, test), tmp_path / "one", 1)
+    two, _, _ = prepare(task, (train, test), tmp_path / "two", 2)
     three, by_three, _ = prepare(task, (train, test), tmp_path / "three", 3)
-    assert three == one
+    assert one == two == three
     assert by_one.checked == {"Prepare": (1 + separate) * len(odd_pictures())}
     assert by_three.checked["Inspect"] < by_one.checked["Prepare"]  # each instance, its share
     assert by_three.checked.get("Prepare", 0) == 0
