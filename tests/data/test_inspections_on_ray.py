@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes checks the pictures: the data set is the one that this machine makes."""
+"""Two Ray nodes check the pictures: the data set is the one that this machine makes alone."""
 
 import sys
 from collections.abc import Callable, Iterator
