@@ -61,7 +61,7 @@ class TrainingSummary(BaseModel):
 
 def train(
     config: Config,
-    dataset: Path,
+    dataset: Path | str,
     output: Path,
     checkpoints: Path,
     logs: Path,
@@ -78,7 +78,8 @@ def train(
 
     Args:
         config: its ``task``, ``model`` and ``training`` are used.
-        dataset: a folder that ``prepare`` wrote.
+        dataset: a folder that ``prepare`` wrote, or its address s3://bucket/prefix, from which it
+            streams.
         output: gets weights.safetensors, model.json and training.json.
         checkpoints: a folder that survives a kill.
         logs: gets TensorBoard's event files.
@@ -127,18 +128,16 @@ def train(
 def _check_data(config: Config, data: Dataset) -> None:
     if data.info.task != config.task:
         raise TrainingError(
-            f"{data.folder} is a data set for {data.info.task}, and task is {config.task}."
+            f"{data} is a data set for {data.info.task}, and task is {config.task}."
             " Prepare it again."
         )
     counts = {name: n for name, n in data.info.counts.get("train", {}).items() if n}
     if config.task == "detection" and not counts:
-        raise TrainingError(
-            f"{data.folder}: training needs boxes; there is none in the training split."
-        )
+        raise TrainingError(f"{data}: training needs boxes; there is none in the training split.")
     if config.task == "classification" and len(counts) < 2:
         found = f"only {next(iter(counts))!r}" if counts else "none"
         raise TrainingError(
-            f"{data.folder}: training needs pictures of at least two classes; there is {found} in"
+            f"{data}: training needs pictures of at least two classes; there is {found} in"
             " the training split."
         )
 
