@@ -128,7 +128,7 @@ def _plan(peer: str, tiny: bool) -> list[Entry]:
     entries = [entry for entry in PLAN if entry.peer == peer]
     if not tiny:
         return entries
-    one_a_recipe = {entry.recipe: replace(entry, epochs=1) for entry in reversed(entries)}
+    one_a_recipe = {entry.recipe: replace(entry, size=96, epochs=1) for entry in reversed(entries)}
     return list(one_a_recipe.values())
 
 
