@@ -3,9 +3,11 @@
 import json
 import shutil
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.certified_bundles import scenes
@@ -23,8 +25,10 @@ from pixloop.errors import ConfigError, DataError
 from pixloop.picture_predictions.batch import Batch, BatchSummary, predict_batch, predict_here
 from pixloop.picture_predictions.batch_output import BatchOutput
 from pixloop.picture_predictions.computing import predict_parts
+from pixloop.picture_predictions.part_answers import Facts, read_facts
 from pixloop.picture_predictions.places import Folders, Stores
 from pixloop.picture_predictions.predict import predict_with_bundle
+from pixloop.picture_predictions.record import Summary
 from pixloop.progress import Advance
 from pixloop.serving.predictor import open_predictor
 
@@ -217,6 +221,28 @@ def test_parts_that_are_missing_at_the_end_are_told(tmp_path: Path, run: Any) ->
     assert run().earlier == COUNT - 5
 
 
+def test_a_part_in_anothers_place_is_no_answer(tmp_path: Path, run: Any) -> None:
+    write_files(tmp_path / "pictures", COUNT)
+
+    def confused(batch: Batch, parts: list[int], advance: Advance) -> None:
+        predict_here(batch, parts, advance)
+        first = tmp_path / "answers/part-00000.parquet"
+        batch.output.publish(first, 1)
+
+    with pytest.raises(DataError, match="1 of 5 parts have no answers"):
+        run(engine=confused)
+
+
+def test_a_file_with_other_rows_than_it_says_is_no_answer() -> None:
+    facts = Facts(plan="0" * 64, part=0, summary=Summary(pictures=2))
+    for rows, known in ((2, facts), (1, None), (3, None)):
+        file = BytesIO()
+        with pq.ParquetWriter(file, pa.schema({"path": pa.string()})) as writer:
+            writer.write_table(pa.table({"path": ["a"] * rows}))
+            writer.add_key_value_metadata({"pixloop": facts.model_dump_json()})
+        assert read_facts(file) == known
+
+
 def test_what_others_wrote_is_left_alone(tmp_path: Path, run: Any) -> None:
     write_files(tmp_path / "pictures", 3)
     write_parquet(tmp_path / "answers/part-00000.parquet", ["red"])
@@ -268,7 +294,7 @@ def test_few_bytes_are_held_however_many_pictures(
     tmp_path: Path, classifier_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Observed where pictures are read, and where the model is done with them."""
-    pictures = write_files(tmp_path / "pictures", 300)
+    pictures = write_files(tmp_path / "pictures", 120)
     size = max(Path(name).stat().st_size for name in pictures)
     read, answered, most = 0, 0, 0
     whole = Folders.read
@@ -295,6 +321,6 @@ def test_few_bytes_are_held_however_many_pictures(
     predict_batch(
         classifier_bundle, "m:1", [tmp_path / "pictures"], tmp_path / "answers", engine=small
     )
-    assert answered == 300
+    assert answered == 120
     # The budget's ten or so (broken pictures are smaller), the part's five, and a few in hand.
     assert most <= 16 + 5 + 4
