@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -144,6 +145,7 @@ def train_alone(tmp_path, dataset, weights):
     ("processes", "batch_size", "epochs"),
     [
         (2, 9, 3),  # 25 pictures: batches of 9, 8 and 8, slices of 5 and 4
+        (4, 9, 2),  # slices of 3 and 2
         (3, 2, 1),  # more processes than pictures in a batch
     ],
 )
@@ -185,12 +187,54 @@ def test_validation_scores_are_those_of_one_process(
 
 
 @pytest.mark.slow
-def test_batches_may_have_statistics_of_their_own(configure, lay_out):
-    root = lay_out("several", configure(epochs=12, learning_rate=5e-3, patience=12), start=None)
-    finish(start(root))
-    summary = read_summary(root / "model")
-    assert summary.history[-1].train_loss < summary.history[0].train_loss
-    assert summary.head_only is None
+@pytest.mark.parametrize("processes", [2, 4])
+def test_batches_have_the_statistics_of_all_their_slices(
+    configure, lay_out, train_alone, processes
+):
+    config = configure({"name": "test_resnet"}, batch_size=9, epochs=3, learning_rate=1e-3)
+    expected = train_alone(config, start=None)
+    root = lay_out("several", config, start=None)
+    finish(start(root, processes))
+    found = read_summary(root / "model")
+    assert_close(found, expected, relative=1e-3)
+    assert found.history[-1].train_loss < found.history[0].train_loss
+    assert found.head_only is None
+
+
+#: A network that cannot have more than two pictures at once, in the last process.
+TIGHT = """
+import sys
+import torch
+from pixloop.pipeline import steps
+from pixloop.training.classifier import Classifier
+from pixloop.training.distributed import rank, world
+loss = Classifier.loss
+def tight(self, batch):
+    if len(batch[0]) > 2 and rank() == world() - 1:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    return loss(self, batch)
+Classifier.loss = tight
+sys.exit(steps.main(["train"]))
+"""
+
+
+@pytest.mark.slow
+def test_memory_that_runs_out_in_one_has_all_begin_again(configure, lay_out, train_alone):
+    settings = {"batch_size": 9, "epochs": 2, "learning_rate": 1e-3, "augmentations": ["flip"]}
+    expected = train_alone(configure({"name": "test_resnet"}, **settings))
+    config = configure({"name": "test_resnet"}, **settings, out_of_memory="split")
+    root = lay_out("several", config)
+    (printed,) = finish(start(root, command=("-c", TIGHT)))
+    found = read_summary(root / "model")
+    assert found.batch_parts == 2
+    assert_close(found, expected, relative=1e-4)
+    assert printed.count("From the next start on it takes 2 parts.") == 1
+    # Whoever begins later takes the parts at once.
+    shutil.rmtree(root / "model")
+    (printed,) = finish(start(root, command=("-c", TIGHT)))
+    assert "Memory ran out before" in printed
+    assert "From the next start" not in printed
+    assert read_summary(root / "model").history == found.history
 
 
 @pytest.mark.slow

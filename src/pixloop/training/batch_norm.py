@@ -73,8 +73,9 @@ class _BatchNormTogether(_BatchNorm):
         shift = -mean * scale
         if self.affine:
             scale, shift = scale * self.weight, shift * self.weight + self.bias
-        scale, shift = scale.float().view(channels), shift.float().view(channels)
-        return (x.float() * scale + shift).to(x.dtype)
+        wide = _at_least_float32(x)
+        scale, shift = scale.to(wide.dtype).view(channels), shift.to(wide.dtype).view(channels)
+        return (wide * scale + shift).to(x.dtype)
 
     @torch.no_grad()
     def _keep(self, mean: Tensor, variance: Tensor, count: float) -> None:
@@ -87,8 +88,12 @@ class _BatchNormTogether(_BatchNorm):
         if share is None:
             share = 1.0 / float(self.num_batches_tracked)
         unbiased = variance * (count / max(1.0, count - 1.0))
-        self.running_mean += share * (mean.float() - self.running_mean)
-        self.running_var += share * (unbiased.float() - self.running_var)
+        self.running_mean += share * (mean.to(self.running_mean.dtype) - self.running_mean)
+        self.running_var += share * (unbiased.to(self.running_var.dtype) - self.running_var)
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor, float]:
@@ -99,7 +104,7 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor, float]:
     """
     over = [axis for axis in range(x.dim()) if axis != 1]
     count = x.numel() / x.shape[1]
-    variance, mean = torch.var_mean(x.float(), over, correction=0)
+    variance, mean = torch.var_mean(_at_least_float32(x), over, correction=0)
     mean, variance = mean.double(), variance.double()
     sums = torch.stack([mean, variance + mean * mean]) * count
     told = torch.cat([sums.flatten(), sums.new_tensor([count])])
