@@ -56,7 +56,8 @@ class DataConfig(Section):
 
     train: str
     """A folder, a zip or tar, a .csv, a .jsonl manifest, or an https://, s3://, hf://datasets/
-    or kaggle:// address. Where it holds train and test folders, both are used."""
+    or kaggle:// address. Where it holds train and test folders, both are used. A prepared data
+    set (with a dataset.json) is taken as it is; from S3 it streams."""
     test: str | None = None
     """Test pictures, where they lie elsewhere. Without any, a share of ``train`` is held out."""
     format: Literal[
