@@ -37,10 +37,7 @@ class Parts:
         count = self.within(len(pictures))
         size, larger = divmod(len(pictures), count)
         starts = [number * size + min(number, larger) for number in range(count + 1)]
-        return [
-            (pictures[start:end], targets[start:end])
-            for start, end in pairwise(starts)
-        ]
+        return [(pictures[start:end], targets[start:end]) for start, end in pairwise(starts)]
 
     def within(self, pictures: int) -> int:
         """In how many parts a batch of so many pictures is learned."""

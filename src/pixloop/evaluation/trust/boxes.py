@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixloop.data.dataset import Objects, Row, Split
+from pixloop.data.shard_files import LocalShards
 from pixloop.evaluation.detection.causes import Cause, Mistake
 from pixloop.evaluation.detection.detections import Detections
 from pixloop.evaluation.detection.matching import Floats, box_overlap
@@ -96,7 +97,7 @@ class Part(Split):
 
     def __init__(self, split: Split, indices: Sequence[int]) -> None:
         """Take the rows at ``indices``, which rise."""
-        super().__init__([], [])
+        super().__init__(LocalShards([]), [])
         self._split, self._indices = split, tuple(indices)
 
     def __len__(self) -> int:
