@@ -14,6 +14,7 @@ from tests.without_studies import NO_STUDIES_SET
 from pixloop.bundle import Bundle
 from pixloop.config import Config
 from pixloop.config_file import parse_config
+from pixloop.data.dataset import Dataset, DatasetWriter, Row
 from pixloop.errors import PipelineError
 from pixloop.files import write_json
 from pixloop.pipeline import steps
@@ -56,6 +57,26 @@ def prepare_job(root: Path, train: str, test: str) -> None:
             place = place / source.name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(source)
+
+
+def test_a_prepared_data_set_is_taken_over_with_the_settings_that_made_it(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    made = tmp_path_factory.mktemp("made")
+    writer = DatasetWriter(made, ("dark", "light"))
+    for label in (0, 1):
+        writer.add("train", Row(b"x", f"{label}.png", label, 1, 1, f"{label}" * 64))
+    info = writer.finish()
+    prepare_job(root, made.as_uri(), made.as_uri())
+    output = root / "processing" / "output" / "dataset"
+    assert steps.main(["step", "prepare", "--set", "data.test_share=0.5"]) == 0
+    assert Dataset.open(output).info == info
+    assert json.loads((output / "settings.json").read_text()) == {"task": "classification"}
+    write_json(made / "settings.json", {"data.test_share": 0.25})
+    assert steps.main(["step", "prepare", "--set", "data.test_share=0.5"]) == 0
+    assert json.loads((output / "settings.json").read_text()) == {"data.test_share": 0.25}
+    assert steps.main(["step", "prepare", "--set", "task=detection"]) == 1
+    assert "is a data set for classification" in (root / "output" / "failure").read_text()
 
 
 # ---- Commands

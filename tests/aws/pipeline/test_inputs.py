@@ -88,6 +88,14 @@ def test_a_folder_goes_with_all_its_labels(
     assert len(keys(aws)) == 4
 
 
+def test_the_note_of_a_prepared_data_set_goes_as_it_is(
+    aws: Session, bucket: str, config: Config, tmp_path: Path
+) -> None:
+    write(tmp_path, dataset_json="{}", address_txt="s3://other/digits", data__report_json="{}")
+    assert place_pictures(aws, bucket, config, tmp_path, "train") == f"s3://{bucket}/raw/train/"
+    assert {"raw/train/address.txt", "raw/train/dataset.json"} < set(keys(aws))
+
+
 @pytest.mark.parametrize("written", ["../elsewhere.jpg", "{root}/elsewhere.jpg"])
 def test_a_picture_outside_the_folder_is_named_before_anything_is_sent(
     aws: Session, bucket: str, config: Config, tmp_path: Path, written: str
