@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 # Demo and tests start dozens of processes; each would compile torch's and other sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-loop test test-slow test-all rehearse templates bench-serving bench-drift bench-labels bench-training bench-web lint lock install clean screenshots walkthrough
+.PHONY: demo demo-loop test test-slow test-all rehearse templates bench-serving bench-drift bench-labels bench-training bench-prepare bench-predict bench-web lint lock install clean screenshots walkthrough
 
 demo: $(INSTALLED)
 	$(BIN)/pixloop demo
@@ -68,6 +68,14 @@ bench-web: $(INSTALLED)
 # AutoGluon in environments of their own (11 GB). DATA holds intel/, bccd/ and weights/.
 bench-training: $(INSTALLED)
 	$(BIN)/python benchmarks/training/run.py $(DATA) $(ARGS)
+
+# 10,000, 100,000 and a million pictures prepared: rate, memory, cost. Needs 15 GB of disk.
+bench-prepare: $(INSTALLED)
+	$(BIN)/python benchmarks/prepare/run.py $(ARGS)
+
+# Batch prediction against its predictor alone: BUNDLE a version's folder, PICTURES a folder.
+bench-predict: $(INSTALLED)
+	$(BIN)/python benchmarks/predict/run.py $(BUNDLE) $(PICTURES) $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check src tests benchmarks
