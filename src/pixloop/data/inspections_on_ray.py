@@ -77,7 +77,7 @@ def _cluster(address: str) -> Iterator[None]:
         return
     own: dict[str, Any] = {}
     if address == "local":
-        own = {"num_cpus": cores(), "include_dashboard": False}
+        own = {"num_cpus": cores(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     try:
         _knock(address)
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)

@@ -141,6 +141,11 @@ def test_a_traceback_in_text_cannot_pass_for_lines_of_the_log() -> None:
     assert all(line.startswith("  ") and line.isprintable() for line in rest)
 
 
+def test_what_a_library_hides_in_records_is_no_field() -> None:
+    record = logging.makeLogRecord({"msg": "Failed.", "_stamp": 7})
+    assert "stamp" not in logs.JsonLines().format(record) + logs.TextLines().format(record)
+
+
 def test_a_field_in_text_cannot_pass_for_two() -> None:
     record = logging.makeLogRecord({"msg": "Failed.", "model": 'x" status=200', "ms": 1.5})
     assert logs.TextLines().format(record).endswith(r' Failed. model="x\" status=200" ms=1.5')

@@ -161,7 +161,9 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    """The record's own fields, but for what libraries hide in every record, as Ray does."""
+    own = vars(record).items()
+    return {k: v for k, v in own if k not in _STANDARD and not k.startswith("_")}
 
 
 def _plain(value: Any) -> str:
