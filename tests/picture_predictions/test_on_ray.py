@@ -17,12 +17,12 @@ from tests.picture_predictions.many_pictures import (
 )
 
 from pixloop.bundle import MANIFEST, Bundle
+from pixloop.data.ray_cluster import cluster
 from pixloop.errors import DataError
 from pixloop.picture_predictions.batch import predict_batch
 from pixloop.picture_predictions.on_ray import Ray, _Worker
 from pixloop.picture_predictions.parts import Answering, Input, Plan, write_plan
 from pixloop.picture_predictions.places import Stores
-from pixloop.picture_predictions.ray_cluster import cluster
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 COUNT = 47
@@ -128,7 +128,7 @@ def test_a_cluster_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(ray, "init", unreachable)
     with (
-        pytest.raises(DataError, match=r"--ray 10\.0\.0\.1:6379: no Ray cluster .* nobody answers"),
-        cluster("10.0.0.1:6379"),
+        pytest.raises(DataError, match=r"--ray auto: no Ray cluster .* nobody answers"),
+        cluster("auto", "--ray auto"),
     ):
         pass

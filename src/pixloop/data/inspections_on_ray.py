@@ -7,11 +7,8 @@ same path. Which node looked at a picture, and when, changes nothing in what is 
 """
 
 import itertools
-import logging
 import os
-import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,8 @@ import pyarrow as pa
 from pixloop.data import check
 from pixloop.data.check import Inspection
 from pixloop.data.index import FileState
-from pixloop.data.inspection import Inspected, cores, inspect_safely, keep_upright
+from pixloop.data.inspection import Inspected, inspect_safely, keep_upright
+from pixloop.data.ray_cluster import cluster
 from pixloop.errors import DataError
 
 #: Which cluster checks the pictures: an address, ``auto`` (the one that this machine belongs to)
@@ -34,9 +32,8 @@ _CHUNK = 128
 _TOGETHER = 16
 # Files a round. At its end nodes wait for the last of them, so it is many chunks.
 _ROUND = 50_000
-# For a node to answer, whose worker must start first; and for an address.
+# For a node to answer, whose worker must start first.
 _CHECK_S = 300.0
-_ANSWER_S = 10.0
 
 
 def inspect_on_ray(
@@ -57,63 +54,18 @@ def inspect_on_ray(
         DataError: Ray is not installed or cannot be reached, a node has another pixloop or none, or
             does not see the pictures.
     """
-    with _cluster(address):
-        _check_nodes()
+    with cluster(address, f"{RAY}={address}") as ray:
+        _check_nodes(ray)
         files = iter(files)
         while batch := list(itertools.islice(files, _ROUND)):
-            for inspected in _inspect_round(batch, max_pixels):
+            for inspected in _inspect_round(ray, batch, max_pixels):
                 for file, inspection in inspected:
                     _refuse_unseen(file, inspection)
                 yield [(file, keep_upright(found, upright)) for file, found in inspected]
 
 
-@contextmanager
-def _cluster(address: str) -> Iterator[None]:
-    """Be a quiet client of a cluster: of the one that this process belongs to, if it does."""
-    ray = _ray()
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    if ray.is_initialized():
-        yield
-        return
-    own: dict[str, Any] = {}
-    if address == "local":
-        own = {"num_cpus": cores(), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    try:
-        _knock(address)
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as e:
-        raise DataError(
-            f"{RAY}={address}: no Ray cluster can be reached there: {e} Expected an address as "
-            "'ray start --head' tells it, such as 10.0.0.1:6379; or 'auto', or 'local'."
-        ) from e
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _knock(address: str) -> None:
-    """See that something answers at a host and port; Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_S).close()
-
-
-def _ray() -> Any:
-    """Ray, which is an extra, and tells nobody that it is used."""
-    # Read when Ray is imported, here and on the nodes that are started from here.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-        import ray.data
-    except ImportError as e:
-        raise DataError(f"{RAY} is set and needs Ray: pip install 'pixloop[ray]'.") from e
-    return ray
-
-
-def _check_nodes() -> None:
+def _check_nodes(ray: Any) -> None:
     """See that every node has a pixloop that finds in a picture what this one does."""
-    ray = _ray()
     on_node = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     if not nodes:
@@ -149,12 +101,8 @@ def _reason(error: Exception) -> str:
     return str(error).strip().rpartition("\n")[2]
 
 
-def _inspect_round(files: list[FileState], max_pixels: int) -> Iterator[Inspected]:
+def _inspect_round(ray: Any, files: list[FileState], max_pixels: int) -> Iterator[Inspected]:
     """What the nodes find, in no order."""
-    ray = _ray()
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
     columns = zip(*files, strict=True)
     table = pa.table(dict(zip(FileState._fields, map(list, columns), strict=True)))
     chunks = [table.slice(start, _CHUNK) for start in range(0, len(files), _CHUNK)]

@@ -6,7 +6,6 @@ folder, they come back to the process that asks, which writes them. The bundle g
 bytes, so they need share nothing but the pictures.
 """
 
-import logging
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -14,13 +13,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pixloop.bundle import MANIFEST, Bundle
+from pixloop.data.ray_cluster import cluster
 from pixloop.errors import DataError, PixloopError
 from pixloop.picture_predictions.batch import Batch
 from pixloop.picture_predictions.batch_output import PLAN, BatchOutput
 from pixloop.picture_predictions.computing import predict_parts
 from pixloop.picture_predictions.parts import Plan
 from pixloop.picture_predictions.places import Stores, is_remote
-from pixloop.picture_predictions.ray_cluster import cluster, shares
 from pixloop.progress import Advance
 
 #: Parts that a worker is given at once, at most: while it computes one, it reads the next.
@@ -36,7 +35,10 @@ class Ray:
 
     def __call__(self, batch: Batch, parts: list[int], advance: Advance) -> None:
         """Raises DataError: the cluster, a node, or what is to be read fails."""
-        with cluster(self._address), TemporaryDirectory(prefix="pixloop-") as folder:
+        with (
+            cluster(self._address, f"--ray {self._address}"),
+            TemporaryDirectory(prefix="pixloop-") as folder,
+        ):
             file = Path(folder) / "part.parquet"
             for row in _compute(batch, parts):
                 if row["problem"]:
@@ -52,11 +54,7 @@ def _compute(batch: Batch, parts: list[int]) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
     import ray
 
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    workers, cpus = shares()
+    workers, cpus = _shares()
     # As long as these are held here, a worker that is lost can be begun again.
     files = ray.put(_files(batch.bundle, batch.plan.head.answering.graph))
     address = batch.output.address
@@ -83,6 +81,22 @@ def _compute(batch: Batch, parts: list[int]) -> Iterator[dict[str, Any]]:
             f"a Ray node cannot predict: {reason} Every node needs the same pixloop as this "
             "machine, in the Python that runs Ray there. The same command goes on."
         ) from e
+
+
+def _shares() -> tuple[int, int]:
+    """How many workers a cluster takes, and how many CPUs each: one worker a smallest node.
+
+    Raises:
+        DataError: it has no CPUs.
+    """
+    import ray
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call, unused-ignore]
+    cpus_of = (int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"])
+    able = [cpus for cpus in cpus_of if cpus]
+    if not able:
+        raise DataError("the Ray cluster has no node with CPUs to predict with.")
+    return sum(cpus // min(able) for cpus in able), min(able)
 
 
 def _files(bundle: Bundle, graph: str) -> dict[str, bytes]:
