@@ -122,8 +122,9 @@ class ModelConfig(Section):
 class TrainingConfig(Section):
     """How the network learns."""
 
-    epochs: int = Field(default=10, ge=1)
-    """Passes over the training pictures with the whole network."""
+    epochs: int = Field(default=10, ge=0)
+    """Passes over the training pictures with the whole network. With 0, only the last layers learn
+    (``head_first``, ``late_epochs``): often enough, and several times as fast."""
     batch_size: int = Field(default=64, ge=1)
     """Pictures a step."""
     out_of_memory: Literal["stop", "split"] = "stop"
@@ -141,6 +142,9 @@ class TrainingConfig(Section):
     head_first: bool = True
     """With pretrained weights: fit the new head on frozen features before the whole network, and
     keep batch normalisation's statistics. In detection: keep the statistics only."""
+    late_epochs: int = Field(default=3, ge=0)
+    """After the head and before the whole network: passes in which the last stage alone learns, on
+    what the frozen layers before it give, computed once."""
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     """How much of a target's weight is spread over all classes."""
     augmentations: tuple[str, ...] = ("flip", "rotate", "color", "noise", "blur")

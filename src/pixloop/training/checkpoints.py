@@ -44,14 +44,15 @@ _log = logging.getLogger(__name__)
 
 
 class Epoch(BaseModel):
-    """What one epoch reached. Epoch 0 is the head alone, on frozen features."""
+    """What one epoch reached. Epoch 0 is the warm start: head and late layers alone."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epoch: int  #: from 1 on; 0 is the head alone
+    epoch: int  #: from 1 on; 0 is the warm start
     train_loss: float | None = None  #: mean over its steps
     learning_rate: float | None = None  #: after its last step
     validation: dict[str, float] = {}  #: by name, as in ``scores``; empty without pictures
+    head: dict[str, float] | None = None  #: of epoch 0, the same with the head alone
 
     def better_than(self, other: "Epoch | None") -> bool:
         """Higher macro F1 (a detector: AP50), or as high and better by a finer measure.

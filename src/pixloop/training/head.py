@@ -1,21 +1,13 @@
-"""Head first: fit the classifier on a frozen, pretrained network's features.
-
-A random head's large gradients would spoil the pretrained weights in the first steps (Kumar et al.
-2022, "Fine-Tuning can Distort Pretrained Features"), so the head is fitted before.
-"""
+"""The head of a classifier, fitted on what the frozen layers before it see."""
 
 import copy
 import math
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pixloop.training.classifier import Classifier
-from pixloop.training.frozen_features import FrozenFeatures
-from pixloop.training.loaders import Batch
 from pixloop.training.scores import score
 
 _PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
@@ -23,60 +15,46 @@ _UNCHOSEN_PENALTY = 0.1
 _STEPS = 100
 
 
-def fit_head(
-    classifier: Classifier, training: Iterable[Batch], validation: Iterable[Batch] | None
-) -> dict[str, float] | None:
-    """Fit the network's last layer by logistic regression and put it there.
+class Features(NamedTuple):
+    """What a network's last layer sees of pictures, float32 (N, D), and their labels (N,)."""
+
+    values: Tensor
+    targets: Tensor
+
+
+def linear_layer(network: Any) -> nn.Linear | None:
+    """The last layer of one of timm's networks; None where it is not a linear one with a bias."""
+    layer = network.get_classifier() if hasattr(network, "get_classifier") else None
+    return layer if isinstance(layer, nn.Linear) and layer.bias is not None else None
+
+
+def fit_head(layer: nn.Linear, training: Features, validation: Features | None) -> dict[str, float]:
+    """Fit a network's last layer by logistic regression, in place.
 
     Args:
-        classifier: its network's last layer is replaced in place; it stays on its device.
-        training: batches to fit, unaugmented.
-        validation: batches that choose the strength of the regularisation, where there are any.
+        layer: the last layer, on any device.
+        training: what is fitted.
+        validation: what chooses the strength of the regularisation, where there is anything.
 
     Returns:
-        The scores on the validation pictures, empty where there are none; None where the network's
-        last layer is not linear, and nothing was done.
+        The scores on the validation pictures, empty where there are none.
     """
-    layer = _linear_layer(classifier.network)
-    if layer is None:
-        return None
-    classifier.network.eval()
-    extract = FrozenFeatures(classifier)
-    features, targets = _extract(extract, training)
-    if features.ndim != 2 or features.shape[1] != layer.in_features:
-        classifier.network.train()
-        return None
-    mean, std = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
+    mean, std = training.values.mean(dim=0), training.values.std(dim=0).clamp_min(1e-6)
+    features = (training.values - mean) / std
     head = nn.Linear(layer.in_features, layer.out_features)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     scores: dict[str, float] = {}
     if validation is None:
-        _fit(head, (features - mean) / std, targets, _UNCHOSEN_PENALTY)
+        _fit(head, features, training.targets, _UNCHOSEN_PENALTY)
     else:
-        held_out, held_targets = _extract(extract, validation)
-        held_out = (held_out - mean) / std
-        head = _fit_best(head, (features - mean) / std, targets, held_out, held_targets)
-        scores = score(head(held_out).detach(), held_targets)
+        held_out = (validation.values - mean) / std
+        head = _fit_best(head, features, training.targets, held_out, validation.targets)
+        scores = score(head(held_out).detach(), validation.targets)
     with torch.no_grad():  # the layer sees features that are not standardised
         layer.weight.copy_(head.weight / std)
         layer.bias.copy_(head.bias - (head.weight / std) @ mean)
-    classifier.network.train()
     return scores
-
-
-def _linear_layer(network: Any) -> nn.Linear | None:
-    layer = network.get_classifier() if hasattr(network, "get_classifier") else None
-    return layer if isinstance(layer, nn.Linear) and layer.bias is not None else None
-
-
-def _extract(extract: FrozenFeatures, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
-    """What the network's last layer sees, float32 (N, D), and the targets (N,)."""
-    features, targets = [], []
-    for pictures, labels in batches:
-        features.append(extract(pictures))
-        targets.append(labels)
-    return torch.cat(features), torch.cat(targets)
 
 
 def _fit_best(

@@ -1,7 +1,7 @@
 """One training run: loaders, learner and Lightning's trainer, put together."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from pixloop.config import Config
 from pixloop.data.dataset import Dataset, SplitName
-from pixloop.progress import Advance, progress
+from pixloop.errors import TrainingError
 from pixloop.training.batch_norm import normalise_together
 from pixloop.training.built_model import BuiltModel
 from pixloop.training.checkpoints import AtomicCheckpoints, Epoch, EpochKeeper
@@ -23,7 +23,6 @@ from pixloop.training.detector import Detector
 from pixloop.training.display import ProgressReport, TensorBoard
 from pixloop.training.distributed import from_first, local_world, rank, world
 from pixloop.training.epoch_batches import EpochBatches
-from pixloop.training.head import fit_head
 from pixloop.training.learner import Learner
 from pixloop.training.loaders import (
     plain_loader,
@@ -33,6 +32,7 @@ from pixloop.training.loaders import (
 )
 from pixloop.training.parts import WHOLE, Parts
 from pixloop.training.precision import choose_precision
+from pixloop.training.warm_start import warm_start
 
 #: A linear layer gains nothing from more, and their features fit in memory.
 _MOST_PICTURES = 50_000
@@ -75,6 +75,10 @@ class TrainingRun:
         self._validates = self._has_validation()
         self.precision = choose_precision(settings.precision, config.task)
         self._on_epoch = on_epoch
+        #: What learns; there once ``fit`` was called.
+        self.learner: Learner | None = None
+        #: Is told of the head's scores, and of those of each epoch of the late layers.
+        self.after_warm_epoch: Callable[[dict[str, float]], None] = lambda scores: None
         self.keeper = EpochKeeper(checkpoints, fingerprint, settings.patience, on_epoch)
         self._trainer = pl.Trainer(
             accelerator="auto",
@@ -99,24 +103,34 @@ class TrainingRun:
         self.device = str(self._trainer.strategy.root_device)
 
     def fit(self) -> None:
-        """Fit the head where that is asked for, then the whole network."""
+        """Learn the last layers where that is asked for, then the whole network.
+
+        Raises:
+            TrainingError: neither is left to do.
+        """
         if world() > 1:
             fixed = self._built.fixed_statistics if self._head_first else frozenset()
             normalise_together(self._built.network, fixed)
-        learner = self._learner()
+        learner = self.learner = self._learner()
         last = self.keeper.resume_from()
         if last is not None:
             _log.info("Training goes on after epoch %d and %d steps.", *self.keeper.position)
             self._batches.resume(*self.keeper.position)
         elif self._head_first and isinstance(learner, Classifier):
-            # The others get the head when the trainer makes all networks equal.
-            scores = from_first(lambda: self._fit_head(learner))
-            if scores is not None:
-                self.keeper.keep(Epoch(epoch=0, validation=scores), learner.network)
+            # The others get these layers when the trainer makes all networks equal.
+            epoch = from_first(lambda: self._warm_start(learner))
+            if epoch is not None:
+                self.keeper.keep(epoch, learner.network)
         if self._on_epoch is not None:
             for epoch in self.keeper.history:
                 self._on_epoch(epoch)
-        if not self.keeper.exhausted:
+        if self._config.training.epochs == 0 and not self.keeper.history:
+            raise TrainingError(
+                "training.epochs=0 leaves nothing to do: without pretrained weights,"
+                " training.head_first and a linear last layer, the whole network must learn."
+                " Try training.epochs=10."
+            )
+        if self._config.training.epochs > 0 and not self.keeper.exhausted:
             validation = self._plain("validation", rank(), world()) if self._validates else None
             self._trainer.fit(
                 learner, self._training, validation, ckpt_path=last, weights_only=True
@@ -153,21 +167,22 @@ class TrainingRun:
             learner.validation_pictures = len(rows)
         return learner
 
-    def _fit_head(self, classifier: Classifier) -> dict[str, float] | None:
+    def _warm_start(self, classifier: Classifier) -> Epoch | None:
         classifier.to(self._trainer.strategy.root_device)
-        pictures = self._plain("train")
-        validation = self._plain("validation") if self._validates else None
-        with progress("fitting the head", len(pictures) + len(validation or ())) as advance:
-            scores = fit_head(
-                classifier,
-                _counted(pictures, advance),
-                _counted(validation, advance) if validation else None,
-            )
-            if scores:
-                advance(0, f"F1 {scores['f1_macro']:.3f}")
-        if scores is None:
+        found = warm_start(
+            classifier,
+            self._config.training,
+            self._built.preprocessing.image_size,
+            self._plain("train"),
+            self._plain("validation") if self._validates else None,
+            bfloat16=self.precision == "bfloat16",
+            after_epoch=self.after_warm_epoch,
+        )
+        if found is None:
             _log.warning("%s has no linear head to fit first.", self._config.model.name)
-        return scores
+            return None
+        head, kept = found
+        return Epoch(epoch=0, validation=kept, head=head)
 
     def _has_validation(self) -> bool:
         counts = self._data.info.counts.get("validation", {})
@@ -191,9 +206,3 @@ class TrainingRun:
 
     def _displays(self) -> list[Callback]:
         return [ProgressReport(), TensorBoard(self._data.info.classes)] if rank() == 0 else []
-
-
-def _counted(batches: Iterable[Any], advance: Advance) -> Iterator[Any]:
-    for batch in batches:
-        yield batch
-        advance()

@@ -48,7 +48,7 @@ class TrainingSummary(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int  #: that were run
-    best_epoch: int  #: whose weights were kept; 0 is the head alone, on frozen features
+    best_epoch: int  #: whose weights were kept; 0 is the warm start: head and late layers alone
     validation: dict[str, float]  #: of the best epoch, by name, as in ``scores``
     head_only: dict[str, float] | None  #: of the head alone; None where none was fitted
     history: tuple[Epoch, ...]
@@ -179,7 +179,7 @@ def _summarise(
         epochs=history[-1].epoch,
         best_epoch=best.epoch,
         validation=best.validation,
-        head_only=history[0].validation if history[0].epoch == 0 else None,
+        head_only=history[0].head,
         history=tuple(history),
         weights_origin=built.weights_origin,
         precision=run.precision,

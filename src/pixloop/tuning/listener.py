@@ -20,7 +20,7 @@ class TuningListener(Protocol):
         """A training begins."""
 
     def trial_advanced(self, number: int, epoch: int, score: float) -> None:
-        """A training has ended an epoch; epoch 0 is the head alone."""
+        """A training has ended an epoch; epoch 0 is the warm start."""
 
     def trial_ended(self, number: int, how: TrialEnd, best: float | None, reason: str = "") -> None:
         """A training is done, stopped early, failed or interrupted."""

@@ -183,8 +183,8 @@ class Search:
 
         def goes_on(epoch: int, score: float) -> bool:
             scores[epoch] = score
-            # The head alone is as good in every trial. Pruners hold the best score so far against
-            # others': with the head's among them, no trial would ever be poor.
+            # The warm start is about as good in every trial. Pruners hold the best score so far
+            # against others': with its score among them, no trial would ever be poor.
             if epoch > 0:
                 trial.report(score, epoch)
             self._listener.trial_advanced(trial.number, epoch, score)

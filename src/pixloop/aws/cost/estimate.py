@@ -140,7 +140,7 @@ def _step_seconds(
 ) -> float:
     if step in durations:
         return durations[step]
-    epochs = config.training.epochs if step == "Train" else 1
+    epochs = max(1, config.training.epochs) if step == "Train" else 1
     return ASSUMED_S[step] * epochs * pictures / 1000
 
 

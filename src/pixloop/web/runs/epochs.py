@@ -21,7 +21,7 @@ class EpochLine(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    epoch: int  #: 0 is the head alone
+    epoch: int  #: 0 is the warm start, of the last layers alone
     train_loss: float | None = None
     validation: dict[str, float | None] = {}
 

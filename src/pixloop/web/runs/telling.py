@@ -148,7 +148,7 @@ def expected_seconds(runs: Sequence[RunRecord], changes: Sequence[str]) -> float
     before = runs[0].parameters.get("Epochs")
     asked = next((c.partition("=")[2] for c in changes if c.startswith("training.epochs=")), None)
     if "Train" in seconds and asked and asked.isdecimal() and isinstance(before, int) and before:
-        seconds["Train"] *= int(asked) / before
+        seconds["Train"] *= max(1, int(asked)) / before
     return sum(seconds.values())
 
 

@@ -1,0 +1,91 @@
+"""From pretrained weights to a good model in a few passes: only the last layers learn.
+
+The early layers of a pretrained network see edges, textures and parts, which are alike in all
+pictures. Frozen, they give the same maps for the same picture, so these are computed once. On them
+first the head is fitted, then all late layers learn, at a small part of what learning the whole
+network takes (``benchmarks/training`` has the numbers).
+
+A random head's large gradients would spoil the pretrained weights in the first steps (Kumar et al.
+2022, "Fine-Tuning can Distort Pretrained Features"), so the head is fitted before anything else.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from pixloop.config import TrainingConfig
+from pixloop.progress import progress
+from pixloop.training.classifier import Classifier
+from pixloop.training.cut import cut_network
+from pixloop.training.frozen_features import FrozenFeatures
+from pixloop.training.head import fit_head, linear_layer
+from pixloop.training.late_layers import LateLayers
+from pixloop.training.maps import Batches, look
+
+Scores = dict[str, float]
+
+_log = logging.getLogger(__name__)
+
+
+def warm_start(
+    classifier: Classifier,
+    config: TrainingConfig,
+    size: int,
+    training: Batches,
+    validation: Batches | None,
+    *,
+    bfloat16: bool = False,
+    after_epoch: Callable[[Scores], None] = lambda scores: None,
+) -> tuple[Scores, Scores] | None:
+    """Fit the head on frozen features, then let the late layers learn ``late_epochs`` epochs.
+
+    Args:
+        classifier: its network learns in place, on its device.
+        config: of ``augmentations`` only ``flip`` is used: more would need maps of their own.
+        size: the input's side in pixels.
+        training: unaugmented pictures.
+        validation: what chooses the head's regularisation and the best epoch, where there is any.
+        bfloat16: whether training computes in it; validation never does.
+        after_epoch: is told of the head's scores, then of each epoch's, the network in eval mode.
+
+    Returns:
+        The scores on the validation pictures of the head alone and of what is kept, empty where
+        there are none; None where the network's last layer is not linear, and nothing was done.
+    """
+    network: Any = classifier.network
+    layer = linear_layer(network)
+    if layer is None:
+        return None
+    network.eval()
+    try:
+        cut = cut_network(network, size) if config.late_epochs else None
+        with progress("fitting the head", len(training) + len(validation or ())) as advance:
+            frozen, flip = FrozenFeatures(classifier, cut, bfloat16), "flip" in config.augmentations
+            features, maps = look(frozen, training, flip, each=advance)
+            if features.values.ndim != 2 or features.values.shape[1] != layer.in_features:
+                return None
+            held_out = held_maps = None
+            if validation is not None:
+                exact = FrozenFeatures(classifier, cut)
+                held_out, held_maps = look(exact, validation, each=advance)
+            head = fit_head(layer, features, held_out)
+            advance(0, _note(head))
+        after_epoch(head)
+        if cut is None:
+            return head, head
+        late = LateLayers(cut.late, config, bfloat16)
+        with progress("learning the late layers", late.steps(maps)) as advance:
+
+            def told(scores: Scores) -> None:
+                advance(0, _note(scores))
+                after_epoch(scores)
+
+            late_scores = late.learn(maps, held_maps, advance, told)
+        # The maps' rounding moves the head's scores a little: they are not those of ``late``.
+        return head, head if late_scores is None else late_scores
+    finally:
+        network.train()
+
+
+def _note(scores: Scores) -> str:
+    return f"F1 {scores['f1_macro']:.3f}" if scores else ""
