@@ -25,6 +25,7 @@ HISTORY = {
     "epochs": 2,
     "best_epoch": 2,
     "weights_origin": "<b>none</b>",
+    "head_only": {"loss": 1.2, "f1_macro": 0.2875},
     "history": [
         {"epoch": 0, "train_loss": None, "validation": {"loss": 1.1, "f1_macro": 0.3}},
         {"epoch": 1, "train_loss": 0.9, "validation": {"loss": 0.8, "f1_macro": 0.5}},
@@ -85,7 +86,7 @@ def render(make_bundle: Maker, make_dataset: Maker) -> Callable[..., str]:
             answers=predictions,
             certificate=CERTIFICATE,
             data_report=DATA_REPORT,
-            training=HISTORY,
+            training=more.pop("training", HISTORY),
         )
         return render_report(summarise(bundle.manifest, predictions, gate, None), evidence)
 
@@ -128,13 +129,23 @@ def test_shows_mistakes_graphs_training_and_findings(render: Callable[..., str])
         "Least sure",
         "3.2 ms",
         "refused",
-        "epoch 2 was the best",
+        "First the last layers learned",
+        "0.287 with the head alone, 0.300 with all of them",
+        "2 epochs of the whole network; epoch 2 was the best",
         "1 corrupt or truncated picture",
         "training.epochs",
     ):
         assert words in text, words
     # The gravest finding comes first.
     assert text.index("corrupt or truncated") < text.index("lay on their side")
+
+
+def test_tells_where_only_the_last_layers_learned(render: Callable[..., str]) -> None:
+    first = HISTORY | {"epochs": 0, "best_epoch": 0, "history": HISTORY["history"][:1]}
+    text = render(training=first)
+    assert "Only the last layers learned" in text
+    assert "epochs of the whole network" not in text
+    assert "<b>Loss</b>" not in text
 
 
 def test_parts_without_their_file_are_left_out(make_bundle: Maker, make_dataset: Maker) -> None:

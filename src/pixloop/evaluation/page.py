@@ -129,15 +129,17 @@ def reliability_plot(found: Mapping[str, Any], what: str = "pictures") -> Markup
 
 
 def _training(training: Mapping[str, Any] | None, metric: str, name: str) -> dict[str, Any] | None:
-    """Both plots of the training history, and what was kept."""
+    """Both plots of the training history, what was kept, and how far the last layers came."""
     history = (training or {}).get("history") or []
     if training is None or not history:
         return None
     validated = _series((e["epoch"], e.get("validation", {}).get("loss")) for e in history)
     learnt = _series((e["epoch"], e.get("validation", {}).get(metric)) for e in history)
     trained = _series((e["epoch"], e.get("train_loss")) for e in history)
+    head = (training.get("head_only") or {}).get(metric)
     return {
         **training,
+        "first_score": None if head is None else (head, history[0]["validation"][metric]),
         "loss": history_plot({"training": trained, "validation": validated}, "loss"),
         "validated": bool(validated),
         "learned": history_plot({name: learnt}, name, from_zero=False),
