@@ -124,7 +124,7 @@ class TrainingConfig(Section):
 
     epochs: int = Field(default=10, ge=0)
     """Passes over the training pictures with the whole network. With 0, only the last layers learn
-    (``head_first``, ``late_epochs``): often enough, and several times as fast."""
+    (``head_first``, ``late_epochs``): often that is enough, and several times as fast."""
     batch_size: int = Field(default=64, ge=1)
     """Pictures a step."""
     out_of_memory: Literal["stop", "split"] = "stop"

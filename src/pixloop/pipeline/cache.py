@@ -82,8 +82,9 @@ def fingerprint(path: Path) -> str:
     It costs a look at each file and no reading: about a second for 100,000 files.
     """
     digest = hashlib.sha256()
-    for name, stat in sorted(_files(path)):
-        digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "replace"))
+    # Lines and not what they are made of: of a million files that is a fifth of the memory.
+    for line in sorted(f"{name}\0{s.st_size}\0{s.st_mtime_ns}\n" for name, s in _files(path)):
+        digest.update(line.encode("utf-8", "replace"))
     return digest.hexdigest()
 
 
