@@ -5,6 +5,7 @@ import timm
 import torch
 
 from pixloop.config import TrainingConfig
+from pixloop.errors import TrainingError
 from pixloop.training.cut import cut_network
 from pixloop.training.late_layers import LateLayers, _epoch
 from pixloop.training.maps import Maps
@@ -68,6 +69,21 @@ def test_the_same_seed_learns_the_same():
     weights = [late.state_dict()["layer4.0.conv2.weight"] for late in (first, again, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_rate_follows_the_schedule():
+    before = layers().state_dict()["layer4.0.conv2.weight"]
+    moved = {}
+    for schedule in ("cosine", "constant"):
+        late = learn(schedule=schedule, optimizer="sgd", weight_decay=0.0, learning_rate=1e-3)[0]
+        moved[schedule] = (late.state_dict()["layer4.0.conv2.weight"] - before).norm()
+    # Over ten steps of which one warms up, a cosine's rates add up to half of a constant one's.
+    assert 0.3 < moved["cosine"] / moved["constant"] < 0.8
+
+
+def test_a_rate_that_is_far_too_high_is_told():
+    with pytest.raises(TrainingError, match=r"as the late layers learned. Try a tenth .*=1e\+29"):
+        learn(learning_rate=1e30, optimizer="sgd", schedule="constant")
 
 
 def test_if_nothing_gets_better_all_stays():

@@ -218,6 +218,23 @@ def test_the_head_is_kept_where_the_rest_makes_it_worse(run, configure, tmp_path
     assert torch.equal(given["conv_stem.weight"], kept["conv_stem.weight"])
 
 
+def test_the_last_layers_alone(run, configure, tmp_path):
+    torch.manual_seed(0)
+    weights = tmp_path / "w.safetensors"
+    save_file(timm.create_model("test_efficientnet").state_dict(), weights)
+    summary = run(configure(epochs=0, learning_rate=3e-3), weights=weights)
+    assert (summary.epochs, summary.best_epoch, len(summary.history)) == (0, 0, 1)
+    given, kept = load_file(weights), load_file(tmp_path / "output" / "weights.safetensors")
+    changed = {name.split(".")[0] for name in kept if not torch.equal(given[name], kept[name])}
+    assert "classifier" in changed
+    assert not changed & {"conv_stem", "bn1"}
+
+
+def test_nothing_to_learn_is_an_error(run, configure):
+    with pytest.raises(TrainingError, match=r"training\.epochs=0 leaves nothing to do"):
+        run(configure(epochs=0))
+
+
 def test_without_validation_the_last_epoch_is_kept(run, configure, make_dataset, tmp_path, caplog):
     data = make_dataset(tmp_path / "data", validation=0)
     summary = run(configure(epochs=3, patience=1), dataset=data)

@@ -62,6 +62,12 @@ def test_late_layers_learn_too():
     }
 
 
+def test_maps_are_not_kept_where_nobody_learns_from_them(monkeypatch):
+    monkeypatch.setattr(warm_start_module, "cut_network", None)  # it cannot be called
+    config = TrainingConfig(late_epochs=0)
+    assert warm_start(classifier(), config, 32, batches(24), None) is not None
+
+
 def test_a_network_that_cannot_be_cut_gets_its_head(monkeypatch):
     monkeypatch.setattr(warm_start_module, "cut_network", lambda network, size: None)
     model, told = classifier(), []

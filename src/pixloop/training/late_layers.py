@@ -11,7 +11,7 @@ from torch.nn import functional
 from pixloop.config import TrainingConfig
 from pixloop.training.built_model import normalisation_layers
 from pixloop.training.checkpoints import Epoch
-from pixloop.training.learner import warm_cosine
+from pixloop.training.learner import diverged, rate
 from pixloop.training.maps import Maps
 from pixloop.training.optimizers import create_optimizer
 from pixloop.training.scores import score
@@ -53,10 +53,13 @@ class LateLayers:
         Returns:
             The kept epoch's scores on the validation pictures, empty without them; None where no
             epoch was better.
+
+        Raises:
+            TrainingError: a loss is no number.
         """
         config, steps = self._config, self.steps(training)
         optimizer = create_optimizer(self._layers, config, weight_decay=config.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: warm_cosine(n, steps))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: rate(config, n, steps))
         random = torch.Generator().manual_seed(config.seed)
         torch.manual_seed(config.seed)  # dropout and its like
         before = best = self._look(validation)
@@ -66,6 +69,8 @@ class LateLayers:
             for rows in torch.split(_epoch(training, random), config.batch_size):
                 optimizer.zero_grad()
                 loss = self._loss(training.values[rows], training.targets[rows])
+                if not math.isfinite(loss.item()):
+                    raise diverged(config, loss.item(), "as the late layers learned")
                 loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
                 optimizer.step()
                 schedule.step()

@@ -108,12 +108,8 @@ class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to 
         for loss in torch.stack(self._unseen).tolist():
             self._losses.append(loss)
             if not math.isfinite(loss):
-                raise TrainingError(
-                    f"The loss became {loss} in epoch {self.current_epoch + 1}, step"
-                    f" {len(self._losses)}. Try a tenth of the learning rate"
-                    f" (training.learning_rate={self._config.learning_rate / 10:g}), or"
-                    " training.precision=float32."
-                )
+                where = f"in epoch {self.current_epoch + 1}, step {len(self._losses)}"
+                raise diverged(self._config, loss, where)
         self._unseen = []
         self.train_loss = math.fsum(self._losses) / len(self._losses)
 
@@ -161,9 +157,20 @@ class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to 
 
     def _rate(self, step: int) -> float:
         """The learning rate at a step, as a share of the highest."""
-        if self._config.schedule == "constant":
-            return 1.0
-        return warm_cosine(step, self._steps)
+        return rate(self._config, step, self._steps)
+
+
+def diverged(config: TrainingConfig, loss: float, where: str) -> TrainingError:
+    """What to say of a loss that is no number."""
+    return TrainingError(
+        f"The loss became {loss} {where}. Try a tenth of the learning rate"
+        f" (training.learning_rate={config.learning_rate / 10:g}), or training.precision=float32."
+    )
+
+
+def rate(config: TrainingConfig, step: int, steps: int) -> float:
+    """The learning rate at one of ``steps`` steps, as a share of the highest."""
+    return 1.0 if config.schedule == "constant" else warm_cosine(step, steps)
 
 
 def warm_cosine(step: int, steps: int) -> float:
