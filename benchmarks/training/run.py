@@ -44,6 +44,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--warm-up", type=int, default=50)
     parser.add_argument("--measured", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=1, help="of real and synthetic steps")
+    parser.add_argument("--workers", type=int, help="that load pictures")
     parser.add_argument("--epochs", type=int, default=16, help="of the detector")
     parser.add_argument("--detector-size", type=int, default=640)
     parser.add_argument("--most-seconds", type=float, default=3600, help="of the detector")
@@ -87,7 +89,8 @@ def measure(a: argparse.Namespace, note: Note, work: Path) -> None:
         measure_input(intel, size, steps, note)
     if "throughput" in only:
         for network in networks:
-            measure_network(network, intel, size, steps, note, a.compiled)
+            loading = {} if a.workers is None else {"workers": a.workers}
+            measure_network(network, intel, size, steps, note, a.compiled, a.rounds, **loading)
     if "accuracy" in only:
         file = weights / "mobilenetv2_100.timm.safetensors"
         tiny = {"epochs": 1} if a.tiny else {}

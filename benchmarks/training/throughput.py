@@ -1,6 +1,7 @@
 """Pictures a second of training, real and synthetic, pixloop's and a plain loop's."""
 
 import os
+import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -36,16 +37,30 @@ def measure_input(folder: Path, size: int, steps: Steps, note: Note) -> None:
 
 
 def measure_network(
-    network: str, folder: Path, size: int, steps: Steps, note: Note, compiled: bool
+    network: str,
+    folder: Path,
+    size: int,
+    steps: Steps,
+    note: Note,
+    compiled: bool,
+    rounds: int = 1,
+    **training: Any,
 ) -> None:
-    """One network in every way, one after the other on the same machine."""
+    """One network in every way, one after the other on the same machine.
+
+    Real and synthetic steps take turns for ``rounds``, and the medians count: how fast a shared
+    machine is changes within minutes. ``training``: of pixloop's settings.
+    """
     data = Dataset.open(folder)
     classes, workers = len(data.info.classes), max(1, usable_cores() - 1)
-    real = time_training(network, size, folder, steps, synthetic=False)
-    note(f"{network}, pixloop", real)
-    synthetic = time_training(network, size, folder, steps, synthetic=True)
-    note(f"{network}, pixloop synthetic", synthetic)
-    ratio = real["pictures_s"] / synthetic["pictures_s"]
+    rates: dict[bool, list[float]] = {False: [], True: []}
+    for number in range(rounds):
+        for synthetic, taken in rates.items():
+            found = time_training(network, size, folder, steps, synthetic, **training)
+            taken.append(found["pictures_s"])
+            name = f"{network}, pixloop{' synthetic' if synthetic else ''}"
+            note(name if rounds == 1 else f"{name}, round {number + 1}", found)
+    ratio = statistics.median(rates[False]) / statistics.median(rates[True])
     note(f"{network}, real against synthetic", round(ratio, 3))
     device = "cuda" if _on_gpu() else "cpu"
     resident = resident_batches(steps, size, classes, device)
