@@ -220,7 +220,8 @@ sys.exit(steps.main(["train"]))
 
 @pytest.mark.slow
 def test_memory_that_runs_out_in_one_has_all_begin_again(configure, lay_out, train_alone):
-    settings = {"batch_size": 9, "epochs": 2, "learning_rate": 1e-3, "augmentations": ["flip"]}
+    settings = {"batch_size": 9, "epochs": 2, "learning_rate": 1e-3, "augmentations": ["vflip"]}
+    settings["late_epochs"] = 0  # see ``test_memory``
     expected = train_alone(configure({"name": "test_resnet"}, **settings))
     config = configure({"name": "test_resnet"}, **settings, out_of_memory="split")
     root = lay_out("several", config)
