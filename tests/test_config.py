@@ -38,7 +38,7 @@ def test_task_and_data_are_enough():
         (SMALLEST, ["training.epochs"], "expected key=value"),
         (SMALLEST, ["training.epochs=[1"], "not valid YAML"),
         (SMALLEST, ["robustness.severities=[]"], "expected a list of at least 1 (it is [])"),
-        (SMALLEST, ["training.epochs=0"], "it must be greater than or equal to 1"),
+        (SMALLEST, ["training.epochs=-1"], "it must be greater than or equal to 0"),
         ({**SMALLEST, "model": "resnet18"}, ["model.image_size=64"], "'model' must hold keys"),
     ],
 )

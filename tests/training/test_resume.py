@@ -159,7 +159,7 @@ def test_the_head_is_not_fitted_again(run, configure, tmp_path, at_step, monkeyp
     with pytest.raises(Interrupted):
         run(config, weights=given)
     at_step(-1, interrupt)
-    monkeypatch.setattr("pixloop.training.run.fit_head", None)
+    monkeypatch.setattr("pixloop.training.run.warm_start", None)
     run(config, weights=given, on_epoch=told.append)
     assert [epoch.epoch for epoch in told] == [0, 1, 2]
     assert_resumed_as_whole(tmp_path)

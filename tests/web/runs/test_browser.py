@@ -20,9 +20,9 @@ def test_a_run_is_started_watched_cancelled_and_run_again(tab: Page, site: Site)
 
     # What is wrong is said at its field before anything starts.
     epochs = tab.get_by_role("spinbutton", name=re.compile("^epochs"))
-    epochs.fill("0")
+    epochs.fill("-1")
     expect(epochs).to_have_attribute("aria-invalid", "true")
-    expect(tab.get_by_text("greater than or equal to 1")).to_be_visible()
+    expect(tab.get_by_text("greater than or equal to 0")).to_be_visible()
     tab.get_by_role("button", name="Start the run").click()
     expect(epochs).to_be_focused()
 

@@ -106,7 +106,7 @@ def test_what_is_wrong_is_said_at_its_key_in_the_configuration_s_own_words(fresh
     read = read_filled(
         fresh,
         {
-            "training.epochs": "0",
+            "training.epochs": "-1",
             "training.batch_size": "many",
             "robustness.severities": "1, 9",
             "model.image_size": "64",
@@ -117,7 +117,7 @@ def test_what_is_wrong_is_said_at_its_key_in_the_configuration_s_own_words(fresh
         "training.batch_size",
         "robustness.severities",
     }
-    assert "greater than or equal to 1" in read.errors["training.epochs"]
+    assert "greater than or equal to 0" in read.errors["training.epochs"]
     assert "(it is 9)" in read.errors["robustness.severities"]
 
 
