@@ -30,7 +30,7 @@ def test_task_and_data_are_enough():
         (SMALLEST, ["training.bs=8"], "Did you mean 'training.batch_size'"),
         (SMALLEST, ["modle.name=x"], "Did you mean 'model.name'"),
         ({**SMALLEST, "training": {"epochs": "many"}}, [], "training.epochs"),
-        ({**SMALLEST, "training": {"epochs": 0}}, [], "training.epochs"),
+        ({**SMALLEST, "training": {"epochs": -1}}, [], "training.epochs"),
         (SMALLEST, ["data.classes=cat, dog"], "'data.classes': expected a list, such as [cat, "),
         ({**SMALLEST, "task": "poetry"}, [], "task"),
         ({**SMALLEST, "name": "a/b"}, [], "name"),
