@@ -9,7 +9,6 @@ A random head's large gradients would spoil the pretrained weights in the first 
 2022, "Fine-Tuning can Distort Pretrained Features"), so the head is fitted before anything else.
 """
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -23,8 +22,6 @@ from pixloop.training.late_layers import LateLayers
 from pixloop.training.maps import Batches, look
 
 Scores = dict[str, float]
-
-_log = logging.getLogger(__name__)
 
 
 def warm_start(
