@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,13 @@ def time_to_accuracy(
     weights: Path,
     size: int = SIZE,
     benchmark: bool | None = None,
+    change: Callable[[TrainingRun], None] = lambda run: None,
     **settings: Any,
 ) -> dict[str, Any]:
     """The curve of one training run, and what it says of the goals.
 
-    The clock starts before the network is built, and runs while checkpoints are written.
+    The clock starts before the network is built, and runs while checkpoints are written. ``change``
+    may change the run before it begins.
     """
     config = Config.model_validate(
         {
@@ -90,6 +93,7 @@ def time_to_accuracy(
             torch.backends.cudnn.benchmark = benchmark
         run._trainer.callbacks.insert(0, clock)
         run.after_warm_epoch = lambda scores: clock.note(run.learner)
+        change(run)
         run.fit()
     best = max(accuracy for _, accuracy in clock.curve)
     marks = {f"{goal:.2f}": goal for goal in GOALS} | {"best": best}
@@ -100,6 +104,12 @@ def time_to_accuracy(
     return {"seconds_to": seconds, "best": round(best, 4), "curve": clock.curve}
 
 
+def parse_settings(given: list[str]) -> dict[str, Any]:
+    """``training.KEY=VALUE`` as keys and values."""
+    pairs = [one.removeprefix("training.").split("=", 1) for one in given]
+    return {key: yaml.safe_load(value) for key, value in pairs}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="a data set as the step Prepare writes it")
@@ -108,9 +118,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="training.KEY=VALUE")
     a = parser.parse_args()
     logging.disable(logging.INFO)
-    settings = dict(one.removeprefix("training.").split("=", 1) for one in a.set)
-    settings = {key: yaml.safe_load(value) for key, value in settings.items()}
-    found = time_to_accuracy(a.data, a.weights, a.size, **settings)
+    found = time_to_accuracy(a.data, a.weights, a.size, **parse_settings(a.set))
     print(json.dumps({"recipe": "pixloop", "size": a.size} | found), flush=True)
 
 

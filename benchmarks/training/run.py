@@ -1,7 +1,7 @@
 """Training's speed, measured: the input alone, real steps against synthetic ones, time to accuracy.
 
     python benchmarks/training/run.py DATA [--only throughput] [--tiny] [--out results.json]
-    python benchmarks/training/run.py DATA --only peers [--peer hf_trainer] [--resume]
+    python benchmarks/training/run.py DATA --only peers [--peer hf_trainer] [--on intel] [--resume]
 
 DATA holds intel/ (class folders with train and test), bccd/ (Pascal VOC), each of which may be a
 data set as the step Prepare writes it, and weights/ with mobilenetv2_100.timm.safetensors and
@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=16, help="of the detector")
     parser.add_argument("--detector-size", type=int, default=640)
     parser.add_argument("--most-seconds", type=float, default=3600, help="of the detector")
+    parser.add_argument("--on", default="intel", help="the peers' pictures: a folder below DATA")
     parser.add_argument("--peer", action="append", choices=PEERS)
     parser.add_argument("--peer-seconds", type=float, default=1200, help="at most, of one run")
     parser.add_argument("--set", action="append", default=[], help="of pixloop beside its peers")
@@ -105,14 +106,14 @@ def measure(a: argparse.Namespace, note: Note, work: Path) -> None:
 
 
 def peers_ground(a: argparse.Namespace, work: Path) -> Ground:
-    """intel as pixloop has it, and its pictures as files; with ``--tiny`` a few of each class."""
-    intel = prepared(a.data / "intel", work / "intel", "classification")
+    """A data set of pixloop's, and its pictures as files; with ``--tiny`` a few of each class."""
+    data = prepared(a.data / a.on, work / a.on, "classification")
     if a.tiny:
-        write_pictures(Dataset.open(intel), work / "few", each=24)
-        intel = prepared(work / "few", work / "small", "classification")
-    write_pictures(Dataset.open(intel), work / "pictures")
+        write_pictures(Dataset.open(data), work / "few", each=24)
+        data = prepared(work / "few", work / "small", "classification")
+    write_pictures(Dataset.open(data), work / "pictures")
     weights = (a.data / "weights" / "mobilenetv2_100.timm.safetensors").resolve()
-    return Ground(intel, work / "pictures", weights, work, a.peer_seconds, a.tiny)
+    return Ground(data, work / "pictures", weights, work, a.peer_seconds, a.tiny)
 
 
 def prepared(data: Path, work: Path, task: Task) -> Path:

@@ -10,8 +10,12 @@ Sources of the settings, all of fastai's documentation, tutorial "Computer visio
   ``fine_tune(2, 3e-3)``. It enlarges to 460 px first, which pictures of 150 px do not need: here
   they are squashed to the size.
 
-The number of processes that load is fastai's default, one a core. A name of timm's and its weights
-from a file: ``vision_learner`` hands further arguments on to ``timm.create_model``.
+- ``short``: the pages "Channels Last" and "Learner": channels-last, and ``train_bn=False``, with
+  which the epoch of the head alone computes no gradients of what is before it; squashed, mirrored;
+  ``fine_tune(..., 3e-3)``. fastai's mixed precision asks for CUDA, so float32 stays.
+
+fastai loads with a process a core by default. A name of timm's and its weights from a file:
+``vision_learner`` hands further arguments on to ``timm.create_model``.
 """
 
 from pathlib import Path
@@ -21,6 +25,7 @@ import torch
 from curve import ARCHITECTURE, Curve, accuracy, options
 from fastai.vision.all import (
     Callback,
+    FlipItem,
     ImageDataLoaders,
     Resize,
     ResizeMethod,
@@ -33,7 +38,7 @@ from fastai.vision.all import (
     accuracy as validation_accuracy,
 )
 
-RECIPES = {"documented": 2e-3, "augmented": 3e-3}
+RECIPES = {"documented": 2e-3, "augmented": 3e-3, "short": 3e-3}
 
 
 class Watch(Callback):  # type: ignore[misc]  # fastai is Any to mypy
@@ -59,13 +64,13 @@ class Watch(Callback):  # type: ignore[misc]  # fastai is Any to mypy
 
 def loaders(a: Any) -> ImageDataLoaders:
     """Of the training and validation pictures."""
-    plain = a.recipe == "documented"
+    resize = Resize(a.size) if a.recipe == "documented" else Resize(a.size, ResizeMethod.Squish)
     return ImageDataLoaders.from_folder(
         a.folder,
         train="train",
         valid="validation",
-        item_tfms=Resize(a.size) if plain else Resize(a.size, method=ResizeMethod.Squish),
-        batch_tfms=None if plain else aug_transforms(size=a.size),
+        item_tfms=[resize, FlipItem()] if a.recipe == "short" else resize,
+        batch_tfms=aug_transforms(size=a.size) if a.recipe == "augmented" else None,
         num_workers=a.workers,
         device="cpu",
     )
@@ -84,8 +89,11 @@ def main() -> None:
         metrics=validation_accuracy,
         path=a.work,
         cbs=watch,
+        train_bn=a.recipe != "short",
         pretrained_cfg_overlay={"file": str(a.weights)},
     )
+    if a.recipe == "short":
+        learner.to_channelslast(use_amp=False)
     with learner.no_bar(), learner.no_logging():
         learner.fine_tune(a.epochs, RECIPES[a.recipe])
 

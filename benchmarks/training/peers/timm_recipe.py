@@ -9,7 +9,6 @@ Sources of the settings:
 - ``documented``: the fine-tuning command of the page "Scripts" of timm's documentation
   (``--pretrained --batch-size 32 --epochs 30 --opt adamw --lr 1e-4 --weight-decay 0.01 --amp``).
   It stands there for several labels a picture; with one, train.py's loss is cross-entropy.
-- ``mixup``: the same with ``--mixup 0.2``.
 - ``short``: not documented, made in its favour. A schedule of few epochs needs a higher rate, less
   warm-up and milder crops; options of train.py all of them: ``--lr 1e-3 --warmup-epochs 1
   --sched-on-updates --scale 0.35 1 --color-jitter 0.2 --crop-pct 1 --model-ema
@@ -25,8 +24,8 @@ from typing import Any
 import timm
 import torch
 from curve import ARCHITECTURE, Curve, accuracy, options
-from timm.data import Mixup, create_dataset, create_loader, resolve_data_config
-from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from timm.data import create_dataset, create_loader, resolve_data_config
+from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3, random_seed
@@ -41,7 +40,6 @@ class Recipe:
     by_update: bool = False
     scale: tuple[float, float] = (0.08, 1.0)
     jitter: float = 0.4
-    mixup: float = 0.0
     averaged: bool = False
     crop_share: float | None = None
     memory: torch.memory_format = torch.contiguous_format
@@ -49,7 +47,6 @@ class Recipe:
 
 RECIPES = {
     "documented": Recipe(),
-    "mixup": Recipe(mixup=0.2),
     "short": Recipe(
         1e-3, 1, True, (0.35, 1.0), 0.2, averaged=True, crop_share=1.0,
         memory=torch.channels_last,
@@ -113,7 +110,7 @@ class Run:
             step_on_epochs=not self.recipe.by_update,
             updates_per_epoch=steps,
         )
-        mixup, loss = self._targets()
+        loss = LabelSmoothingCrossEntropy(SMOOTHING)
 
         def test() -> float:
             found = [accuracy(network, self.test)]
@@ -124,8 +121,6 @@ class Run:
         for epoch in range(self.epochs):
             network.train()
             for step, (pictures, targets) in enumerate(self.training):
-                if mixup is not None:
-                    pictures, targets = mixup(pictures, targets)
                 pictures = pictures.contiguous(memory_format=self.recipe.memory)
                 with torch.autocast("cpu", torch.bfloat16):
                     value = loss(network(pictures), targets)
@@ -136,14 +131,9 @@ class Run:
                     average.update(network, step=epoch * steps + step)
                 schedule.step_update(num_updates=epoch * steps + step + 1)
                 self.curve.step(steps, test)
-            accuracy(network if average is None else average.module, self.validation)
+            with torch.autocast("cpu", torch.bfloat16):
+                accuracy(network if average is None else average.module, self.validation)
             schedule.step(epoch + 1)
-
-    def _targets(self) -> tuple[Any, Any]:
-        if not self.recipe.mixup:
-            return None, LabelSmoothingCrossEntropy(SMOOTHING)
-        mixup = Mixup(self.recipe.mixup, label_smoothing=SMOOTHING, num_classes=self.classes)
-        return mixup, SoftTargetCrossEntropy()
 
 
 if __name__ == "__main__":
