@@ -45,6 +45,9 @@ _ORIGIN = re.compile(
     r"(?::[1-9]\d{0,4})?"
 )
 
+#: torch's generator takes a number of 64 bits, made of the seed, the step and the process.
+_LARGEST_SEED = 10**13
+
 
 def one_source(value: Any) -> Any:
     """``data: ~/pictures`` is short for ``data: {train: ~/pictures}``."""
@@ -155,7 +158,7 @@ class TrainingConfig(Section):
     """``auto`` takes bfloat16 where the hardware multiplies it natively."""
     workers: int | None = Field(default=None, ge=0)
     """Processes that load pictures. Without a number: what suits the machine."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=_LARGEST_SEED)
     """The same seed, data and machine give the same model."""
 
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pixloop.data.dataset import Dataset
-from pixloop.errors import TrainingError
+from pixloop.errors import ConfigError, TrainingError
+from pixloop.training import classifiers
 from pixloop.training.classifier import Classifier
 from pixloop.training.models import load_model
 from pixloop.training.train import TrainingSummary, train
@@ -195,6 +196,22 @@ def test_another_configuration_starts_anew(run, configure, caplog):
     assert len(summary.history) == 1
 
 
+def test_what_began_by_chance_does_not_go_on_as_pretrained(
+    run, configure, tmp_path, monkeypatch, caplog
+):
+    file = tmp_path / "w.safetensors"
+    save_file(timm.create_model("test_efficientnet").state_dict(), file)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(classifiers, "find_published", lambda name: None)
+    config = configure({"pretrained": True}, epochs=1)
+    assert run(config).head_only is None
+    monkeypatch.setattr(classifiers, "find_published", lambda name: file)
+    summary = run(config)
+    assert "another configuration or data" in caplog.text
+    assert summary.head_only is not None
+    assert summary.weights_origin == "hub cache test_efficientnet"
+
+
 def test_a_damaged_checkpoint_starts_anew(run, configure, tmp_path, caplog):
     run(configure(epochs=1))
     expected = results(tmp_path / "output")
@@ -240,6 +257,12 @@ def test_without_validation_the_last_epoch_is_kept(run, configure, make_dataset,
     summary = run(configure(epochs=3, patience=1), dataset=data)
     assert "no validation pictures" in caplog.text
     assert (summary.best_epoch, summary.epochs, summary.validation) == (3, 3, {})
+
+
+def test_the_largest_seed_is_taken_and_a_larger_one_named(run, configure):
+    assert run(configure(epochs=1, seed=10**13)).epochs == 1
+    with pytest.raises(ConfigError, match=r"training\.seed"):
+        configure(seed=20250101123000)
 
 
 def test_one_class_is_refused(run, configure, make_dataset, tmp_path):
