@@ -159,6 +159,13 @@ def _values(batch: pa.RecordBatch, place: tuple[str, ...] | None) -> Iterator[An
     column, *inside = place
     for value in batch.column(column):
         if inside:
-            yield value[inside[0]].as_py() if value.is_valid else None
+            yield _plain(value[inside[0]]) if value.is_valid else None
         else:
-            yield value.as_py()
+            yield _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """A value as Python has it; text need not be UTF-8, since nobody who writes Parquet checks."""
+    if value.is_valid and _is_text(value.type):
+        return str(value.as_buffer(), "utf-8", "backslashreplace")
+    return value.as_py()
