@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from pixloop.errors import TrainingError
 from pixloop.training.classifier import Classifier
 from pixloop.training.detector import Detector
+from pixloop.training.late_layers import LateLayers
 from pixloop.training.memory import BeginAgain
 from pixloop.training.models import load_model
 from pixloop.training.train import TrainingSummary, train
@@ -89,6 +90,21 @@ def test_parts_learn_what_the_whole_batch_does(run, configure, limit, tmp_path):
     written = (tmp_path / "run/output/training.json").read_text()
     assert TrainingSummary.model_validate_json(written).batch_parts == 8
     assert load_model(tmp_path / "run/output").lineage["batch_parts"] == 8
+
+
+def test_late_layers_learn_in_parts_too(run, configure, monkeypatch):
+    compute = LateLayers._loss
+
+    def refuse(self, maps, targets):
+        if len(targets) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return compute(self, maps, targets)
+
+    monkeypatch.setattr(LateLayers, "_loss", refuse)
+    settings = SETTINGS | {"late_epochs": 2, "epochs": 0}
+    config = configure({"name": "test_resnet"}, **settings, out_of_memory="split")
+    times, found = starts_until_it_ends(run, config)
+    assert (times, found.batch_parts, found.best_epoch) == (2, 4, 0)
 
 
 def test_parts_work_in_bfloat16(run, configure, limit):

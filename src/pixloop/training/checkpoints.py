@@ -31,6 +31,7 @@ from torch import nn
 from pixloop.files import atomic_path
 from pixloop.training.distributed import from_first, mean, rank, world
 from pixloop.training.learner import Learner
+from pixloop.training.scores import better
 from pixloop.training.termination import Termination
 
 LAST = "last.ckpt"
@@ -55,18 +56,8 @@ class Epoch(BaseModel):
     head: dict[str, float] | None = None  #: of epoch 0, the same with the head alone
 
     def better_than(self, other: "Epoch | None") -> bool:
-        """Higher macro F1 (a detector: AP50), or as high and better by a finer measure.
-
-        Without validation, later is better.
-        """
-        if other is None or not self.validation:
-            return True
-        return self._rank() > other._rank()
-
-    def _rank(self) -> tuple[float, float]:
-        if "map_50" in self.validation:
-            return self.validation["map_50"], self.validation["map"]
-        return self.validation["f1_macro"], -self.validation["loss"]
+        """By its scores; the first is better than none."""
+        return other is None or better(self.validation, other.validation)
 
 
 class AtomicCheckpoints(TorchCheckpointIO):  # type: ignore[misc]  # Lightning is Any to mypy
