@@ -235,6 +235,29 @@ def test_the_head_is_kept_where_the_rest_makes_it_worse(run, configure, tmp_path
     assert torch.equal(given["conv_stem.weight"], kept["conv_stem.weight"])
 
 
+def test_what_another_run_began_in_the_same_folder_changes_nothing(
+    run, configure, tmp_path, monkeypatch
+):
+    torch.manual_seed(0)
+    weights = tmp_path / "w.safetensors"
+    save_file(timm.create_model("test_efficientnet").state_dict(), weights)
+    # At this rate all that comes after the head makes it worse.
+    settings = {"epochs": 2, "learning_rate": 0.1, "schedule": "constant"}
+    config = configure(**settings)
+    assert run(config, weights=weights).best_epoch == 0
+    expected = results(tmp_path / "output")
+
+    def stumble(self, batch, batch_idx):
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "training_step", stumble)
+        with pytest.raises(Interrupted):
+            run(configure(**settings, augmentations=["vflip"]), weights=weights)
+    run(config, weights=weights)
+    assert_equal(results(tmp_path / "output"), expected)
+
+
 def test_the_last_layers_alone(run, configure, tmp_path):
     torch.manual_seed(0)
     weights = tmp_path / "w.safetensors"
