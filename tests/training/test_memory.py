@@ -168,6 +168,32 @@ def test_memory_runs_out_in_many_words(run, configure, limit, error):
         run(configure(), start=None)
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "start", "advice"),
+    [
+        (64, "weights", r"Try training\.batch_size=13\. Or training"),  # there are 25 pictures
+        (9, "weights", r"Try training\.batch_size=5\. Or training"),
+        (2, "weights", r"Try training\.batch_size=1\.$"),
+        (2, None, r"a batch cannot be smaller\. Try a smaller"),  # it takes its own statistics
+        (1, "weights", r"a batch cannot be smaller\. Try a smaller"),
+    ],
+)
+def test_the_advice_is_of_use(run, configure, limit, weights, batch_size, start, advice):
+    limit(0)
+    config = configure({"name": "test_resnet"}, batch_size=batch_size)
+    with pytest.raises(TrainingError, match=advice):
+        run(config, start=weights if start else None)
+
+
+@pytest.mark.parametrize("kind", [MemoryError, RuntimeError])
+def test_memory_of_a_loader_is_not_the_networks(run, configure, limit, kind):
+    text = f"Caught {kind.__name__} in DataLoader worker process 0.\nOriginal Traceback (most"
+    limit(0, kind(f"{text} recent call last):\n{kind.__name__}: cannot allocate memory"))
+    with pytest.raises(TrainingError, match=r"Try fewer training\.workers") as caught:
+        run(configure(out_of_memory="split"), start=None)
+    assert not isinstance(caught.value, BeginAgain)
+
+
 def test_a_wrong_address_is_not_too_little_memory(run, configure, limit):
     limit(0, RuntimeError("CUDA error: an illegal memory access was encountered"))
     with pytest.raises(RuntimeError, match="illegal memory access"):
