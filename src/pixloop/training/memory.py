@@ -51,8 +51,7 @@ class Memory:
     ) -> None:
         """``fingerprint``: of all that the run depends on besides."""
         self._config, self._file, self._fingerprint = config, checkpoints / PARTS, fingerprint
-        keeps = config.training.head_first and built.pretrained
-        fewest = fewest_pictures(built.network, built.fixed_statistics if keeps else frozenset())
+        fewest = fewest_pictures(built.network, built.fixed_statistics)
         pictures = len(data.split("train"))
         batches = -(-pictures // config.training.batch_size)
         # What every process has of every batch: all must learn in as many parts, since they

@@ -115,8 +115,7 @@ class TrainingRun:
             TrainingError: neither is left to do.
         """
         if world() > 1:
-            fixed = self._built.fixed_statistics if self._head_first else frozenset()
-            normalise_together(self._built.network, fixed)
+            normalise_together(self._built.network, self._built.fixed_statistics)
         learner = self.learner = self._learner()
         last = self.keeper.resume_from()
         if last is not None:
@@ -175,8 +174,7 @@ class TrainingRun:
         # wrong from the first step: hand-drawn shapes, which are far from the photos that the
         # weights were trained on, then start at a loss of 13 instead of 1. A detector's batches
         # are too small for statistics of their own.
-        if self._head_first:
-            learner.fixed_statistics = built.fixed_statistics
+        learner.fixed_statistics = built.fixed_statistics
         learner.weight, learner.parts = self._batches.weight, self.parts
         if self._validates:
             rows = plain_rows(self._data.split("validation"), _MOST_PICTURES)

@@ -101,6 +101,8 @@ def train(
         torch.manual_seed(config.training.seed)
         built = build_model(config.model, len(data.info.classes), weights, config.task)
         built = _as_the_first(built)
+        if not config.training.head_first:
+            built = replace(built, fixed_statistics=frozenset())
         _log.info("%s starts from: %s", config.model.name, built.weights_origin)
         fingerprint = _fingerprint(config, data, built, weights)
         memory = Memory(config, data, built, checkpoints, fingerprint)
