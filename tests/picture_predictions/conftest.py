@@ -8,7 +8,7 @@ import pytest
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of few pictures."""
-    monkeypatch.setattr("pixloop.picture_predictions.parts.PART_PICTURES", 5)
+    monkeypatch.setattr("pixloop.picture_predictions.planning.PART_PICTURES", 5)
 
 
 @pytest.fixture(scope="module")

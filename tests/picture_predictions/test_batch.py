@@ -1,8 +1,9 @@
 """Pictures predicted in parts: one row each, in order, whatever was interrupted."""
 
 import json
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ from tests.picture_predictions.many_pictures import (
 )
 
 from pixloop.bundle import Bundle
+from pixloop.data.check import MAX_FILE_BYTES
 from pixloop.errors import ConfigError, DataError
 from pixloop.picture_predictions.batch import Batch, BatchSummary, predict_batch, predict_here
 from pixloop.picture_predictions.batch_output import BatchOutput
 from pixloop.picture_predictions.computing import predict_parts
-from pixloop.picture_predictions.part_answers import Facts, read_facts
+from pixloop.picture_predictions.parquet_pictures import PictureFile, Stored
+from pixloop.picture_predictions.part_answers import Facts, read_facts, write_part
 from pixloop.picture_predictions.places import Folders, Stores
 from pixloop.picture_predictions.predict import predict_with_bundle
 from pixloop.picture_predictions.record import Summary
@@ -112,6 +115,82 @@ def test_a_damaged_row_group_gives_its_rows_as_errors(tmp_path: Path, run: Any) 
     assert "damaged" in rows[4]["error"]
 
 
+def test_a_large_row_group_is_gone_through_once(
+    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What pandas writes is one row group of up to a million rows."""
+    colours = ["red", None, "blue", "green"] * 6
+    write_parquet(tmp_path / "pictures/a.parquet", colours, group=24)
+    begun = []
+    read = PictureFile.read
+
+    def counted(self: PictureFile, group: int) -> Iterator[Stored]:
+        begun.append(group)
+        return read(self, group)
+
+    monkeypatch.setattr(PictureFile, "read", counted)
+    assert run(output=tmp_path / "whole").parts == 5
+    assert list(labels(answers(tmp_path / "whole"))) == colours
+    assert [row["row"] for row in answers(tmp_path / "whole")] == list(range(24))
+    assert begun == [0]
+    with pytest.raises(Killed):
+        run(engine=stopping_after(2))
+    assert run().earlier == 10
+    assert contents(tmp_path / "answers") == contents(tmp_path / "whole")
+    (tmp_path / "answers/part-00001.parquet").unlink()
+    (tmp_path / "answers/part-00003.parquet").unlink()
+    assert run().earlier == 14
+    assert contents(tmp_path / "answers") == contents(tmp_path / "whole")
+
+
+def test_a_damaged_row_group_is_damaged_for_whoever_goes_on_in_it(tmp_path: Path, run: Any) -> None:
+    file = tmp_path / "pictures/a.parquet"
+    write_parquet(file, ["red"] * 20, group=20)
+    damaged = bytearray(file.read_bytes())
+    start = pq.read_metadata(file).row_group(0).column(0).data_page_offset
+    damaged[start : start + 20] = b"\xff" * 20
+    file.write_bytes(damaged)
+    assert run().unreadable == 20
+    whole = contents(tmp_path / "answers")
+    (tmp_path / "answers/part-00002.parquet").unlink()
+    assert run().earlier == 15
+    assert contents(tmp_path / "answers") == whole
+
+
+@pytest.mark.parametrize("change", ["overwritten", "cut"])
+def test_a_parquet_file_that_changes_while_it_is_read_stops_the_run(
+    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    file = tmp_path / "pictures/a.parquet"
+    write_parquet(file, ["red"] * COUNT, group=3)
+    os.utime(file, ns=(1, 1))
+    read = PictureFile.read
+
+    def changing(self: PictureFile, group: int) -> Iterator[Stored]:
+        if group == 3 and change == "cut":
+            file.write_bytes(file.read_bytes()[:100])
+        yield from read(self, group)
+        if group == 3 and change == "overwritten":
+            write_parquet(file, ["blue"] * COUNT, group=3)
+
+    monkeypatch.setattr(PictureFile, "read", changing)
+    with pytest.raises(DataError, match="has changed since its rows were counted"):
+        run()
+    assert len(part_files(tmp_path / "answers")) <= 1
+    assert not (tmp_path / "answers/_summary.json").exists()
+
+
+def test_a_file_that_is_too_large_is_an_error_in_its_row(tmp_path: Path, run: Any) -> None:
+    pictures = write_files(tmp_path / "pictures", 3)
+    with (tmp_path / "pictures/0/large.png").open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)  # takes no room
+    assert run().pictures == 4
+    rows = {row["path"]: row for row in answers(tmp_path / "answers")}
+    large = rows.pop(str(tmp_path / "pictures/0/large.png"))
+    assert large["error"] == "the file has 200,000,001 bytes; at most 200,000,000 are read"
+    assert list(rows) == list(pictures)
+
+
 class Killed(Exception):
     """Stands for a kill."""
 
@@ -168,12 +247,77 @@ def test_a_changed_input_is_told_and_can_begin_anew(tmp_path: Path, run: Any) ->
     pictures = write_files(tmp_path / "pictures", COUNT)
     run()
     Path(next(iter(pictures))).unlink()
-    with pytest.raises(DataError, match=r"other pictures: .* were 23 and are 22.*--restart"):
+    with pytest.raises(
+        DataError, match=r"other pictures: .* gone since; .* 23 files and are 22.*--restart"
+    ):
         run()
     with pytest.raises(DataError, match="another input"):
         run(places=[tmp_path / "pictures/0"])
     assert run(restart=True).pictures == COUNT - 1
     assert [row["path"] for row in answers(tmp_path / "answers")] == list(pictures)[1:]
+
+
+def test_pictures_that_have_come_are_added(tmp_path: Path, run: Any) -> None:
+    paths = list(write_files(tmp_path / "pictures", COUNT))
+    run()
+    before = contents(tmp_path / "answers")
+    for names in (("0/0000a.png", "1/z.png"), ("0/0000b.png",), ("a.png", "0/0.png")):
+        for name in names:
+            shutil.copyfile(paths[0], tmp_path / "pictures" / name)
+        earlier = len(paths)
+        paths += sorted(str(tmp_path / "pictures" / name) for name in names)
+        summary = run()
+        assert (summary.earlier, summary.pictures) == (earlier, len(paths))
+        after = contents(tmp_path / "answers")
+        assert {name: after[name] for name in before} == before
+        assert [row["path"] for row in answers(tmp_path / "answers")] == paths
+        before = after
+    assert run().earlier == len(paths)
+    # Anew, they are in the order of their names.
+    (tmp_path / "pictures/b.png").write_bytes(b"")
+    assert run(restart=True).earlier == 0
+    found = [row["path"] for row in answers(tmp_path / "answers")]
+    assert found == sorted([*paths, str(tmp_path / "pictures/b.png")])
+
+
+def test_pictures_that_come_to_an_interrupted_run_are_added(tmp_path: Path, run: Any) -> None:
+    paths = list(write_files(tmp_path / "pictures", COUNT))
+    with pytest.raises(Killed):
+        run(engine=stopping_after(2))
+    shutil.copyfile(paths[0], tmp_path / "pictures/0/0.png")
+    with pytest.raises(Killed):
+        run(engine=stopping_after(1))
+    assert run().earlier == 15
+    found = [row["path"] for row in answers(tmp_path / "answers")]
+    assert found == [*paths, str(tmp_path / "pictures/0/0.png")]
+
+
+def test_what_says_that_all_is_there_goes_when_pictures_come(tmp_path: Path, run: Any) -> None:
+    paths = list(write_files(tmp_path / "pictures", COUNT))
+    run()
+    shutil.copyfile(paths[0], tmp_path / "pictures/new.png")
+    with pytest.raises(Killed):
+        run(engine=stopping_after(0))
+    assert not (tmp_path / "answers/_summary.json").exists()
+
+
+def test_a_picture_that_has_changed_is_told(tmp_path: Path, run: Any) -> None:
+    paths = list(write_files(tmp_path / "pictures", COUNT))
+    run()
+    before = contents(tmp_path / "answers")
+    (tmp_path / "pictures/new.png").touch()
+    Path(paths[7]).write_bytes(b"other")
+    with pytest.raises(DataError, match=rf"{paths[7]} has changed since\. Add --restart"):
+        run()
+    assert contents(tmp_path / "answers") == before
+
+
+def test_restart_goes_on_where_nothing_differs(tmp_path: Path, run: Any) -> None:
+    """After an interruption a person is told that the same command goes on."""
+    write_files(tmp_path / "pictures", COUNT)
+    with pytest.raises(Killed):
+        run(engine=stopping_after(2), restart=True)
+    assert run(restart=True).earlier == 10
 
 
 def test_fewer_parts_than_before_leave_none_behind(tmp_path: Path, run: Any) -> None:
@@ -257,6 +401,46 @@ def test_an_output_inside_its_input_is_refused(tmp_path: Path, run: Any) -> None
     for output in ("pictures", "pictures/answers"):
         with pytest.raises(ConfigError, match="which is to be predicted"):
             run(output=tmp_path / output)
+
+
+def test_links_hide_no_output_inside_its_input(tmp_path: Path, run: Any) -> None:
+    write_files(tmp_path / "pictures", 3)
+    (tmp_path / "link").symlink_to("pictures/0")
+    with pytest.raises(ConfigError, match="which is to be predicted"):
+        run(output=tmp_path / "link/answers")
+
+
+@pytest.mark.parametrize("inner", ["pictures", "pictures/0", "pictures/0/0000.png", "link"])
+def test_places_inside_each_other_are_refused(tmp_path: Path, run: Any, inner: str) -> None:
+    """Else a picture has two rows."""
+    write_files(tmp_path / "pictures", 3)
+    (tmp_path / "pictures-too").mkdir()
+    (tmp_path / "link").symlink_to("pictures/1")
+    places = [tmp_path / name for name in (inner, "pictures-too", "pictures")]
+    with pytest.raises(ConfigError, match=rf"{inner} lies in {tmp_path}/pictures: .* two rows"):
+        run(places=places)
+
+
+def test_places_beside_each_other_are_not(tmp_path: Path, run: Any) -> None:
+    write_files(tmp_path / "pictures", 6)
+    shutil.copytree(tmp_path / "pictures/0", tmp_path / "pictures/0-too")
+    places = [tmp_path / "pictures" / name for name in ("0-too", "0")]
+    assert run(places=places).pictures == 4
+
+
+def test_files_that_cannot_be_written_are_told(
+    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match="part cannot be written: "):
+        write_part(tmp_path / "no/part", "0", 0, [])
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    write_files(tmp_path / "pictures", 3)
+    monkeypatch.setattr("pixloop.picture_predictions.computing.TemporaryDirectory", full)
+    with pytest.raises(DataError, match="no temporary folder can be made: No space left"):
+        run()
 
 
 def test_a_trouble_that_may_pass_is_no_answer(

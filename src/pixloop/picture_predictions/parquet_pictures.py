@@ -46,7 +46,7 @@ class PictureFile:
     """A Parquet file that is open, with a column of pictures.
 
     The column is a struct with ``bytes``, as Hugging Face's ``datasets`` and pixloop write it, or
-    plain binary.
+    plain binary. ``name`` is what messages call the file.
     """
 
     def __init__(self, name: str, file: BinaryIO, column: str | None = None) -> None:
@@ -55,6 +55,7 @@ class PictureFile:
         Raises:
             DataError: it is no Parquet, or has no such column, or several.
         """
+        self.name = name
         try:
             # Pages are read as rows are asked for; without a buffer it would be whole row groups.
             self._file = pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
