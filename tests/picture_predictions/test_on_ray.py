@@ -135,7 +135,7 @@ def test_a_node_with_a_full_disk_says_so(
     monkeypatch.setattr("pixloop.picture_predictions.on_ray._write", full)
     (row,) = node(classifier_bundle, tmp_path / "plan", tmp_path / "pictures")
     assert row["problem"] == [
-        "a Ray node cannot write its temporary files: No space left on device."
+        "a Ray node cannot open the model from a file: No space left on device."
     ]
 
 

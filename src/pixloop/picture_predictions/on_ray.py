@@ -44,9 +44,16 @@ class Ray:
                 if row["problem"]:
                     raise DataError(row["problem"])
                 if row["content"]:
-                    file.write_bytes(row["content"])
+                    _keep(row["content"], file)
                     batch.output.publish(file, row["part"])
                 advance(row["pictures"])
+
+
+def _keep(content: bytes, file: Path) -> None:
+    try:
+        file.write_bytes(content)
+    except OSError as e:
+        raise DataError(f"{file} cannot be written: {e.strerror}.") from e
 
 
 def _compute(batch: Batch, parts: list[int]) -> Iterator[dict[str, Any]]:
@@ -132,7 +139,7 @@ class _Worker:
         except PixloopError as e:
             self._problem = str(e)
         except OSError as e:
-            self._problem = f"a Ray node cannot write its temporary files: {e.strerror or e}."
+            self._problem = f"a Ray node cannot open the model from a file: {e.strerror or e}."
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """A row a part; what goes wrong is told in a row, since Ray would hide it in its own."""

@@ -73,14 +73,14 @@ def read_parts(
 
 
 def _read(stores: Stores, each: tuple[int, Piece]) -> Read:
-    number, (source, _, size, *_) = each
+    number, piece = each
     try:
-        if reason := too_large(size):
+        if reason := too_large(piece.bytes):
             raise ImageError(reason)
-        data: bytes | ImageError = stores.of(source).read(source)
+        data: bytes | ImageError = stores.of(piece.source).read(piece.source)
     except ImageError as e:
         data = e
-    return Read(number, file_name(source), None, None, None, data)
+    return Read(number, file_name(piece.source), None, None, None, data)
 
 
 def _rows(
