@@ -1,9 +1,7 @@
 """Pictures predicted in parts: one row each, in order, whatever was interrupted."""
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ import pytest
 from tests.certified_bundles import scenes
 from tests.picture_predictions.many_pictures import (
     answers,
-    contents,
     labels,
     part_files,
     write_files,
@@ -24,10 +21,9 @@ from tests.picture_predictions.many_pictures import (
 from pixloop.bundle import Bundle
 from pixloop.data.check import MAX_FILE_BYTES
 from pixloop.errors import ConfigError, DataError
-from pixloop.picture_predictions.batch import Batch, BatchSummary, predict_batch, predict_here
+from pixloop.picture_predictions.batch import Batch, predict_batch, predict_here
 from pixloop.picture_predictions.batch_output import BatchOutput
 from pixloop.picture_predictions.computing import predict_parts
-from pixloop.picture_predictions.parquet_pictures import PictureFile, Stored
 from pixloop.picture_predictions.part_answers import Facts, read_facts, write_part
 from pixloop.picture_predictions.places import Folders, Stores
 from pixloop.picture_predictions.predict import predict_with_bundle
@@ -37,17 +33,6 @@ from pixloop.serving.predictor import open_predictor
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 COUNT = 23
-
-
-@pytest.fixture
-def run(tmp_path: Path, classifier_bundle: Bundle) -> Callable[..., BatchSummary]:
-    """Predicts ``pictures`` into ``answers``."""
-
-    def run(**changes: Any) -> BatchSummary:
-        how = {"bundle": classifier_bundle, "model": "colours:1", "output": tmp_path / "answers"}
-        return predict_batch(**{**how, "places": [tmp_path / "pictures"], **changes})
-
-    return run
 
 
 def test_each_file_has_a_row_in_the_order_of_names(tmp_path: Path, run: Any) -> None:
@@ -87,99 +72,6 @@ def test_answers_are_those_of_other_ways_to_predict(
         assert found == known
 
 
-def test_each_row_of_parquet_files_has_a_row(tmp_path: Path, run: Any) -> None:
-    colours = {"a": ["red", None, "blue", "green"] * 2, "b/c": ["blue"] * 3}
-    for name, each in colours.items():
-        write_parquet(tmp_path / f"pictures/{name}.parquet", each)
-    assert run().pictures == 11
-    rows = answers(tmp_path / "answers")
-    assert list(labels(rows)) == [*colours["a"], *colours["b/c"]]
-    places = [(Path(row["source"]).stem, row["row"]) for row in rows]
-    assert places == [*(("a", i) for i in range(8)), *(("c", i) for i in range(3))]
-    assert [(row["path"], int(row["sha256"])) for row in rows] == [
-        (f"{i}.png", i) for _, i in places
-    ]
-
-
-def test_a_damaged_row_group_gives_its_rows_as_errors(tmp_path: Path, run: Any) -> None:
-    file = tmp_path / "pictures/a.parquet"
-    write_parquet(file, ["red"] * 9, group=3)
-    damaged = bytearray(file.read_bytes())
-    start = pq.read_metadata(file).row_group(1).column(0).data_page_offset
-    damaged[start : start + 20] = b"\xff" * 20
-    file.write_bytes(damaged)
-    assert run().unreadable == 3
-    rows = answers(tmp_path / "answers")
-    assert [row["row"] for row in rows] == list(range(9))
-    assert list(labels(rows)) == ["red"] * 3 + [None] * 3 + ["red"] * 3
-    assert "damaged" in rows[4]["error"]
-
-
-def test_a_large_row_group_is_gone_through_once(
-    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What pandas writes is one row group of up to a million rows."""
-    colours = ["red", None, "blue", "green"] * 6
-    write_parquet(tmp_path / "pictures/a.parquet", colours, group=24)
-    begun = []
-    read = PictureFile.read
-
-    def counted(self: PictureFile, group: int) -> Iterator[Stored]:
-        begun.append(group)
-        return read(self, group)
-
-    monkeypatch.setattr(PictureFile, "read", counted)
-    assert run(output=tmp_path / "whole").parts == 5
-    assert list(labels(answers(tmp_path / "whole"))) == colours
-    assert [row["row"] for row in answers(tmp_path / "whole")] == list(range(24))
-    assert begun == [0]
-    with pytest.raises(Killed):
-        run(engine=stopping_after(2))
-    assert run().earlier == 10
-    assert contents(tmp_path / "answers") == contents(tmp_path / "whole")
-    (tmp_path / "answers/part-00001.parquet").unlink()
-    (tmp_path / "answers/part-00003.parquet").unlink()
-    assert run().earlier == 14
-    assert contents(tmp_path / "answers") == contents(tmp_path / "whole")
-
-
-def test_a_damaged_row_group_is_damaged_for_whoever_goes_on_in_it(tmp_path: Path, run: Any) -> None:
-    file = tmp_path / "pictures/a.parquet"
-    write_parquet(file, ["red"] * 20, group=20)
-    damaged = bytearray(file.read_bytes())
-    start = pq.read_metadata(file).row_group(0).column(0).data_page_offset
-    damaged[start : start + 20] = b"\xff" * 20
-    file.write_bytes(damaged)
-    assert run().unreadable == 20
-    whole = contents(tmp_path / "answers")
-    (tmp_path / "answers/part-00002.parquet").unlink()
-    assert run().earlier == 15
-    assert contents(tmp_path / "answers") == whole
-
-
-@pytest.mark.parametrize("change", ["overwritten", "cut"])
-def test_a_parquet_file_that_changes_while_it_is_read_stops_the_run(
-    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
-    file = tmp_path / "pictures/a.parquet"
-    write_parquet(file, ["red"] * COUNT, group=3)
-    os.utime(file, ns=(1, 1))
-    read = PictureFile.read
-
-    def changing(self: PictureFile, group: int) -> Iterator[Stored]:
-        if group == 3 and change == "cut":
-            file.write_bytes(file.read_bytes()[:100])
-        yield from read(self, group)
-        if group == 3 and change == "overwritten":
-            write_parquet(file, ["blue"] * COUNT, group=3)
-
-    monkeypatch.setattr(PictureFile, "read", changing)
-    with pytest.raises(DataError, match="has changed since its rows were counted"):
-        run()
-    assert len(part_files(tmp_path / "answers")) <= 1
-    assert not (tmp_path / "answers/_summary.json").exists()
-
-
 def test_a_file_that_is_too_large_is_an_error_in_its_row(tmp_path: Path, run: Any) -> None:
     pictures = write_files(tmp_path / "pictures", 3)
     with (tmp_path / "pictures/0/large.png").open("wb") as file:
@@ -189,150 +81,6 @@ def test_a_file_that_is_too_large_is_an_error_in_its_row(tmp_path: Path, run: An
     large = rows.pop(str(tmp_path / "pictures/0/large.png"))
     assert large["error"] == "the file has 200,000,001 bytes; at most 200,000,000 are read"
     assert list(rows) == list(pictures)
-
-
-class Killed(Exception):
-    """Stands for a kill."""
-
-
-def stopping_after(parts: int) -> Callable[[Batch, list[int], Advance], None]:
-    def compute(batch: Batch, missing: list[int], advance: Advance) -> None:
-        predict_here(batch, missing[:parts], advance)
-        raise Killed
-
-    return compute
-
-
-def test_the_same_command_goes_on_and_gives_the_same_bytes(tmp_path: Path, run: Any) -> None:
-    write_files(tmp_path / "pictures", COUNT)
-    run(output=tmp_path / "whole")
-    with pytest.raises(Killed):
-        run(engine=stopping_after(2))
-    assert len(part_files(tmp_path / "answers")) == 2
-    assert not (tmp_path / "answers/_summary.json").exists()
-    kept = part_files(tmp_path / "answers")[0].stat().st_mtime_ns
-    assert run().earlier == 10
-    assert part_files(tmp_path / "answers")[0].stat().st_mtime_ns == kept
-    assert contents(tmp_path / "answers") == contents(tmp_path / "whole")
-    assert run().earlier == COUNT  # and once more does nothing
-
-
-def test_files_that_are_not_this_runs_answers_are_replaced(tmp_path: Path, run: Any) -> None:
-    write_files(tmp_path / "pictures", COUNT)
-    run()
-    whole = contents(tmp_path / "answers")
-    files = part_files(tmp_path / "answers")
-    shutil.copyfile(files[0], files[1])  # another part's
-    files[2].write_bytes(files[2].read_bytes()[:-100])  # cut
-    write_parquet(files[3], ["red"])  # anything
-    assert run().earlier == 8
-    assert contents(tmp_path / "answers") == whole
-
-
-def test_another_model_is_told_and_can_begin_anew(
-    tmp_path: Path, run: Any, boxes_bundle: Bundle
-) -> None:
-    write_files(tmp_path / "pictures", COUNT)
-    run()
-    before = contents(tmp_path / "answers")
-    with pytest.raises(DataError, match=r"another model: colours:1 .*, and things:2 .*--restart"):
-        run(bundle=boxes_bundle, model="things:2")
-    assert contents(tmp_path / "answers") == before
-    assert run(bundle=boxes_bundle, model="things:2", restart=True).earlier == 0
-    rows = answers(tmp_path / "answers")
-    assert all((row["boxes"] is None) == (row["error"] is not None) for row in rows)
-
-
-def test_a_changed_input_is_told_and_can_begin_anew(tmp_path: Path, run: Any) -> None:
-    pictures = write_files(tmp_path / "pictures", COUNT)
-    run()
-    Path(next(iter(pictures))).unlink()
-    with pytest.raises(
-        DataError, match=r"other pictures: .* gone since; .* 23 files and are 22.*--restart"
-    ):
-        run()
-    with pytest.raises(DataError, match="another input"):
-        run(places=[tmp_path / "pictures/0"])
-    assert run(restart=True).pictures == COUNT - 1
-    assert [row["path"] for row in answers(tmp_path / "answers")] == list(pictures)[1:]
-
-
-def test_pictures_that_have_come_are_added(tmp_path: Path, run: Any) -> None:
-    paths = list(write_files(tmp_path / "pictures", COUNT))
-    run()
-    before = contents(tmp_path / "answers")
-    for names in (("0/0000a.png", "1/z.png"), ("0/0000b.png",), ("a.png", "0/0.png")):
-        for name in names:
-            shutil.copyfile(paths[0], tmp_path / "pictures" / name)
-        earlier = len(paths)
-        paths += sorted(str(tmp_path / "pictures" / name) for name in names)
-        summary = run()
-        assert (summary.earlier, summary.pictures) == (earlier, len(paths))
-        after = contents(tmp_path / "answers")
-        assert {name: after[name] for name in before} == before
-        assert [row["path"] for row in answers(tmp_path / "answers")] == paths
-        before = after
-    assert run().earlier == len(paths)
-    # Anew, they are in the order of their names.
-    (tmp_path / "pictures/b.png").write_bytes(b"")
-    assert run(restart=True).earlier == 0
-    found = [row["path"] for row in answers(tmp_path / "answers")]
-    assert found == sorted([*paths, str(tmp_path / "pictures/b.png")])
-
-
-def test_pictures_that_come_to_an_interrupted_run_are_added(tmp_path: Path, run: Any) -> None:
-    paths = list(write_files(tmp_path / "pictures", COUNT))
-    with pytest.raises(Killed):
-        run(engine=stopping_after(2))
-    shutil.copyfile(paths[0], tmp_path / "pictures/0/0.png")
-    with pytest.raises(Killed):
-        run(engine=stopping_after(1))
-    assert run().earlier == 15
-    found = [row["path"] for row in answers(tmp_path / "answers")]
-    assert found == [*paths, str(tmp_path / "pictures/0/0.png")]
-
-
-def test_what_says_that_all_is_there_goes_when_pictures_come(tmp_path: Path, run: Any) -> None:
-    paths = list(write_files(tmp_path / "pictures", COUNT))
-    run()
-    shutil.copyfile(paths[0], tmp_path / "pictures/new.png")
-    with pytest.raises(Killed):
-        run(engine=stopping_after(0))
-    assert not (tmp_path / "answers/_summary.json").exists()
-
-
-def test_a_picture_that_has_changed_is_told(tmp_path: Path, run: Any) -> None:
-    paths = list(write_files(tmp_path / "pictures", COUNT))
-    run()
-    before = contents(tmp_path / "answers")
-    (tmp_path / "pictures/new.png").touch()
-    Path(paths[7]).write_bytes(b"other")
-    with pytest.raises(DataError, match=rf"{paths[7]} has changed since\. Add --restart"):
-        run()
-    assert contents(tmp_path / "answers") == before
-
-
-def test_restart_goes_on_where_nothing_differs(tmp_path: Path, run: Any) -> None:
-    """After an interruption a person is told that the same command goes on."""
-    write_files(tmp_path / "pictures", COUNT)
-    with pytest.raises(Killed):
-        run(engine=stopping_after(2), restart=True)
-    assert run(restart=True).earlier == 10
-
-
-def test_fewer_parts_than_before_leave_none_behind(tmp_path: Path, run: Any) -> None:
-    write_files(tmp_path / "pictures", COUNT)
-    run()
-    run(places=[tmp_path / "pictures/0"], restart=True)
-    assert len(answers(tmp_path / "answers")) == 8
-
-
-def test_an_input_that_cannot_be_listed_costs_no_answers(tmp_path: Path, run: Any) -> None:
-    write_files(tmp_path / "pictures", COUNT)
-    run()
-    with pytest.raises(DataError, match="nowhere"):
-        run(places=[tmp_path / "nowhere"], restart=True)
-    assert run().earlier == COUNT
 
 
 def test_two_processes_do_not_write_one_folder(tmp_path: Path, run: Any) -> None:
