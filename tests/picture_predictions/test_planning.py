@@ -4,7 +4,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.picture_predictions.many_pictures import write_parquet
 
@@ -36,6 +36,7 @@ def touch(folder: Path, *names: str) -> None:
             (folder / name).touch()
 
 
+@settings(max_examples=30)
 @given(st.lists(st.sets(st.integers(0, 60), min_size=1, max_size=12), min_size=2, max_size=4))
 def test_what_has_come_makes_parts_after_those_that_are_there(
     tmp_path_factory: pytest.TempPathFactory, days: list[set[int]]
