@@ -82,8 +82,8 @@ class DataConfig(Section):
     """The share of the training pictures that choose the best epoch."""
     calibration_share: Share = 0.1
     """The share of the training pictures that set the temperature and the threshold."""
-    max_pixels: int = Field(default=50_000_000, gt=0)
-    """Pictures with more pixels than this are quarantined."""
+    max_pixels: int = Field(default=50_000_000, gt=0, le=50_000_000)
+    """Pictures with more pixels than this are quarantined. Nothing decodes more than 50 million."""
     strict: bool = False
     """Warnings of the data report become errors."""
 

@@ -22,10 +22,10 @@ from filelock import FileLock, Timeout
 
 from pixloop.errors import DataError
 from pixloop.files import write_text
+from pixloop.in_order import map_in_order
 from pixloop.picture_predictions.part_answers import Facts, read_facts
 from pixloop.picture_predictions.parts import Plan
 from pixloop.picture_predictions.places import Stores, is_remote
-from pixloop.serving.in_order import map_in_order
 
 PLAN = "_plan"
 SUMMARY = "_summary.json"

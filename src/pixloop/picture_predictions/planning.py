@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 
 from pixloop.errors import DataError
 from pixloop.files import atomic_path
+from pixloop.in_order import map_in_order
 from pixloop.picture_predictions.listing import Input, Listing
 from pixloop.picture_predictions.parquet_pictures import PictureFile
 from pixloop.picture_predictions.parts import HEAD, SCHEMA, Answering, Head, Piece, Plan
 from pixloop.picture_predictions.places import Found, Stores
 from pixloop.progress import Advance, progress
-from pixloop.serving.in_order import map_in_order
 
 #: A part ends with the piece that reaches this many pictures; no piece has more.
 PART_PICTURES = 1_000

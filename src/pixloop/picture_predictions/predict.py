@@ -72,8 +72,8 @@ def predict_with(
         draw: as above.
     """
     # As above.
+    from pixloop.in_order import map_in_order
     from pixloop.serving.client import read_answer
-    from pixloop.serving.in_order import map_in_order
 
     def answer(picture: bytes) -> Answer | ImageError:
         try:

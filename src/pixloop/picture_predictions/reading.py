@@ -11,11 +11,12 @@ from operator import itemgetter
 import pyarrow as pa
 
 from pixloop.errors import DataError, ImageError
+from pixloop.in_order import read_each
 from pixloop.picture_predictions.files import too_large
 from pixloop.picture_predictions.parquet_pictures import PictureFile, Stored
 from pixloop.picture_predictions.parts import Piece, Plan
 from pixloop.picture_predictions.places import Store, Stores
-from pixloop.picture_predictions.read_ahead import Ahead, read_each
+from pixloop.picture_predictions.read_ahead import Ahead
 from pixloop.picture_predictions.record import file_name
 
 #: Bytes of encoded pictures that are read ahead of the model; a larger picture is held alone.

@@ -7,6 +7,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pixloop.data.buckets import list_objects
 from pixloop.errors import DataError, ImageError
 from pixloop.picture_predictions.places import Found
 
@@ -39,7 +40,7 @@ class S3:
         bucket, key, _ = self._files.split_path(place)
         prefix = f"{key}/" if key else ""
         empty = True
-        for item in self._list(bucket, prefix):
+        for item in list_objects(self._files, bucket, prefix):
             empty = False
             below = item["Key"].removeprefix(prefix)
             hidden = any(part.startswith(".") for part in below.split("/"))
@@ -82,7 +83,10 @@ class S3:
         """As ``Store``."""
         bucket, key, _ = self._files.split_path(folder)
         prefix = f"{key}/" if key else ""
-        below = (item["Key"].removeprefix(prefix) for item in self._list(bucket, prefix, "/"))
+        below = (
+            item["Key"].removeprefix(prefix)
+            for item in list_objects(self._files, bucket, prefix, "/")
+        )
         return {name for name in below if name}
 
     def publish(self, local: Path, file: str) -> None:
@@ -120,19 +124,6 @@ class S3:
         if item["type"] != "file":
             raise DataError(f"{file}: there is no such object.")
         return Found(file, item["size"], str(item["ETag"]))
-
-    def _list(self, bucket: str, prefix: str, delimiter: str = "") -> Iterator[dict[str, Any]]:
-        """What is below a prefix, a page of a thousand at a time: s3fs's own holds all of it."""
-        more: dict[str, str] = {"Delimiter": delimiter} if delimiter else {}
-        while True:
-            try:
-                page = self._files.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
-            except Exception as e:  # as above
-                raise DataError(f"s3://{bucket}/{prefix} cannot be listed: {e}") from e
-            yield from page.get("Contents", ())
-            if not page.get("IsTruncated"):
-                return
-            more["ContinuationToken"] = page["NextContinuationToken"]
 
 
 class _Object(io.RawIOBase):
