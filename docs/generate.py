@@ -107,12 +107,17 @@ def _is_section(info: FieldInfo) -> bool:
 def _table(fields: dict[str, FieldInfo], section: str = "") -> list[str]:
     rows = ["| key | default | meaning |", "|---|---|---|"]
     for name, info in fields.items():
-        default = "" if info.is_required() else f"`{_plain(info.get_default())}`"
+        default = "" if info.is_required() else _code(info.get_default(call_default_factory=True))
         for task, defaults in TASK_DEFAULTS.items():
             if f"{section}.{name}" in defaults:
-                default += f"; {task}: `{_plain(defaults[f'{section}.{name}'])}`"
+                default += f"; {task}: {_code(defaults[f'{section}.{name}'])}"
         rows.append(f"| `{name}` | {default} | {_cell(info.description or '')} |")
     return rows
+
+
+def _code(value: object) -> str:
+    plain = _plain(value)
+    return f"`{plain}`" if plain else ""
 
 
 def _plain(value: object) -> str:

@@ -45,6 +45,9 @@ _ORIGIN = re.compile(
     r"(?::[1-9]\d{0,4})?"
 )
 
+#: torch's generator takes a number of 64 bits, made of the seed, the step and the process.
+_LARGEST_SEED = 10**13
+
 
 def one_source(value: Any) -> Any:
     """``data: ~/pictures`` is short for ``data: {train: ~/pictures}``."""
@@ -79,8 +82,8 @@ class DataConfig(Section):
     """The share of the training pictures that choose the best epoch."""
     calibration_share: Share = 0.1
     """The share of the training pictures that set the temperature and the threshold."""
-    max_pixels: int = Field(default=50_000_000, gt=0)
-    """Pictures with more pixels than this are quarantined."""
+    max_pixels: int = Field(default=50_000_000, gt=0, le=50_000_000)
+    """Pictures with more pixels than this are quarantined. Nothing decodes more than 50 million."""
     strict: bool = False
     """Warnings of the data report become errors."""
 
@@ -155,7 +158,7 @@ class TrainingConfig(Section):
     """``auto`` takes bfloat16 where the hardware multiplies it natively."""
     workers: int | None = Field(default=None, ge=0)
     """Processes that load pictures. Without a number: what suits the machine."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=_LARGEST_SEED)
     """The same seed, data and machine give the same model."""
 
 

@@ -28,7 +28,7 @@ from pixloop.picture_predictions.predict import (
     predict_with_bundle,
     predict_with_server,
 )
-from pixloop.picture_predictions.record import PicturePrediction, Summary
+from pixloop.picture_predictions.record import PicturePrediction, Summary, file_name
 from pixloop.pipeline.definition import build_definition
 from pixloop.pipeline.display import Listener, Silent
 from pixloop.pipeline.early_check import check_early
@@ -336,7 +336,8 @@ class Project:
         """As ``predict``, into a file: JSON lines, CSV or Parquet, as its suffix says.
 
         The file appears whole, at the end. A run that was interrupted, even by a kill, goes on
-        where it was, unless another model answers now, or pictures are drawn.
+        where it was, unless another model answers now, other places are named, or pictures are
+        drawn; a picture that was overwritten meanwhile is answered again.
 
         Raises:
             ConfigError: the suffix is none of these.
@@ -350,6 +351,7 @@ class Project:
             self._who_answers(url, version, on),
             lambda: find_pictures(places),
             lambda files: self.predict(files, url, version, draw, on),
+            [file_name(place.absolute()) for place in places],
             resume=draw is None,
         )
 

@@ -1,7 +1,8 @@
 """The verb ``predict`` with a folder of answers; with a file of them see test_app.py."""
 
+import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from typer.testing import CliRunner
 
 from pixloop.bundle import Bundle
 from pixloop.cli.app import app
+from pixloop.errors import DataError
+from pixloop.picture_predictions.record import PicturePrediction
 from pixloop.project import Project
 
 
@@ -46,6 +49,37 @@ def test_a_name_without_a_formats_suffix_is_a_folder(predict, tmp_path, output, 
 def test_a_name_with_one_is_a_file(predict, tmp_path) -> None:
     predict("pictures", "--out", "answers.csv")
     assert (tmp_path / "answers.csv").is_file()
+
+
+def test_what_was_interrupted_is_gone_on_with_for_the_same_pictures(
+    predict, tmp_path, monkeypatch
+) -> None:
+    answer = Project.predict
+
+    def stopping(self: Project, *how: object) -> Iterator[PicturePrediction]:
+        yield next(answer(self, *how))
+        raise DataError("it stops")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Project, "predict", stopping)
+        predict("pictures/0", "--out", "a.csv")
+    assert (tmp_path / "a.csv.part").exists()
+    _, out, _ = predict("pictures/0", "--out", "a.csv", "--json")
+    assert (json.loads(out)["earlier"], json.loads(out)["pictures"]) == (1, 2)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Project, "predict", stopping)
+        predict("pictures/0", "--out", "a.csv")
+    predict("pictures/1", "--out", "a.csv")
+    with (tmp_path / "a.csv").open(newline="") as file:
+        paths = [row["path"] for row in csv.DictReader(file)]
+    assert paths == ["pictures/1/0001.png", "pictures/1/0004.png"]
+
+
+def test_restart_goes_on_where_nothing_differs(predict) -> None:
+    predict("pictures", "--out", "answers")
+    _, out, _ = predict("pictures", "--out", "answers", "--restart", "--json")
+    assert json.loads(out)["earlier"] == 5
 
 
 def test_a_person_reads_what_it_came_to(predict) -> None:

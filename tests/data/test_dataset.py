@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -134,6 +135,21 @@ def test_shards_stay_below_their_limit(tmp_path: Path, monkeypatch: pytest.Monke
     split = Dataset.open(tmp_path).split("train")
     assert list(split) == rows
     assert [split.read(n) for n in range(50)] == rows
+
+
+def test_a_split_of_many_shards_holds_few_of_them_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset_module, "SHARD_BYTES", 1)
+    writer = DatasetWriter(tmp_path, ("cat", "dog"))
+    for number in range(80):
+        writer.add("train", make_row(number))
+    assert len(writer.finish().shards) == 80
+    split = Dataset.open(tmp_path).split("train")
+    before = psutil.Process().num_fds()
+    for number in (*range(80), *range(79, -1, -1)):
+        assert split.read(number) == make_row(number)
+    assert psutil.Process().num_fds() - before <= 32
 
 
 def test_the_hash_tells_pictures_labels_and_splits_apart(tmp_path: Path) -> None:

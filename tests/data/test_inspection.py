@@ -1,5 +1,10 @@
 """Inspection in processes: how many there are changes nothing in what is found."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +14,7 @@ from PIL import Image
 
 from pixloop.config import DataConfig
 from pixloop.data import inspection
+from pixloop.data.index import FileState
 from pixloop.data.prepare import prepare
 from pixloop.files import sha256_folder
 
@@ -39,3 +45,66 @@ def test_the_data_set_is_the_same_whatever_the_number_of_workers(
         assert len(list((made / "work" / "upright").iterdir())) == 3
         digests.add(sha256_folder(made / "set"))
     assert len(digests) == 1
+
+
+def test_a_mark_lies_in_the_work_folder_while_this_process_reads_pictures(
+    tmp_path: Path, put: Put
+) -> None:
+    states = []
+    for number in range(3):
+        file = put(tmp_path / f"{number}.png", number)
+        states.append(FileState(str(file), file.stat().st_size, file.stat().st_mtime_ns))
+    mark = tmp_path / "work/alone"
+    found = inspection.inspect_files(iter(states), 10**6, tmp_path / "work/upright", 1)
+    assert len(next(found)) == 3
+    assert mark.exists()
+    found.close()
+    assert not mark.exists()
+    assert len(list(inspection.inspect_files(iter(states), 10**6, tmp_path / "work/up", 1))) == 1
+    assert not mark.exists()
+
+
+RUN = """
+import sys
+from pathlib import Path
+from pixloop.config import DataConfig
+from pixloop.data.prepare import prepare
+if __name__ == "__main__":
+    source, output, work = map(Path, sys.argv[1:])
+    prepare(DataConfig(train="source"), source, None, output, work)
+"""
+#: Python runs it as it starts: who reads a certain file dies of it.
+DEADLY = """
+import os, pathlib
+real = pathlib.Path.read_bytes
+def read_bytes(self):
+    data = real(self)
+    if data == b"KILL": os.kill(os.getpid(), 9)
+    return data
+pathlib.Path.read_bytes = read_bytes
+"""
+
+
+@pytest.mark.slow
+def test_a_file_that_kills_the_run_itself_is_found_out_by_the_next_one(
+    tmp_path: Path, put: Put
+) -> None:
+    source, output, work = (tmp_path / name for name in ("source", "set", "work"))
+    for number in range(6):
+        put(source / ("cat", "dog")[number % 2] / f"{number}.png", number)
+    put(source / "cat/killer.png", b"KILL")
+    (tmp_path / "sitecustomize.py").write_text(DEADLY)
+    (tmp_path / "run.py").write_text(RUN)
+
+    def run() -> int:
+        command = [sys.executable, str(tmp_path / "run.py"), source, output, work]
+        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        return subprocess.run(command, env=environment, timeout=120, check=False).returncode
+
+    assert run() == -signal.SIGKILL
+    assert (work / "alone").exists()
+    assert run() == 0
+    assert not (work / "alone").exists()
+    lines = (output / "quarantine.jsonl").read_text().splitlines()
+    assert [json.loads(line)["reason"] for line in lines] == ["corrupt"]
+    assert json.loads((output / "data_report.json").read_text())["kept"] == 6

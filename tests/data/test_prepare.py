@@ -9,15 +9,16 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 
@@ -28,6 +29,7 @@ from pixloop.data.dataset import SPLITS, Dataset, DatasetInfo
 from pixloop.data.findings import KINDS, summary
 from pixloop.data.formats import read_samples
 from pixloop.data.prepare import prepare
+from pixloop.data.rules import apply_rules
 from pixloop.data.samples import write_digits
 from pixloop.decoding import decode_image
 from pixloop.errors import DataError
@@ -458,6 +460,83 @@ def test_a_damaged_index_is_made_again(room: Room) -> None:
     assert room.prepare() == info
 
 
+def test_an_index_that_turns_out_to_be_damaged_is_told_and_made_again(room: Room) -> None:
+    info = room.prepare()
+    file = room.work / "index.sqlite"
+    with closing(sqlite3.connect(file)) as db:
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+        pages = db.execute("SELECT rootpage FROM sqlite_master WHERE tbl_name = 'files'").fetchall()
+    with file.open("r+b") as content:
+        for (page,) in pages:
+            content.seek((page - 1) * size)
+            content.write(b"\xff" * size)
+    with pytest.raises(DataError, match=r"index\.sqlite was damaged"):
+        room.prepare()
+    assert room.prepare() == info
+
+
+def test_an_index_in_use_is_told_and_kept(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.prepare()
+    file = room.work / "index.sqlite"
+    # What is in use stays so: nobody need wait for it.
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0))
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(
+            DataError, match=r"index\.sqlite cannot be used: .* locked\. Another run"
+        ):
+            room.prepare()
+    with closing(sqlite3.connect(file)) as db:
+        assert db.execute("SELECT COUNT(*) FROM files").fetchone() == (16,)
+
+
+def test_the_data_set_is_the_same_however_much_is_read_ahead(
+    room: Room, put: Put, paint: Any, encode: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    put(room.source / "cat/turned.jpg", encode(paint(40), "JPEG", exif=turned))
+    put(room.source / "dog/large.png", encode(paint(41, 400, 300)))
+    room.prepare()
+    expected = sha256_folder(room.output)
+    for most in (1, 5000):
+        monkeypatch.setattr("pixloop.data.prepare._AHEAD_BYTES", most)
+        room.prepare()
+        assert sha256_folder(room.output) == expected
+
+
+def test_several_pictures_are_read_at_a_time_as_they_are_written(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.prepare()  # so that none is read to be checked
+    readers, several, real = set(), threading.Event(), Path.read_bytes
+
+    def read_bytes(file: Path) -> bytes:
+        readers.add(threading.get_ident())
+        if len(readers) > 1:
+            several.set()
+        several.wait(5)
+        return real(file)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    room.prepare()
+    assert several.is_set()
+
+
+def test_a_picture_that_changes_after_it_was_checked_is_told(
+    room: Room, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(*arguments: Any) -> None:
+        apply_rules(*arguments)
+        put(room.source / "cat/00.png", 77)
+
+    monkeypatch.setattr("pixloop.data.prepare.apply_rules", change)
+    with pytest.raises(DataError, match=r"00\.png has changed since it was checked"):
+        room.prepare()
+    with pytest.raises(DataError, match="no data set"):
+        Dataset.open(room.output)
+
+
 @pytest.mark.parametrize("cores", [1, 2])
 def test_a_file_that_kills_its_reader_is_quarantined(
     room: Room, put: Put, tmp_path: Path, cores: int
@@ -556,17 +635,36 @@ def test_killed_in_the_middle_it_resumes_to_the_same_data_set(
     assert sha256_folder(again.output) == whole
 
 
-def test_memory_does_not_grow_with_the_data(room: Room, put: Put) -> None:
-    """300 incompressible pictures of 120 kB are 36 MB; a third of that may stay."""
-    rng = np.random.default_rng(0)
-    room.prepare()
-    for number in range(300):
-        pixels = rng.integers(0, 256, (200, 200, 3), np.uint8)
-        file = room.source / ("cat", "dog")[number % 2] / f"noise{number}.png"
-        Image.fromarray(pixels).save(file, compress_level=0)
-    before = psutil.Process().memory_info().rss
-    room.prepare()
-    assert psutil.Process().memory_info().rss - before < 12_000_000
+MEASURED = """
+import math, re, sys
+from pathlib import Path
+from pixloop.config import DataConfig
+from pixloop.data import inspection
+from pixloop.data.prepare import prepare
+if __name__ == "__main__":
+    inspection._ALONE_S = math.inf  # so that pictures are checked in the memory that is measured
+    source, made = map(Path, sys.argv[1:])
+    prepare(DataConfig(train="source"), source, None, made / "set", made / "work")
+    # Not getrusage: its peak is at least that of the process that started this one.
+    print(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is told by Linux")
+def test_memory_does_not_grow_with_the_data(room: Room, tmp_path: Path) -> None:
+    """300 more incompressible pictures of 120 kB are 36 MB; a third may stay."""
+    (tmp_path / "measured.py").write_text(MEASURED)
+    rng, peaks = np.random.default_rng(0), []
+    for first, end in ((0, 60), (60, 360)):
+        for number in range(first, end):
+            pixels = rng.integers(0, 256, (200, 200, 3), np.uint8)
+            file = room.source / ("cat", "dog")[number % 2] / f"noise{number}.png"
+            Image.fromarray(pixels).save(file, compress_level=0)
+        command = [sys.executable, str(tmp_path / "measured.py"), room.source, tmp_path / str(end)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+        peaks.append(1024 * int(done.stdout))
+    assert peaks[1] - peaks[0] < 12_000_000
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import threading
 import types
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 from pixloop.data import buckets, downloads
 from pixloop.data.formats import read_samples
 from pixloop.data.sources import fetch
-from pixloop.errors import SourceError
+from pixloop.errors import DataError, SourceError
 
 NOISE = np.random.default_rng(0).bytes(400_000)
 
@@ -416,23 +417,27 @@ def test_s3_archives_are_extracted(tmp_path: Path, bucket: Any) -> None:
 
 def test_a_broken_s3_archive_goes_on_where_it_was(tmp_path: Path, bucket: Any) -> None:
     etag = bucket.head_object(Bucket="bucket", Key="flowers.zip")["ETag"]
+    folder = tmp_path / "fetched"
+    folder.mkdir()
     # As after a kill; the first half is told apart from the object's so that it shows.
-    (tmp_path / "flowers.zip.part").write_bytes(b"\0" * 1000)
-    (tmp_path / "flowers.zip.part.etag").write_text(etag)
-    file = buckets.fetch_objects("s3://bucket/flowers.zip", tmp_path)
+    (folder / "flowers.zip.part").write_bytes(b"\0" * 1000)
+    (folder / "flowers.zip.part.etag").write_text(etag)
+    file = buckets.fetch_objects("s3://bucket/flowers.zip", folder)
     assert file.read_bytes() == b"\0" * 1000 + ARCHIVE[1000:]
     file.unlink()
-    (tmp_path / "flowers.zip.part").write_bytes(b"\0" * 1000)
-    (tmp_path / "flowers.zip.part.etag").write_text('"another object"')
-    assert buckets.fetch_objects("s3://bucket/flowers.zip", tmp_path).read_bytes() == ARCHIVE
-    assert [p.name for p in tmp_path.iterdir()] == ["flowers.zip"]
+    (folder / "flowers.zip.part").write_bytes(b"\0" * 1000)
+    (folder / "flowers.zip.part.etag").write_text('"another object"')
+    assert buckets.fetch_objects("s3://bucket/flowers.zip", folder).read_bytes() == ARCHIVE
+    assert [p.name for p in folder.iterdir()] == ["flowers.zip"]
 
 
 def test_objects_that_are_there_are_not_fetched_again(tmp_path: Path, bucket: Any) -> None:
-    (tmp_path / "dog").mkdir()
-    (tmp_path / "dog/2.jpg").write_bytes(b"2wo")
-    buckets.fetch_objects("s3://bucket/flowers/", tmp_path)
-    assert contents(tmp_path) == PICTURES | {"dog/2.jpg": b"2wo"}
+    folder = tmp_path / "fetched"
+    buckets.fetch_objects("s3://bucket/flowers/", folder)
+    (folder / "dog/2.jpg").write_bytes(b"2wo")  # so that it would show
+    (folder / "cat/1.jpg").unlink()
+    buckets.fetch_objects("s3://bucket/flowers/", folder)
+    assert contents(folder) == PICTURES | {"dog/2.jpg": b"2wo"}
 
 
 def test_a_missing_s3_object_is_told(tmp_path: Path, bucket: Any) -> None:
@@ -465,3 +470,107 @@ def test_a_manifest_with_all_pictures_beside_it_needs_no_s3(tmp_path: Path) -> N
     manifest = tmp_path / "out.manifest"
     manifest.write_text('{"source-ref": "s3://nowhere/a/1.jpg"}\n')
     assert fetch(str(manifest), tmp_path / "cache") == manifest
+
+
+@contextmanager
+def pages_of_one(then: Exception | None = None) -> Iterator[None]:
+    """S3 lists one object a page; after the first page it raises, where something is to be."""
+    import s3fs
+
+    real = s3fs.S3FileSystem.call_s3
+
+    def call(self: Any, method: str, *args: Any, **arguments: Any) -> Any:
+        if method != "list_objects_v2":
+            return real(self, method, *args, **arguments)
+        if then is not None and "ContinuationToken" in arguments:
+            raise then
+        return real(self, method, *args, MaxKeys=1, **arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(s3fs.S3FileSystem, "call_s3", call)
+        yield
+
+
+def test_all_pages_of_a_listing_are_fetched(tmp_path: Path, bucket: Any) -> None:
+    with pages_of_one():
+        assert contents(fetch("s3://bucket/flowers/", tmp_path)) == PICTURES
+
+
+def test_a_listing_that_breaks_off_is_told_and_the_source_is_fetched_whole_the_next_time(
+    tmp_path: Path, bucket: Any
+) -> None:
+    with (
+        pages_of_one(then=PermissionError("Access Denied")),
+        pytest.raises(SourceError, match="s3://bucket/flowers/ cannot be listed: Access Denied"),
+    ):
+        fetch("s3://bucket/flowers", tmp_path)
+    assert not list(tmp_path.rglob("source.json"))
+    assert contents(fetch("s3://bucket/flowers", tmp_path)) == PICTURES
+
+
+def test_an_object_that_has_changed_is_fetched_again_and_one_that_is_gone_goes(
+    tmp_path: Path, bucket: Any
+) -> None:
+    folder = tmp_path / "fetched"
+    bucket.put_object(Bucket="bucket", Key="changing/cat/1.jpg", Body=b"one")
+    bucket.put_object(Bucket="bucket", Key="changing/dog/2.jpg", Body=b"two")
+    buckets.fetch_objects("s3://bucket/changing", folder)
+    bucket.delete_object(Bucket="bucket", Key="changing/cat/1.jpg")
+    bucket.put_object(Bucket="bucket", Key="changing/dog/2.jpg", Body=b"2wo")
+    bucket.put_object(Bucket="bucket", Key="changing/dog/3.jpg", Body=b"three")
+    buckets.fetch_objects("s3://bucket/changing", folder)
+    assert contents(folder) == {"dog/2.jpg": b"2wo", "dog/3.jpg": b"three"}
+
+
+def test_an_s3_archive_that_has_changed_is_fetched_again(tmp_path: Path, bucket: Any) -> None:
+    folder = tmp_path / "fetched"
+    bucket.put_object(Bucket="bucket", Key="changing.zip", Body=ARCHIVE)
+    buckets.fetch_objects("s3://bucket/changing.zip", folder)
+    bucket.put_object(Bucket="bucket", Key="changing.zip", Body=ARCHIVE[::-1])
+    assert buckets.fetch_objects("s3://bucket/changing.zip", folder).read_bytes() == ARCHIVE[::-1]
+
+
+def test_damaged_notes_of_what_was_fetched_are_told_and_made_again(
+    tmp_path: Path, bucket: Any
+) -> None:
+    folder = tmp_path / "fetched"
+    buckets.fetch_objects("s3://bucket/flowers", folder)
+    (tmp_path / "fetched.sqlite").write_bytes(b"no database, but as long as one" * 100)
+    with pytest.raises(DataError, match=r"fetched\.sqlite was damaged"):
+        buckets.fetch_objects("s3://bucket/flowers", folder)
+    buckets.fetch_objects("s3://bucket/flowers", folder)
+    assert contents(folder) == PICTURES
+
+
+def write_manifest(file: Path, *addresses: str) -> Path:
+    lines = ({"source-ref": a, "job": 0, "job-metadata": {"class-name": "cat"}} for a in addresses)
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+def test_a_picture_that_s3_does_not_have_is_missing_and_stops_nothing(
+    tmp_path: Path, bucket: Any
+) -> None:
+    names = ["dog/2.jpg", "gone.jpg", "cat/1.jpg"]
+    manifest = write_manifest(
+        tmp_path / "out.manifest", *(f"s3://bucket/flowers/{name}" for name in names)
+    )
+    samples = list(read_samples(fetch(str(manifest), tmp_path / "cache")))
+    assert [sample.path.exists() for sample in samples] == [True, False, True]
+    assert samples[1].path.is_relative_to(tmp_path / "cache")
+    assert samples[1].path.name == "gone.jpg"
+
+
+def test_a_picture_that_cannot_be_fetched_is_named(
+    tmp_path: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_get_file", refuse)
+    manifest = write_manifest(tmp_path / "out.manifest", "s3://bucket/flowers/cat/1.jpg")
+    expected = "s3://bucket/flowers/cat/1.jpg cannot be fetched: Access Denied"
+    with pytest.raises(SourceError, match=expected):
+        fetch(str(manifest), tmp_path / "cache")

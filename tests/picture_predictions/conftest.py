@@ -1,14 +1,29 @@
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pixloop.bundle import Bundle
+from pixloop.picture_predictions.batch import BatchSummary, predict_batch
 
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of few pictures."""
-    monkeypatch.setattr("pixloop.picture_predictions.parts.PART_PICTURES", 5)
+    monkeypatch.setattr("pixloop.picture_predictions.planning.PART_PICTURES", 5)
+
+
+@pytest.fixture
+def run(tmp_path: Path, classifier_bundle: Bundle) -> Callable[..., BatchSummary]:
+    """Predicts ``pictures`` into ``answers``."""
+
+    def run(**changes: Any) -> BatchSummary:
+        how = {"bundle": classifier_bundle, "model": "colours:1", "output": tmp_path / "answers"}
+        return predict_batch(**{**how, "places": [tmp_path / "pictures"], **changes})
+
+    return run
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 from tests.certified_bundles import scenes
 from tests.picture_predictions.many_pictures import (
     answers,
-    contents,
     labels,
     part_files,
     write_files,
@@ -21,11 +19,12 @@ from tests.picture_predictions.many_pictures import (
 )
 
 from pixloop.bundle import Bundle
+from pixloop.data.check import MAX_FILE_BYTES
 from pixloop.errors import ConfigError, DataError
-from pixloop.picture_predictions.batch import Batch, BatchSummary, predict_batch, predict_here
+from pixloop.picture_predictions.batch import Batch, predict_batch, predict_here
 from pixloop.picture_predictions.batch_output import BatchOutput
 from pixloop.picture_predictions.computing import predict_parts
-from pixloop.picture_predictions.part_answers import Facts, read_facts
+from pixloop.picture_predictions.part_answers import Facts, read_facts, write_part
 from pixloop.picture_predictions.places import Folders, Stores
 from pixloop.picture_predictions.predict import predict_with_bundle
 from pixloop.picture_predictions.record import Summary
@@ -34,17 +33,6 @@ from pixloop.serving.predictor import open_predictor
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 COUNT = 23
-
-
-@pytest.fixture
-def run(tmp_path: Path, classifier_bundle: Bundle) -> Callable[..., BatchSummary]:
-    """Predicts ``pictures`` into ``answers``."""
-
-    def run(**changes: Any) -> BatchSummary:
-        how = {"bundle": classifier_bundle, "model": "colours:1", "output": tmp_path / "answers"}
-        return predict_batch(**{**how, "places": [tmp_path / "pictures"], **changes})
-
-    return run
 
 
 def test_each_file_has_a_row_in_the_order_of_names(tmp_path: Path, run: Any) -> None:
@@ -84,111 +72,15 @@ def test_answers_are_those_of_other_ways_to_predict(
         assert found == known
 
 
-def test_each_row_of_parquet_files_has_a_row(tmp_path: Path, run: Any) -> None:
-    colours = {"a": ["red", None, "blue", "green"] * 2, "b/c": ["blue"] * 3}
-    for name, each in colours.items():
-        write_parquet(tmp_path / f"pictures/{name}.parquet", each)
-    assert run().pictures == 11
-    rows = answers(tmp_path / "answers")
-    assert list(labels(rows)) == [*colours["a"], *colours["b/c"]]
-    places = [(Path(row["source"]).stem, row["row"]) for row in rows]
-    assert places == [*(("a", i) for i in range(8)), *(("c", i) for i in range(3))]
-    assert [(row["path"], int(row["sha256"])) for row in rows] == [
-        (f"{i}.png", i) for _, i in places
-    ]
-
-
-def test_a_damaged_row_group_gives_its_rows_as_errors(tmp_path: Path, run: Any) -> None:
-    file = tmp_path / "pictures/a.parquet"
-    write_parquet(file, ["red"] * 9, group=3)
-    damaged = bytearray(file.read_bytes())
-    start = pq.read_metadata(file).row_group(1).column(0).data_page_offset
-    damaged[start : start + 20] = b"\xff" * 20
-    file.write_bytes(damaged)
-    assert run().unreadable == 3
-    rows = answers(tmp_path / "answers")
-    assert [row["row"] for row in rows] == list(range(9))
-    assert list(labels(rows)) == ["red"] * 3 + [None] * 3 + ["red"] * 3
-    assert "damaged" in rows[4]["error"]
-
-
-class Killed(Exception):
-    """Stands for a kill."""
-
-
-def stopping_after(parts: int) -> Callable[[Batch, list[int], Advance], None]:
-    def compute(batch: Batch, missing: list[int], advance: Advance) -> None:
-        predict_here(batch, missing[:parts], advance)
-        raise Killed
-
-    return compute
-
-
-def test_the_same_command_goes_on_and_gives_the_same_bytes(tmp_path: Path, run: Any) -> None:
-    write_files(tmp_path / "pictures", COUNT)
-    run(output=tmp_path / "whole")
-    with pytest.raises(Killed):
-        run(engine=stopping_after(2))
-    assert len(part_files(tmp_path / "answers")) == 2
-    assert not (tmp_path / "answers/_summary.json").exists()
-    kept = part_files(tmp_path / "answers")[0].stat().st_mtime_ns
-    assert run().earlier == 10
-    assert part_files(tmp_path / "answers")[0].stat().st_mtime_ns == kept
-    assert contents(tmp_path / "answers") == contents(tmp_path / "whole")
-    assert run().earlier == COUNT  # and once more does nothing
-
-
-def test_files_that_are_not_this_runs_answers_are_replaced(tmp_path: Path, run: Any) -> None:
-    write_files(tmp_path / "pictures", COUNT)
-    run()
-    whole = contents(tmp_path / "answers")
-    files = part_files(tmp_path / "answers")
-    shutil.copyfile(files[0], files[1])  # another part's
-    files[2].write_bytes(files[2].read_bytes()[:-100])  # cut
-    write_parquet(files[3], ["red"])  # anything
-    assert run().earlier == 8
-    assert contents(tmp_path / "answers") == whole
-
-
-def test_another_model_is_told_and_can_begin_anew(
-    tmp_path: Path, run: Any, boxes_bundle: Bundle
-) -> None:
-    write_files(tmp_path / "pictures", COUNT)
-    run()
-    before = contents(tmp_path / "answers")
-    with pytest.raises(DataError, match=r"another model: colours:1 .*, and things:2 .*--restart"):
-        run(bundle=boxes_bundle, model="things:2")
-    assert contents(tmp_path / "answers") == before
-    assert run(bundle=boxes_bundle, model="things:2", restart=True).earlier == 0
-    rows = answers(tmp_path / "answers")
-    assert all((row["boxes"] is None) == (row["error"] is not None) for row in rows)
-
-
-def test_a_changed_input_is_told_and_can_begin_anew(tmp_path: Path, run: Any) -> None:
-    pictures = write_files(tmp_path / "pictures", COUNT)
-    run()
-    Path(next(iter(pictures))).unlink()
-    with pytest.raises(DataError, match=r"other pictures: .* were 23 and are 22.*--restart"):
-        run()
-    with pytest.raises(DataError, match="another input"):
-        run(places=[tmp_path / "pictures/0"])
-    assert run(restart=True).pictures == COUNT - 1
-    assert [row["path"] for row in answers(tmp_path / "answers")] == list(pictures)[1:]
-
-
-def test_fewer_parts_than_before_leave_none_behind(tmp_path: Path, run: Any) -> None:
-    write_files(tmp_path / "pictures", COUNT)
-    run()
-    run(places=[tmp_path / "pictures/0"], restart=True)
-    assert len(answers(tmp_path / "answers")) == 8
-
-
-def test_an_input_that_cannot_be_listed_costs_no_answers(tmp_path: Path, run: Any) -> None:
-    write_files(tmp_path / "pictures", COUNT)
-    run()
-    with pytest.raises(DataError, match="nowhere"):
-        run(places=[tmp_path / "nowhere"], restart=True)
-    assert run().earlier == COUNT
+def test_a_file_that_is_too_large_is_an_error_in_its_row(tmp_path: Path, run: Any) -> None:
+    pictures = write_files(tmp_path / "pictures", 3)
+    with (tmp_path / "pictures/0/large.png").open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)  # takes no room
+    assert run().pictures == 4
+    rows = {row["path"]: row for row in answers(tmp_path / "answers")}
+    large = rows.pop(str(tmp_path / "pictures/0/large.png"))
+    assert large["error"] == "the file has 200,000,001 bytes; at most 200,000,000 are read"
+    assert list(rows) == list(pictures)
 
 
 def test_two_processes_do_not_write_one_folder(tmp_path: Path, run: Any) -> None:
@@ -257,6 +149,46 @@ def test_an_output_inside_its_input_is_refused(tmp_path: Path, run: Any) -> None
     for output in ("pictures", "pictures/answers"):
         with pytest.raises(ConfigError, match="which is to be predicted"):
             run(output=tmp_path / output)
+
+
+def test_links_hide_no_output_inside_its_input(tmp_path: Path, run: Any) -> None:
+    write_files(tmp_path / "pictures", 3)
+    (tmp_path / "link").symlink_to("pictures/0")
+    with pytest.raises(ConfigError, match="which is to be predicted"):
+        run(output=tmp_path / "link/answers")
+
+
+@pytest.mark.parametrize("inner", ["pictures", "pictures/0", "pictures/0/0000.png", "link"])
+def test_places_inside_each_other_are_refused(tmp_path: Path, run: Any, inner: str) -> None:
+    """Else a picture has two rows."""
+    write_files(tmp_path / "pictures", 3)
+    (tmp_path / "pictures-too").mkdir()
+    (tmp_path / "link").symlink_to("pictures/1")
+    places = [tmp_path / name for name in (inner, "pictures-too", "pictures")]
+    with pytest.raises(ConfigError, match=rf"{inner} lies in {tmp_path}/pictures: .* two rows"):
+        run(places=places)
+
+
+def test_places_beside_each_other_are_not(tmp_path: Path, run: Any) -> None:
+    write_files(tmp_path / "pictures", 6)
+    shutil.copytree(tmp_path / "pictures/0", tmp_path / "pictures/0-too")
+    places = [tmp_path / "pictures" / name for name in ("0-too", "0")]
+    assert run(places=places).pictures == 4
+
+
+def test_files_that_cannot_be_written_are_told(
+    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match="part cannot be written: "):
+        write_part(tmp_path / "no/part", "0", 0, [])
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    write_files(tmp_path / "pictures", 3)
+    monkeypatch.setattr("pixloop.picture_predictions.computing.TemporaryDirectory", full)
+    with pytest.raises(DataError, match="no temporary folder can be made: No space left"):
+        run()
 
 
 def test_a_trouble_that_may_pass_is_no_answer(

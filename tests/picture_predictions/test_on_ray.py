@@ -20,9 +20,11 @@ from pixloop.bundle import MANIFEST, Bundle
 from pixloop.data.ray_cluster import cluster
 from pixloop.errors import DataError
 from pixloop.picture_predictions.batch import predict_batch
-from pixloop.picture_predictions.on_ray import Ray, _Worker
-from pixloop.picture_predictions.parts import Answering, Input, Plan, write_plan
+from pixloop.picture_predictions.listing import Input
+from pixloop.picture_predictions.on_ray import Ray, _blocks, _Worker
+from pixloop.picture_predictions.parts import Answering, Plan
 from pixloop.picture_predictions.places import Stores
+from pixloop.picture_predictions.planning import write_plan
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 COUNT = 47
@@ -93,8 +95,10 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]
             files = {name: (bundle.path / name).read_bytes() for name in bundle.manifest.files}
             files[MANIFEST] = (bundle.path / MANIFEST).read_bytes()
             worker = _Worker(files, str(output.parent), content, plan.head.identity)
-            if output.name == "unseen":
+            if output.name in ("unseen", "empty"):
                 place.rename(place.with_name("moved"))
+            if output.name == "empty":
+                place.mkdir()
             return list(worker({"part": np.arange(plan.head.parts)}))
 
     return ask
@@ -110,14 +114,41 @@ def test_a_worker_gives_back_a_file_a_part(tmp_path: Path, node: Any, bundle: Bu
     assert all(row["content"][0].startswith(b"PAR1") for row in rows)
 
 
+@pytest.mark.parametrize("mounted", ["unseen", "empty"])
 def test_a_node_that_does_not_see_the_pictures_gives_no_answers(
-    tmp_path: Path, node: Any, classifier_bundle: Bundle
+    tmp_path: Path, node: Any, classifier_bundle: Bundle, mounted: str
 ) -> None:
-    """Else each of them would be an error in its row."""
+    """Else each of them would be an error in its row. A place to mount at is a folder as well."""
     write_files(tmp_path / "pictures", 8)
-    (row,) = node(classifier_bundle, tmp_path / "unseen", tmp_path / "pictures")
+    (row,) = node(classifier_bundle, tmp_path / mounted, tmp_path / "pictures")
     assert row["content"] == [b""]
     assert "does not see" in row["problem"][0]
+
+
+def test_a_node_with_a_full_disk_says_so(
+    tmp_path: Path, node: Any, classifier_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    write_files(tmp_path / "pictures", 8)
+    monkeypatch.setattr("pixloop.picture_predictions.on_ray._write", full)
+    (row,) = node(classifier_bundle, tmp_path / "plan", tmp_path / "pictures")
+    assert row["problem"] == [
+        "a Ray node cannot open the model from a file: No space left on device."
+    ]
+
+
+def test_parts_of_one_row_group_go_to_one_worker(tmp_path: Path) -> None:
+    """Another would have to read what is before them."""
+    write_parquet(tmp_path / "set/a.parquet", ["red"] * 20, group=20)
+    write_parquet(tmp_path / "set/b.parquet", ["red"] * 9, group=3)
+    asked = Input(places=(str(tmp_path / "set"),))
+    answering = Answering(model="m:1", bundle="0" * 64, graph="onnx")
+    write_plan(tmp_path / "plan", asked, answering, Stores())
+    with Plan((tmp_path / "plan").open("rb"), "plan") as plan:
+        assert list(_blocks(plan, list(range(6)), 1)) == [[0, 1, 2, 3], [4], [5]]
+        assert list(_blocks(plan, [0, 2, 4, 5], 3)) == [[0, 2, 4], [5]]
 
 
 def test_a_cluster_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

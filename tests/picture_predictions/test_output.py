@@ -49,13 +49,16 @@ BOXED = (
 )
 
 
-def write(target: Path, answers: Iterable[PicturePrediction], asked: str = "m:1") -> Summary:
+def write(
+    target: Path, answers: Iterable[PicturePrediction], asked: str = "m:1", places: Any = ()
+) -> Summary:
     known = {answer.path: answer for answer in answers}
     return write_predictions(
         target,
         asked,
         lambda: map(Path, known),
-        lambda paths: (known[path.as_posix()] for path in paths),
+        lambda paths: (known[file_name(path)] for path in paths),
+        places,
     )
 
 
@@ -123,13 +126,18 @@ class Killed(Exception):
     """Stands for a kill: nothing of ours runs after it but the closing of files."""
 
 
-def interrupted(target: Path, answers: Iterable[PicturePrediction], asked: str = "m:1") -> None:
+def interrupted(
+    target: Path, answers: Iterable[PicturePrediction], asked: str = "m:1", places: Any = ()
+) -> None:
+    known = {answer.path: answer for answer in answers}
+
     def predict(paths: Iterable[Path]) -> Iterator[PicturePrediction]:
-        yield from answers
+        for path in paths:
+            yield known[path.as_posix()]
         raise Killed
 
     with pytest.raises(Killed):
-        write_predictions(target, asked, lambda: [], predict)
+        write_predictions(target, asked, lambda: map(Path, known), predict, places)
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
@@ -162,6 +170,56 @@ def test_another_models_answers_are_not_gone_on_with(tmp_path: Path) -> None:
     assert json.loads(target.read_text())["label"] == "cat"
 
 
+def test_answers_for_other_places_are_not_gone_on_with(tmp_path: Path) -> None:
+    target = tmp_path / "a.jsonl"
+    interrupted(target, [classified("a.jpg")], places=["/a"])
+    assert write(target, [classified("b.jpg")], places=["/b"]).pictures == 1
+    assert [json.loads(line)["path"] for line in target.read_text().splitlines()] == ["b.jpg"]
+
+
+def test_only_pictures_that_are_as_they_were_keep_their_answers(tmp_path: Path) -> None:
+    target = tmp_path / "a.jsonl"
+    kept, changed, gone = (str(tmp_path / f"{name}.jpg") for name in ("kept", "changed", "gone"))
+    for path in (kept, changed, gone):
+        Path(path).write_bytes(b"before")
+    interrupted(target, [classified(path, DOG) for path in (kept, changed, gone)])
+    Path(changed).write_bytes(b"another one")
+    Path(gone).unlink()
+    # Twice: the journal holds two lines for what has changed then.
+    interrupted(target, [classified(path, CAT) for path in (kept, changed)])
+    summary = write(target, [classified(path, CAT) for path in (kept, changed)])
+    answers = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [(answer["path"], answer["label"]) for answer in answers] == [
+        (kept, "dog"),
+        (changed, "cat"),
+    ]
+    assert (summary.pictures, summary.earlier, summary.classes) == (2, 2, {"dog": 1, "cat": 1})
+
+
+def test_a_picture_that_is_overwritten_while_it_is_read_is_asked_for_again(tmp_path: Path) -> None:
+    target, picture = tmp_path / "a.jsonl", tmp_path / "a.jpg"
+    picture.write_bytes(b"before")
+
+    def predict(paths: Iterable[Path]) -> Iterator[PicturePrediction]:
+        for path in paths:
+            path.write_bytes(b"meanwhile")
+            yield classified(str(path), DOG)
+        raise Killed
+
+    with pytest.raises(Killed):
+        write_predictions(target, "m:1", lambda: [picture], predict)
+    assert write(target, [classified(str(picture), CAT)]).earlier == 0
+    assert json.loads(target.read_text())["label"] == "cat"
+
+
+def test_a_journal_of_an_earlier_pixloop_is_begun_anew(tmp_path: Path) -> None:
+    target = tmp_path / "a.jsonl"
+    old = classified("a.jpg", DOG).model_dump_json(exclude_none=True)
+    journal_path(target).write_text(f'{{"asked": "m:1"}}\n{old}\n')
+    assert write(target, [classified("a.jpg", CAT)]).earlier == 0
+    assert json.loads(target.read_text())["label"] == "cat"
+
+
 @given(
     st.lists(st.text(st.characters(codec="utf-8"), min_size=1), unique=True, max_size=5),
     st.integers(0, 10_000),
@@ -183,7 +241,8 @@ def test_wherever_a_journal_is_cut_it_goes_on_with_its_whole_lines(
 
     whole = sum(end <= cut for end in ends)
     with Journal(file, "m:1") as journal:
-        assert journal.done == set(paths[:whole])
+        assert set(journal.done) == set(paths[:whole])
+        journal.keep(dict(journal.done))
         assert journal.summary.pictures == journal.summary.earlier == whole
         for answer in answers[whole:]:
             journal.add(answer)

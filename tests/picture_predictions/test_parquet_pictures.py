@@ -73,6 +73,25 @@ def test_rows_are_read_with_what_is_missing() -> None:
     assert stored(dotted) == [Stored(b"1", None, None)]
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_text_that_is_no_utf8_is_read(kind: Any) -> None:
+    """Parquet does not check it, and Latin-1 is written as text often enough."""
+    odd = pa.array([b"caf\xe9.png", "ü.png".encode(), None], pa.binary())
+    if kind == pa.large_string():
+        odd = odd.cast(pa.large_binary())
+    # Casting would check.
+    text = pa.Array.from_buffers(kind, len(odd), odd.buffers())
+    image = pa.StructArray.from_arrays([pa.array([b"1"] * 3, BYTES), text], ["bytes", "path"])
+    for table in (
+        pa.table({"image": pa.array([b"1"] * 3, BYTES), "path": text}),
+        pa.table({"image": image}),
+    ):
+        file = BytesIO()
+        pq.write_table(table, file)
+        rows = list(PictureFile("a.parquet", file).read(0))
+        assert [row.path for row in rows] == [r"caf\xe9.png", "ü.png", None]
+
+
 def test_what_is_no_parquet_is_said_so() -> None:
     with pytest.raises(DataError, match=r"a\.parquet cannot be read as Parquet"):
         PictureFile("a.parquet", BytesIO(b"PAR1 and no more"))

@@ -1,13 +1,18 @@
+import hashlib
+import json
 import os
 from io import BytesIO
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from tests.picture_predictions.many_pictures import write_files, write_parquet
 
 from pixloop.errors import DataError
-from pixloop.picture_predictions.parts import Answering, Input, Listing, Piece, Plan, write_plan
+from pixloop.picture_predictions.listing import Input, Listing
+from pixloop.picture_predictions.parts import Answering, Piece, Plan
 from pixloop.picture_predictions.places import Stores
+from pixloop.picture_predictions.planning import write_plan
 
 ANSWERING = Answering(model="colours:1", bundle="0" * 64, graph="onnx")
 
@@ -40,13 +45,20 @@ def test_names_that_are_no_text_are_kept(tmp_path: Path) -> None:
     assert os.fsencode(piece.source) == name
 
 
-def test_row_groups_are_parted_and_never_cut(tmp_path: Path, small_parts: None) -> None:
+def test_row_groups_are_parted_and_large_ones_cut(tmp_path: Path, small_parts: None) -> None:
     write_parquet(tmp_path / "set/a.parquet", ["red"] * 8, group=3)
     write_parquet(tmp_path / "set/b/c.parquet", ["red"] * 20, group=20)
     (tmp_path / "set/_metadata.parquet").touch()
     plan = planned(tmp_path, tmp_path / "set")
-    found = [[(p.group, p.first, p.rows) for p in plan.part(n)] for n in range(plan.head.parts)]
-    assert found == [[(0, 0, 3), (1, 3, 3)], [(2, 6, 2), (0, 0, 20)]]
+    parts = [plan.part(number) for number in range(plan.head.parts)]
+    assert [[(p.group, p.first, p.rows, p.skip) for p in part] for part in parts] == [
+        [(0, 0, 3, 0), (1, 3, 3, 0)],
+        [(2, 6, 2, 0), (0, 0, 5, 0)],
+        [(0, 5, 5, 5)],
+        [(0, 10, 5, 10)],
+        [(0, 15, 5, 15)],
+    ]
+    assert [plan.begins_inside(number) for number in range(5)] == [False, False, True, True, True]
     assert (plan.head.pictures, plan.head.files, plan.head.kind) == (28, 2, "parquet")
 
 
@@ -55,6 +67,21 @@ def test_the_same_input_is_planned_the_same(tmp_path: Path) -> None:
     plans = [planned(tmp_path, tmp_path / "pictures", name=name) for name in "ab"]
     assert plans[0].head.identity == plans[1].head.identity
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_list_of_the_first_format_is_read(tmp_path: Path) -> None:
+    """It knew no cut row groups, and did not grow; answers to it stay its answers."""
+    write_files(tmp_path / "pictures", 3)
+    new = planned(tmp_path, tmp_path / "pictures")
+    head = json.loads(new.head.model_dump_json(exclude={"earlier"})) | {"format": 1}
+    text = json.dumps(head, separators=(",", ":"))
+    file = BytesIO()
+    table = pq.read_table(tmp_path / "plan").drop_columns(["skip"])
+    pq.write_table(table.replace_schema_metadata({"pixloop": text}), file)
+    with Plan(file, "old") as old:
+        assert pieces(old) == pieces(new)
+        assert old.head.identity == old.head.identity_of(0)
+        assert old.head.identity == hashlib.sha256(text.encode()).hexdigest()
 
 
 @pytest.mark.parametrize("change", ["content", "gone", "new", "renamed"])

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 from tests.small_bundles import write_colours
 
+from pixloop.data.check import MAX_FILE_BYTES
 from pixloop.errors import ImageError, ServingError
 from pixloop.picture_predictions.predict import predict_with, predict_with_bundle
 
@@ -33,6 +34,15 @@ def test_answers_and_errors_come_in_the_order_of_the_files(tmp_path: Path) -> No
             assert answer.error == "it is bad"
         else:
             assert (answer.label, answer.error) == (content, None)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    with (tmp_path / "b").open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)  # takes no room
+    first, second = predict_with(ask, [tmp_path / "a", tmp_path / "b"])
+    assert first.label == "a"
+    assert second.error == "the file has 200,000,001 bytes; at most 200,000,000 are read"
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

@@ -1,12 +1,11 @@
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixloop.picture_predictions.read_ahead import Ahead, read_each
+from pixloop.picture_predictions.read_ahead import Ahead
 
 SIZES = st.lists(st.integers(0, 50), max_size=40)
 
@@ -28,18 +27,6 @@ class Reader:
         with self._lock:
             self.held -= self.sizes[number]
         return number
-
-
-@given(SIZES, st.integers(1, 100), st.integers(1, 5))
-def test_files_are_read_in_order_and_few_bytes_are_held(
-    sizes: list[int], most: int, at_once: int
-) -> None:
-    reader = Reader(sizes)
-    with ThreadPoolExecutor(3) as pool:
-        stream = read_each(pool, reader.read, enumerate(sizes), most, at_once)
-        assert [reader.free(number) for number in stream] == list(range(len(sizes)))
-    # What the caller has just been given is read, and not yet freed here.
-    assert reader.most <= max([most, *sizes]) + max(sizes, default=0)
 
 
 @given(SIZES, st.integers(1, 100))

@@ -113,6 +113,15 @@ def test_a_number_of_processes_that_is_none_is_refused(
         run_training(lambda: None, Container(tmp_path))
 
 
+def test_more_processes_than_gpus_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIXLOOP_PROCESSES", "4")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(PipelineError, match="has 2 GPUs: leave it out, or set 2"):
+        run_training(lambda: None, Container(tmp_path))
+
+
 def test_one_process_has_no_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIXLOOP_PROCESSES", "1")
     write_hosts(tmp_path, "algo-1", "algo-1")

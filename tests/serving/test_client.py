@@ -21,12 +21,12 @@ from tests.serving.in_thread import serving
 
 from pixloop.config import ServingConfig
 from pixloop.errors import ImageError, ImageTooLarge, ServingError
+from pixloop.in_order import map_in_order
 from pixloop.records import Decision, Detection, Prediction
 from pixloop.serving.app import build_app
 from pixloop.serving.client import Client
 from pixloop.serving.codec import decode_request
 from pixloop.serving.detector import Detector
-from pixloop.serving.in_order import map_in_order
 from pixloop.serving.predictor import Predictor
 from pixloop.serving.retries import wait_s
 

@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from pixloop.training.checkpoints import AtomicCheckpoints, Epoch
+from pixloop.training import checkpoints
+from pixloop.training.checkpoints import AtomicCheckpoints, Epoch, EpochKeeper
 
 
 def epoch(number, f1, loss=1.0):
@@ -33,3 +36,17 @@ def test_a_process_on_another_host_needs_no_checkpoint_there(monkeypatch, tmp_pa
 
     monkeypatch.setattr(torch.distributed, "broadcast_object_list", receive)
     assert AtomicCheckpoints().load_checkpoint(tmp_path / "nowhere") == {"epoch": 3}
+
+
+@pytest.mark.parametrize(
+    ("steps", "asked"),
+    [(61, [20, 40, 60]), (58, [20, 40, 57]), (7, [3, 6]), (3, [1, 2]), (2, [1]), (1, [])],
+)
+def test_several_processes_ask_one_another_in_short_epochs_too(monkeypatch, tmp_path, steps, asked):
+    keeper, told = EpochKeeper(tmp_path, "", patience=1), []
+    monkeypatch.setattr(checkpoints, "world", lambda: 2)
+    monkeypatch.setattr(checkpoints, "mean", lambda _: told.append(keeper.position[1]) or 0.0)
+    trainer = SimpleNamespace(num_training_batches=steps)
+    for batch in range(steps):
+        keeper.on_train_batch_end(trainer, None, None, None, batch)
+    assert told == asked

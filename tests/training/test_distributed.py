@@ -201,6 +201,32 @@ def test_batches_have_the_statistics_of_all_their_slices(
     assert found.head_only is None
 
 
+#: Published weights that one process finds, and the other does not.
+FOUND_BY_ONE = """
+import os, sys
+from pathlib import Path
+import huggingface_hub.constants
+huggingface_hub.constants.HF_HUB_OFFLINE = True
+from pixloop.pipeline import steps
+from pixloop.training import classifiers
+found = Path(os.environ["PUBLISHED"]) if os.environ.get("RANK") == os.environ["FINDER"] else None
+classifiers.find_published = lambda name: found
+sys.exit(steps.main(["train"]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("finder", "origin"), [("0", "hub cache test_resnet"), ("1", "random")])
+def test_all_start_from_what_the_first_one_found(configure, lay_out, weights, finder, origin):
+    config = configure({"name": "test_resnet", "pretrained": True}, epochs=1)
+    root = lay_out("several", config, start=None)
+    several = start(root, 2, ("-c", FOUND_BY_ONE), PUBLISHED=str(weights), FINDER=finder)
+    finish(several)
+    found = read_summary(root / "model")
+    assert found.weights_origin.startswith(origin)
+    assert (found.head_only is not None) == (finder == "0")
+
+
 #: A network that cannot have more than two pictures at once, in the last process.
 TIGHT = """
 import sys

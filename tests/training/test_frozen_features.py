@@ -88,3 +88,12 @@ def test_what_may_be_in_bfloat16_is_close(at_once):
     assert extract._compiled is not None
     exact = FrozenFeatures(model)(given)[0]
     torch.testing.assert_close(found, exact, rtol=0.1, atol=0.05 * float(exact.abs().max()))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_computes_in_bfloat16_where_it_may():
+    model, given = classifier("test_efficientnet").cuda(), pictures(4)
+    found, exact = (FrozenFeatures(model, bfloat16=may)(given)[0] for may in (True, False))
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, exact)
+    torch.testing.assert_close(found, exact, rtol=0.1, atol=0.05 * float(exact.abs().max()))

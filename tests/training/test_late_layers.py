@@ -9,6 +9,7 @@ from pixloop.errors import TrainingError
 from pixloop.training.cut import cut_network
 from pixloop.training.late_layers import LateLayers, _epoch
 from pixloop.training.maps import Maps
+from pixloop.training.parts import WHOLE, Parts
 from pixloop.training.scores import score
 
 SETTINGS = {"batch_size": 8, "late_epochs": 2, "learning_rate": 1e-3}
@@ -28,11 +29,11 @@ def maps(count: int) -> Maps:
     return Maps(values.half(), targets)
 
 
-def learn(late=None, training=None, validation=None, **settings):
+def learn(late=None, training=None, validation=None, parts=WHOLE, **settings):
     late = late or layers()
     told, steps = [], []
     config = TrainingConfig(**(SETTINGS | settings))
-    scores = LateLayers(late, config, bfloat16=False).learn(
+    scores = LateLayers(late, config, False, parts).learn(
         training or maps(36), validation, lambda: steps.append(1), told.append
     )
     return late, scores, told, len(steps)
@@ -51,10 +52,26 @@ def test_late_layers_learn():
 
 @pytest.mark.parametrize("bfloat16", [False, True])
 def test_they_learn_in_either_precision(bfloat16):
-    late, config = layers(), TrainingConfig(**SETTINGS)
+    late, config, seen = layers(), TrainingConfig(**SETTINGS), {True: set(), False: set()}
+    late.register_forward_hook(lambda layers, _, logits: seen[layers.training].add(logits.dtype))
     scores = LateLayers(late, config, bfloat16).learn(maps(36), maps(20))
     assert scores["accuracy"] == 1.0
+    assert seen[True] == {torch.bfloat16 if bfloat16 else torch.float32}
+    assert seen[False] == {torch.float32}  # what is scored
     assert all(value.dtype != torch.bfloat16 for value in late.state_dict().values())
+
+
+def test_parts_of_a_batch_learn_what_the_whole_does():
+    # In plain steps, which do not enlarge the rounding.
+    settings = {"optimizer": "sgd", "learning_rate": 0.01, "weight_decay": 0.0}
+    expected, late, sizes = learn(**settings)[0].state_dict(), layers(), []
+    assert not torch.equal(late.state_dict()["fc.weight"], expected["fc.weight"])
+    late.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    learn(late, parts=Parts(3), **settings)
+    for name, value in late.state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5)
+    learn(late, validation=maps(20), parts=Parts(3))
+    assert max(sizes) == 3  # of batches of 8
 
 
 def test_statistics_are_kept():

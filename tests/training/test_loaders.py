@@ -2,10 +2,17 @@ import os
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pixloop.data.dataset import Dataset
 from pixloop.imaging import Preprocessing, read_input
-from pixloop.training.loaders import plain_loader, suitable_workers, training_loader
+from pixloop.training.loaders import (
+    plain_loader,
+    plain_rows,
+    suitable_workers,
+    training_loader,
+)
 
 TINY = Preprocessing(image_size=16)
 
@@ -49,6 +56,37 @@ def test_a_limit_takes_pictures_from_all_over(dataset):
     labels = [batch[1] for batch in plain_loader(split, TINY, batch_size=3, workers=0, limit=7)]
     assert len(torch.cat(labels)) <= 7
     assert set(torch.cat(labels).tolist()) == {0, 1, 2}
+
+
+class Rows:
+    """All that is asked of a split's rows."""
+
+    def __init__(self, count, streams):
+        self._count, self.streams = count, streams
+
+    def __len__(self):
+        return self._count
+
+
+@given(st.integers(0, 300), st.integers(1, 300), st.booleans())
+def test_of_more_pictures_exactly_as_many_as_the_limit_are_taken(count, limit, streams):
+    rows = list(plain_rows(Rows(count, streams), limit))
+    assert len(rows) == min(count, limit)
+    if streams or count <= limit:
+        assert rows == list(range(len(rows)))  # no shard is fetched for a few of its rows
+    else:
+        gaps = [after - before for before, after in zip(rows, [*rows[1:], count], strict=True)]
+        assert rows[0] == 0
+        assert max(gaps) - min(gaps) <= 1
+
+
+def test_a_batch_is_one_process_own(dataset):
+    split = Dataset.open(dataset).split("train")
+    shares = [
+        plain_loader(split, TINY, batch_size=4, workers=0, limit=99, rank=rank, world=2)
+        for rank in (0, 1)
+    ]
+    assert [[len(labels) for _, labels in share] for share in shares] == [[4, 4, 4, 1]] * 2
 
 
 LETTERBOX = Preprocessing(image_size=64, resize="letterbox")

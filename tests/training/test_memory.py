@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from pixloop.errors import TrainingError
 from pixloop.training.classifier import Classifier
 from pixloop.training.detector import Detector
+from pixloop.training.late_layers import LateLayers
 from pixloop.training.memory import BeginAgain
 from pixloop.training.models import load_model
 from pixloop.training.train import TrainingSummary, train
@@ -91,6 +92,21 @@ def test_parts_learn_what_the_whole_batch_does(run, configure, limit, tmp_path):
     assert load_model(tmp_path / "run/output").lineage["batch_parts"] == 8
 
 
+def test_late_layers_learn_in_parts_too(run, configure, monkeypatch):
+    compute = LateLayers._loss
+
+    def refuse(self, maps, targets):
+        if len(targets) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return compute(self, maps, targets)
+
+    monkeypatch.setattr(LateLayers, "_loss", refuse)
+    settings = SETTINGS | {"late_epochs": 2, "epochs": 0}
+    config = configure({"name": "test_resnet"}, **settings, out_of_memory="split")
+    times, found = starts_until_it_ends(run, config)
+    assert (times, found.batch_parts, found.best_epoch) == (2, 4, 0)
+
+
 def test_parts_work_in_bfloat16(run, configure, limit):
     settings = SETTINGS | {"precision": "bfloat16"}
     expected = run(configure({"name": "test_resnet"}, **settings), "whole")
@@ -150,6 +166,32 @@ def test_memory_runs_out_in_many_words(run, configure, limit, error):
     limit(0, error)
     with pytest.raises(TrainingError, match=r"Or training\.out_of_memory=split"):
         run(configure(), start=None)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "start", "advice"),
+    [
+        (64, "weights", r"Try training\.batch_size=13\. Or training"),  # there are 25 pictures
+        (9, "weights", r"Try training\.batch_size=5\. Or training"),
+        (2, "weights", r"Try training\.batch_size=1\.$"),
+        (2, None, r"a batch cannot be smaller\. Try a smaller"),  # it takes its own statistics
+        (1, "weights", r"a batch cannot be smaller\. Try a smaller"),
+    ],
+)
+def test_the_advice_is_of_use(run, configure, limit, weights, batch_size, start, advice):
+    limit(0)
+    config = configure({"name": "test_resnet"}, batch_size=batch_size)
+    with pytest.raises(TrainingError, match=advice):
+        run(config, start=weights if start else None)
+
+
+@pytest.mark.parametrize("kind", [MemoryError, RuntimeError])
+def test_memory_of_a_loader_is_not_the_networks(run, configure, limit, kind):
+    text = f"Caught {kind.__name__} in DataLoader worker process 0.\nOriginal Traceback (most"
+    limit(0, kind(f"{text} recent call last):\n{kind.__name__}: cannot allocate memory"))
+    with pytest.raises(TrainingError, match=r"Try fewer training\.workers") as caught:
+        run(configure(out_of_memory="split"), start=None)
+    assert not isinstance(caught.value, BeginAgain)
 
 
 def test_a_wrong_address_is_not_too_little_memory(run, configure, limit):

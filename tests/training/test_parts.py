@@ -1,9 +1,14 @@
+from types import SimpleNamespace
+
 import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from pixloop.config import TrainingConfig
+from pixloop.imaging import Preprocessing
+from pixloop.training.classifier import Classifier
 from pixloop.training.parts import WHOLE, Parts, fewest_pictures
 
 
@@ -46,3 +51,14 @@ def test_two_pictures_are_needed_where_a_batch_has_statistics_of_its_own():
     assert fewest_pictures(network, names - {min(names)}) == 2
     assert fewest_pictures(network, names) == 1
     assert fewest_pictures(timm.create_model("test_vit"), frozenset()) == 1
+
+
+def test_a_batch_that_has_one_part_only_starts_without_gradients_too():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
+    model = Classifier(network, Preprocessing(image_size=8), TrainingConfig(), 1)
+    model.parts, cleared = Parts(2), []
+    model.optimizers = lambda: SimpleNamespace(zero_grad=lambda: cleared.append(1))
+    for count in (1, 2):
+        pictures = torch.zeros(count, 8, 8, 3, dtype=torch.uint8)
+        model._learn((pictures, torch.zeros(count, dtype=torch.int64)), 0)
+    assert len(cleared) == 2

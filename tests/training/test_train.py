@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pixloop.data.dataset import Dataset
-from pixloop.errors import TrainingError
+from pixloop.errors import ConfigError, TrainingError
+from pixloop.training import classifiers
 from pixloop.training.classifier import Classifier
 from pixloop.training.models import load_model
 from pixloop.training.train import TrainingSummary, train
@@ -195,6 +196,22 @@ def test_another_configuration_starts_anew(run, configure, caplog):
     assert len(summary.history) == 1
 
 
+def test_what_began_by_chance_does_not_go_on_as_pretrained(
+    run, configure, tmp_path, monkeypatch, caplog
+):
+    file = tmp_path / "w.safetensors"
+    save_file(timm.create_model("test_efficientnet").state_dict(), file)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(classifiers, "find_published", lambda name: None)
+    config = configure({"pretrained": True}, epochs=1)
+    assert run(config).head_only is None
+    monkeypatch.setattr(classifiers, "find_published", lambda name: file)
+    summary = run(config)
+    assert "another configuration or data" in caplog.text
+    assert summary.head_only is not None
+    assert summary.weights_origin == "hub cache test_efficientnet"
+
+
 def test_a_damaged_checkpoint_starts_anew(run, configure, tmp_path, caplog):
     run(configure(epochs=1))
     expected = results(tmp_path / "output")
@@ -210,12 +227,35 @@ def test_the_head_is_kept_where_the_rest_makes_it_worse(run, configure, tmp_path
     save_file(timm.create_model("test_efficientnet").state_dict(), weights)
     config = configure(epochs=2, learning_rate=0.1, schedule="constant")
     summary = run(config, weights=weights)
-    assert "fitting the head: 6/6 F1 " in capsys.readouterr().err
+    assert "fitting the head: 13/13 F1 " in capsys.readouterr().err
     assert summary.weights_origin == "file w.safetensors"
     assert summary.best_epoch == 0
     assert summary.validation == summary.head_only == summary.history[0].validation
     given, kept = load_file(weights), load_file(tmp_path / "output" / "weights.safetensors")
     assert torch.equal(given["conv_stem.weight"], kept["conv_stem.weight"])
+
+
+def test_what_another_run_began_in_the_same_folder_changes_nothing(
+    run, configure, tmp_path, monkeypatch
+):
+    torch.manual_seed(0)
+    weights = tmp_path / "w.safetensors"
+    save_file(timm.create_model("test_efficientnet").state_dict(), weights)
+    # At this rate all that comes after the head makes it worse.
+    settings = {"epochs": 2, "learning_rate": 0.1, "schedule": "constant"}
+    config = configure(**settings)
+    assert run(config, weights=weights).best_epoch == 0
+    expected = results(tmp_path / "output")
+
+    def stumble(self, batch, batch_idx):
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "training_step", stumble)
+        with pytest.raises(Interrupted):
+            run(configure(**settings, augmentations=["vflip"]), weights=weights)
+    run(config, weights=weights)
+    assert_equal(results(tmp_path / "output"), expected)
 
 
 def test_the_last_layers_alone(run, configure, tmp_path):
@@ -240,6 +280,12 @@ def test_without_validation_the_last_epoch_is_kept(run, configure, make_dataset,
     summary = run(configure(epochs=3, patience=1), dataset=data)
     assert "no validation pictures" in caplog.text
     assert (summary.best_epoch, summary.epochs, summary.validation) == (3, 3, {})
+
+
+def test_the_largest_seed_is_taken_and_a_larger_one_named(run, configure):
+    assert run(configure(epochs=1, seed=10**13)).epochs == 1
+    with pytest.raises(ConfigError, match=r"training\.seed"):
+        configure(seed=20250101123000)
 
 
 def test_one_class_is_refused(run, configure, make_dataset, tmp_path):

@@ -1,3 +1,5 @@
+import functools
+
 import pytest
 import timm
 import torch
@@ -6,6 +8,8 @@ from pixloop.config import TrainingConfig
 from pixloop.imaging import Preprocessing
 from pixloop.training import warm_start as warm_start_module
 from pixloop.training.classifier import Classifier
+from pixloop.training.late_layers import LateLayers
+from pixloop.training.maps import look
 from pixloop.training.scores import score
 from pixloop.training.warm_start import warm_start
 
@@ -60,6 +64,30 @@ def test_late_layers_learn_too():
         "fc",
         "layer4",
     }
+
+
+def test_what_is_kept_is_scored_on_all_pictures_and_not_on_rounded_maps(monkeypatch):
+    # Maps of a fifth of the pictures, whose scores are others.
+    few = functools.partial(look, most_bytes=5 * 192 * 2 * 2 * 2)
+    monkeypatch.setattr(warm_start_module, "look", few)
+    monkeypatch.setattr(LateLayers, "learn", change)
+    config, told = TrainingConfig(late_epochs=1, batch_size=8), []
+    model, held_out = classifier(), batches(25)
+    head, kept = warm_start(model, config, 32, batches(24), held_out, after_epoch=told.append)
+    assert kept not in (told[1], head)
+    with torch.no_grad():
+        logits = model.eval()(held_out[0][0])
+    assert kept == pytest.approx(score(logits, held_out[0][1]), rel=1e-4)
+
+
+def change(self, training, validation, each_step, after_epoch):
+    """Late layers that are better for certain, by the maps that there are."""
+    with torch.no_grad():
+        for weights in self._layers.parameters():
+            weights.mul_(0.9)
+    scores = self._look(validation)
+    after_epoch(scores)
+    return scores
 
 
 def test_maps_are_not_kept_where_nobody_learns_from_them(monkeypatch):

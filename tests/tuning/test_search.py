@@ -212,3 +212,8 @@ def test_the_study_is_another_for_other_data_and_other_spaces(opened) -> None:
     assert len(names) == 4
     # What is searched may change, as may the budget.
     assert opened(SPACE, "tuning.trials=3")[1].name == opened(SPACE)[1].name
+
+
+def test_a_seed_that_only_training_takes_is_no_obstacle(search) -> None:
+    study = search("training.seed=10000000000000", "tuning.trials=3", "tuning.parallel=1")
+    assert len(study.trials()) == 3

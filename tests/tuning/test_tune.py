@@ -1,6 +1,10 @@
 """From the data set to pixloop.yaml, with a trainer whose scores are known, and a real one."""
 
+import json
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 from contextlib import nullcontext
 from pathlib import Path
@@ -184,6 +188,58 @@ def test_a_stopped_trial_ends_and_goes_on_when_it_is_tried_again(
     assert seen == [1, 2, 3, 4]
     log = (tmp_path / "a" / "log.txt").read_text()
     assert "traceback" not in log.lower()
+
+
+#: A network that cannot have more than eight pictures at once, in every process of a trial.
+TIGHT = textwrap.dedent(
+    """
+    import torch
+    from pixloop.training.classifier import Classifier
+    loss = Classifier.loss
+    def tight(self, batch):
+        if len(batch[0]) > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return loss(self, batch)
+    Classifier.loss = tight
+    """
+)
+TRIAL = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    from tests.tuning.test_tune import train_really
+    from pixloop.tuning import trial
+    trial._PRELOADED = ("tight",)
+    dataset, folder, wanted = sys.argv[1:]
+    ended = train_really(Path(dataset), Path(folder), lambda *_: True, wanted)
+    print(ended.how, ended.reason)
+    """
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wanted", ["split", "stop"])
+def test_a_trial_that_runs_out_of_memory_begins_again_where_that_is_wanted(
+    dataset: Path, tmp_path: Path, wanted: str
+) -> None:
+    (tmp_path / "tight.py").write_text(TIGHT)
+    path = os.pathsep.join([str(Path(__file__).parents[2]), str(tmp_path)])
+    arguments = [str(dataset), str(tmp_path / "a"), f"training.out_of_memory={wanted}"]
+    ended = subprocess.run(
+        [sys.executable, "-c", TRIAL, *arguments],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    if wanted == "stop":
+        assert ended.stdout.startswith("failed Memory ran out")
+        return
+    assert ended.stdout == "done \n"
+    summary = json.loads((tmp_path / "a" / "model" / "training.json").read_text())
+    assert summary["batch_parts"] == 2
+    assert (tmp_path / "a" / "log.txt").read_text().count("From the next start on it takes 2") == 1
 
 
 @pytest.mark.slow

@@ -83,6 +83,9 @@ def run(
     Finished steps are reused, a killed run resumes. A model that the gate refuses ends with exit
     code 3. On SageMaker, the run goes on when this command is interrupted.
 
+    Training takes every GPU; PIXLOOP_PROCESSES=N takes N processes. PIXLOOP_RAY=ADDRESS lets a Ray
+    cluster check the pictures.
+
     Example: `pixloop run --set training.epochs=3`
     """
     overrides = [*(set_ or ()), *(["data.strict=true"] if strict else [])]

@@ -93,8 +93,8 @@ def predict(
         bool,
         typer.Option(
             "--restart",
-            help="With a folder as --out: delete its answers of other pictures or another model, "
-            "and begin anew.",
+            help="With a folder as --out: where its answers are of other pictures or another "
+            "model, or pictures have come since, delete them and begin anew; else go on.",
         ),
     ] = False,
     project: ProjectOption = ".",

@@ -3,11 +3,14 @@
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pixloop.data.archives import safe_path
+from pixloop.data.fetched_objects import FetchedObjects, fetched_objects
 from pixloop.data.formats.layout import MANIFEST_SUFFIXES
 from pixloop.data.formats.manifest import (
     REFERENCE_KEYS,
@@ -23,31 +26,40 @@ from pixloop.progress import progress
 _AT_ONCE = 64
 _BLOCK = 1_000_000
 
-#: An object's address, where it goes, and its size (None where it was not listed).
-Wanted = tuple[str, Path, int | None]
+
+class Wanted(NamedTuple):
+    """An object, and where it goes. What was not listed has neither size nor ETag."""
+
+    key: str  #: bucket/key
+    target: Path
+    size: int = 0
+    etag: str = ""
 
 
 def fetch_objects(uri: str, folder: Path) -> Path:
     """Fetch the object or everything below the prefix ``uri`` into ``folder``.
 
-    An object that is there already is not fetched again.
+    An object that is there already, in the version that S3 has, is not fetched again. What an
+    earlier call has fetched and S3 has no more is deleted.
 
     Returns:
         The object's file, or ``folder`` for a prefix.
 
     Raises:
         SourceError: there is nothing, it cannot be read, or s3fs is not installed.
+        DataError: what has come cannot be noted, or a disk is full.
     """
     files = open_filesystem()
     key = uri.removeprefix("s3://").rstrip("/")
     try:
-        if not uri.endswith("/") and files.isfile(key):
-            target = folder / key.rpartition("/")[2]
-            _get_one(files, key, target)
-            return target
-        if _get(files, _below(files, key, folder, uri), f"fetching {uri}") == 0:
-            raise SourceError(f"{uri}: there is no such object or prefix.")
-    except SourceError:
+        with fetched_objects(folder) as fetched:
+            if not uri.endswith("/") and files.isfile(key):
+                target = folder / key.rpartition("/")[2]
+                _get_one(files, key, target, fetched)
+                return target
+            if not _get_below(files, key, folder, uri, fetched):
+                raise SourceError(f"{uri}: there is no such object or prefix.")
+    except DataError:
         raise
     except Exception as e:  # botocore's, aiohttp's and s3fs's errors have no common root
         raise SourceError(f"{uri} cannot be fetched: {e}") from e
@@ -56,6 +68,8 @@ def fetch_objects(uri: str, folder: Path) -> Path:
 
 def fetch_references(manifest: Path, folder: Path) -> Path:
     """Fetch what a manifest names on S3 and does not have beside it.
+
+    What S3 does not have either is passed over: preparation reports it as missing.
 
     Returns:
         The manifest itself where nothing is missing; else one in ``folder`` that names the
@@ -67,13 +81,9 @@ def fetch_references(manifest: Path, folder: Path) -> Path:
     if manifest.suffix.lower() not in MANIFEST_SUFFIXES or not any(_missing(manifest)):
         return manifest
     files = open_filesystem()
-    wanted = ((address[5:], _place(address, folder), None) for address in _missing(manifest))
-    try:
-        _get(files, wanted, f"fetching pictures of {manifest.name}")
-    except SourceError:
-        raise
-    except Exception as e:  # as above
-        raise SourceError(f"a picture of {manifest} cannot be fetched: {e}") from e
+    wanted = (Wanted(address[5:], _place(address, folder)) for address in _missing(manifest))
+    for _ in _get(files, wanted, _is_file, f"fetching pictures of {manifest.name}"):
+        pass
     local = folder / manifest.name
     with atomic_path(local) as target, target.open("w", encoding="utf-8") as lines:
         find = LocalFiles(manifest.parent.absolute())
@@ -111,39 +121,97 @@ def _place(address: str, folder: Path) -> Path:
     return safe_path(folder / "objects", address.removeprefix("s3://"), "the manifest")
 
 
+def _get_below(files: Any, prefix: str, folder: Path, uri: str, fetched: FetchedObjects) -> bool:
+    """Fetch everything below a prefix; says whether there is something."""
+
+    def is_here(one: Wanted) -> bool:
+        return fetched.has(one.target, one.size, one.etag)
+
+    found = False
+    for one in _get(files, _below(files, prefix, folder, uri), is_here, f"fetching {uri}"):
+        fetched.note(one.target, one.etag)
+        found = True
+    if found:
+        fetched.remove_unseen()
+    return found
+
+
 def _below(files: Any, prefix: str, folder: Path, uri: str) -> Iterator[Wanted]:
-    for _, _, found in files.walk(prefix, detail=True):
-        for info in found.values():
-            relative = info["name"].removeprefix(prefix).lstrip("/")
-            if relative and not info["name"].endswith("/"):
-                yield info["name"], safe_path(folder, relative, uri), info["size"]
+    bucket, key, _ = files.split_path(prefix)
+    start = f"{key}/" if key else ""
+    for item in list_objects(files, bucket, start):
+        relative = item["Key"].removeprefix(start).lstrip("/")
+        if relative and not relative.endswith("/"):
+            target = safe_path(folder, relative, uri)
+            yield Wanted(f"{bucket}/{item['Key']}", target, item["Size"], item["ETag"])
 
 
-def _get(files: Any, wanted: Iterable[Wanted], description: str) -> int:
-    """Fetch objects, some at once, each to a ``.part`` that is renamed; how many there are."""
-    count = 0
+def list_objects(
+    files: Any, bucket: str, prefix: str, delimiter: str = ""
+) -> Iterator[dict[str, Any]]:
+    """What is below a prefix, as S3 tells it, a page of a thousand at a time.
+
+    s3fs's own listings hold all of it, and its walk passes over a folder that cannot be listed.
+
+    Args:
+        files: of ``open_filesystem``.
+        bucket: its name.
+        prefix: how keys begin.
+        delimiter: what is below the next one in a key is left out.
+
+    Raises:
+        SourceError: it cannot be listed to its end.
+    """
+    more = {"Delimiter": delimiter} if delimiter else {}
+    while True:
+        try:
+            page = files.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
+        except Exception as e:  # botocore's, aiohttp's and s3fs's errors have no common root
+            raise SourceError(f"s3://{bucket}/{prefix} cannot be listed: {e}") from e
+        yield from page.get("Contents", ())
+        if not page.get("IsTruncated"):
+            return
+        more["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _get(
+    files: Any, wanted: Iterable[Wanted], is_here: Callable[[Wanted], bool], description: str
+) -> Iterator[Wanted]:
+    """Fetch objects that are not here, some at once; gives all but those that are nowhere."""
     wanted = iter(wanted)
-    with progress(description) as advance:
+    with progress(description) as advance, ThreadPoolExecutor(_AT_ONCE) as pool:
         while batch := list(itertools.islice(wanted, _AT_ONCE)):
-            fresh = {key: target for key, target, size in batch if not _is_there(target, size)}
-            parts = {key: target.with_name(target.name + ".part") for key, target in fresh.items()}
-            for part in parts.values():
-                part.parent.mkdir(parents=True, exist_ok=True)
-            if parts:
-                files.get(list(parts), [str(part) for part in parts.values()])
-            for key, part in parts.items():
-                part.replace(fresh[key])
-            count += len(batch)
+            fresh = {one.target: one for one in batch if not is_here(one)}
+            yield from (one for one in batch if one.target not in fresh)
+            came = pool.map(partial(_fetch, files), fresh.values())
+            yield from (one for one, is_there in zip(fresh.values(), came, strict=True) if is_there)
             advance(len(batch))
-    return count
 
 
-def _get_one(files: Any, key: str, target: Path) -> None:
+def _fetch(files: Any, one: Wanted) -> bool:
+    """Fetch an object to a ``.part`` that is renamed; says whether there is one.
+
+    Raises:
+        SourceError: it cannot be fetched; the message names it.
+    """
+    part = one.target.with_name(one.target.name + ".part")
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        files.get_file(one.key, str(part))
+        part.replace(one.target)
+    except FileNotFoundError:
+        return False
+    except Exception as e:  # as above
+        raise SourceError(f"s3://{one.key} cannot be fetched: {e}") from e
+    return True
+
+
+def _get_one(files: Any, key: str, target: Path, fetched: FetchedObjects) -> None:
     """Fetch an object that may be large: goes on in its ``.part`` while it is the same object."""
     part = target.with_name(target.name + ".part")
     note = part.with_name(part.name + ".etag")
     info = files.info(key)
-    if _is_there(target, info["size"]):
+    if fetched.has(target, info["size"], info["ETag"]):
         return
     part.parent.mkdir(parents=True, exist_ok=True)
     if not note.exists() or note.read_text(encoding="utf-8") != info["ETag"]:
@@ -160,11 +228,12 @@ def _get_one(files: Any, key: str, target: Path) -> None:
             file.write(block)
             advance()
     part.replace(target)
+    fetched.note(target, info["ETag"])
     note.unlink()
 
 
-def _is_there(target: Path, size: int | None) -> bool:
-    return target.is_file() and (size is None or target.stat().st_size == size)
+def _is_file(one: Wanted) -> bool:
+    return os.path.isfile(one.target)  # noqa: PTH113 (no error for an odd name)
 
 
 def open_filesystem() -> Any:

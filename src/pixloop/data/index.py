@@ -9,10 +9,12 @@ import json
 import sqlite3
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from pixloop.data.check import Inspection
+from pixloop.data.sqlite_faults import explained, is_damaged, remove
 from pixloop.records import Box, Finding
 
 _SETTINGS = "CREATE TABLE IF NOT EXISTS settings (value TEXT)"
@@ -98,14 +100,19 @@ class Index:
 
     @classmethod
     def open(cls, path: Path, settings: str) -> Self:
-        """Open or make the index. What was learned under other ``settings`` is forgotten."""
+        """Open or make the index. What was learned under other ``settings`` is forgotten.
+
+        Raises:
+            DataError: it is in use, or cannot be read or written to.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             return cls._open(path, settings)
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as e:
+            if not is_damaged(e):
+                raise explained(path, e) from e
             # It only saves time, so a damaged one is simply made again.
-            for suffix in ("", "-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            remove(path)
             return cls._open(path, settings)
 
     @classmethod
@@ -130,8 +137,8 @@ class Index:
 
     def close(self) -> None:
         """Close the database."""
-        self.db.commit()
-        self.db.close()
+        with closing(self.db):
+            self.db.commit()
 
     def add_samples(self, entries: Iterable[Entry]) -> None:
         """Add what a format has read."""

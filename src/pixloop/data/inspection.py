@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from stat import S_ISREG
@@ -15,6 +16,7 @@ from stat import S_ISREG
 from pixloop.data import check
 from pixloop.data.check import MAX_FILE_BYTES, Inspection, inspect
 from pixloop.data.index import FileState, Index
+from pixloop.data.sqlite_faults import faults_told
 from pixloop.errors import DataError
 from pixloop.files import atomic_path
 from pixloop.progress import progress
@@ -26,6 +28,8 @@ UPRIGHT = "upright"
 _CHUNK = 32
 # Other processes take a second or two to start: what is done by then needs none.
 _ALONE_S = 2.0
+#: Lies beside the folder for upright pictures meanwhile. Who finds it knows how the last run ended.
+_ALONE = "alone"
 
 Inspected = list[tuple[FileState, Inspection]]
 #: From files, max_pixels and the folder for upright pictures to what is found, as it is found.
@@ -39,9 +43,19 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def open_index(work: Path, max_pixels: int) -> Index:
-    """The index in the folder ``work``, which forgets what other settings have found."""
-    return Index.open(work / "index.sqlite", inspection_settings(max_pixels))
+@contextmanager
+def open_index(work: Path, max_pixels: int) -> Iterator[Index]:
+    """The index in the folder ``work``, which forgets what other settings have found.
+
+    Raises:
+        DataError: it cannot be used, turns out to be damaged, or a disk is full.
+    """
+    path = work / "index.sqlite"
+    with (
+        faults_told(path),
+        closing(Index.open(path, inspection_settings(max_pixels))) as index,
+    ):
+        yield index
 
 
 def inspection_settings(max_pixels: int) -> str:
@@ -89,20 +103,37 @@ def inspect_files(
     """Inspect files and yield the results in chunks, in no order.
 
     Pictures that EXIF turns are written upright to the folder ``upright``, named by their SHA-256.
-    A file that kills the process that reads it is found out, and called corrupt, unless it comes in
-    the first two seconds: what is done by then is done in this process.
+    A file that kills the process that reads it is found out, and called corrupt. In the first two
+    seconds that is this process: then it is found out in the next run, which begins with others.
 
     Raises:
         DataError: no other process can be started; that is no picture's fault.
     """
     chunks = _chunks(iter(files))
-    start = time.monotonic()
-    while time.monotonic() - start < _ALONE_S:
-        chunk = next(chunks, None)
-        if chunk is None:
-            return
-        yield inspect_chunk(chunk, max_pixels, upright)
-    yield from _in_processes(chunks, max_pixels, upright, workers)
+    mark = upright.with_name(_ALONE)
+    if not mark.exists():
+        yield from _alone(chunks, max_pixels, upright, mark)
+    chunk = next(chunks, None)
+    if chunk is not None:
+        yield from _in_processes(itertools.chain([chunk], chunks), max_pixels, upright, workers)
+    mark.unlink(missing_ok=True)
+
+
+def _alone(
+    chunks: Iterator[list[FileState]], max_pixels: int, upright: Path, mark: Path
+) -> Iterator[Inspected]:
+    """Inspect files in this process for two seconds; ``mark`` stays where it dies of one."""
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    try:
+        start = time.monotonic()
+        while time.monotonic() - start < _ALONE_S:
+            chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield inspect_chunk(chunk, max_pixels, upright)
+    finally:
+        mark.unlink(missing_ok=True)
 
 
 def inspect_safely(files: list[FileState], max_pixels: int) -> Iterator[Inspected]:

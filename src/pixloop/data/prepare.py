@@ -8,10 +8,12 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,6 +46,7 @@ from pixloop.data.inspections_on_ray import RAY, inspect_on_ray
 from pixloop.data.rules import apply_rules, kept_classes
 from pixloop.data.shared_inspections import take_over
 from pixloop.errors import DataError
+from pixloop.in_order import read_each
 from pixloop.progress import progress, track
 from pixloop.records import Box, Finding
 
@@ -53,6 +56,25 @@ _LEAST_CLASSES: dict[Task, int] = {"classification": 2, "detection": 1}
 #: Findings of labels that are not written as their format is.
 _MALFORMED = "FROM remarks WHERE kind IN ('unreadable_label', 'unreadable_box', 'pixel_box')"
 _OF_SOURCE = "substr(s.name, 1, length(?1)) = ?1"
+
+# What is read ahead while rows are written; files that are alone larger are read one by one.
+_READERS = 16
+_AHEAD_BYTES = 32_000_000
+
+
+class _Kept(NamedTuple):
+    """What the index says of a picture that is written."""
+
+    id: int
+    name: str
+    path: str
+    label: str
+    source: str
+    sha256: str
+    width: int
+    height: int
+    orientation: int
+    size: int  #: of the file, in bytes
 
 
 def prepare(
@@ -83,12 +105,13 @@ def prepare(
     Raises:
         DataError: there are no labels, too few classes have a usable picture (two are needed, in
             detection one), or ``config.strict`` is set and there are warnings. The data report is
-            written anyway. Or most labels cannot be read, or the Ray cluster cannot be used.
+            written anyway. Or most labels cannot be read, the Ray cluster or the index cannot be
+            used, or a disk is full.
     """
     output.mkdir(parents=True, exist_ok=True)
     (output / MANIFEST).unlink(missing_ok=True)
-    index, upright = open_index(work, config.max_pixels), work / UPRIGHT
-    try:
+    upright = work / UPRIGHT
+    with open_index(work, config.max_pixels) as index:
         said = annotations.resolved() if annotations else []
         own = _entries(config, train, test, task)
         asked = annotated_entries(annotations.folder, said, task) if annotations else ()
@@ -109,8 +132,6 @@ def prepare(
                 "\n".join(["The data has warnings, and data.strict is set:", *warnings])
             )
         return _write(index, output, upright, task, write_lineage(index, said, output))
-    finally:
-        index.close()
 
 
 def _on_ray() -> InspectAll | None:
@@ -225,24 +246,34 @@ def _rows(
     """The rows of a split in the order of their hashes, which mixes the classes."""
     labels = {name: number for number, name in enumerate(classes)}
     rows = index.db.execute(
-        "SELECT id, name, path, label, source, sha256, width, height, orientation FROM kept"  # noqa: S608
-        f" WHERE split = ? {BY_HASH}",
+        f"SELECT {', '.join(_Kept._fields)} FROM kept WHERE split = ? {BY_HASH}",  # noqa: S608
         (split,),
     )
-    for sample, name, path, label, source, sha256, width, height, orientation in rows:
-        try:
-            image = Path(path).read_bytes()
-        except OSError as e:
-            raise DataError(f"{path} is gone since it was checked. Run again.") from e
-        if hashlib.sha256(image).hexdigest() != sha256:
-            raise DataError(f"{path} has changed since it was checked. Run again.")
-        if orientation != 1:
-            image = (upright / sha256).read_bytes()
-        if task == "classification":
-            yield Row(image, name, labels[label], width, height, sha256), source
-        else:
-            objects = _objects(index, sample, labels)
-            yield Row(image, name, -1, width, height, sha256, objects), source
+    sized = ((kept, kept.size) for kept in map(_Kept._make, rows))
+    with ThreadPoolExecutor(_READERS) as pool:
+        # Hashes come in no order on the disk: on one that is far, each file is a wait of its own.
+        read = read_each(pool, partial(_read, upright), sized, _AHEAD_BYTES, 2 * _READERS)
+        for kept, image in read:
+            size = kept.width, kept.height
+            if task == "classification":
+                row = Row(image, kept.name, labels[kept.label], *size, kept.sha256)
+            else:
+                objects = _objects(index, kept.id, labels)
+                row = Row(image, kept.name, -1, *size, kept.sha256, objects)
+            yield row, kept.source
+
+
+def _read(upright: Path, kept: _Kept) -> tuple[_Kept, bytes]:
+    """A picture as it is written: upright, and the one that was checked."""
+    try:
+        image = Path(kept.path).read_bytes()
+    except OSError as e:
+        raise DataError(f"{kept.path} is gone since it was checked. Run again.") from e
+    if hashlib.sha256(image).hexdigest() != kept.sha256:
+        raise DataError(f"{kept.path} has changed since it was checked. Run again.")
+    if kept.orientation != 1:
+        image = (upright / kept.sha256).read_bytes()
+    return kept, image
 
 
 def _objects(index: Index, sample: int, labels: dict[str, int]) -> Objects:

@@ -70,16 +70,16 @@ def inspect_share(
         work: a folder that outlives a kill; the next run with it resumes.
         max_pixels: pictures with more are not decoded.
         host: this machine's name.
+
+    Raises:
+        DataError: the index cannot be used, or a disk is full.
     """
-    index = open_index(work, max_pixels)
-    try:
+    with open_index(work, max_pixels) as index:
         index.add_samples(_entries(folders))
         queue_changed(index, work / UPRIGHT)
         inspect_queued(index, work / UPRIGHT, max_pixels)
         _write(index, output / f"{host}.parquet", work / UPRIGHT, max_pixels)
         _keep_upright(index, work / UPRIGHT, output / UPRIGHT)
-    finally:
-        index.close()
 
 
 def take_over(index: Index, inspections: Path, upright: Path, max_pixels: int) -> None:

@@ -5,6 +5,7 @@ a source::
 
     a1b2c3d4e5f6-flowers/
       download.part …   while it lasts
+      fetched.sqlite    of S3: in which version each object came
       content/          what was fetched and extracted
       source.json       written last; a source that has one is not fetched again
 """

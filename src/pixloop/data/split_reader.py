@@ -23,7 +23,9 @@ from pixloop.data.shards import (
 )
 
 _CACHED_GROUPS = 4
-_OPEN_SHARDS = 8  # training reads at most seven at a time
+# Training reads at most seven at a time of what streams, and 16 at random of what lies here.
+_OPEN_STREAMED = 8
+_OPEN_HERE = 32
 _AHEAD_SHARDS = 2
 
 
@@ -129,8 +131,9 @@ class Split:
             file = self._files.open(shard)
             groups = (file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
             self._open_files[shard] = file, list(accumulate(groups))
-            if self.streams and len(self._open_files) > _OPEN_SHARDS:
-                # So that what the cache has let go does not stay on the disk.
+            if len(self._open_files) > (_OPEN_STREAMED if self.streams else _OPEN_HERE):
+                # So that what the cache has let go does not stay on the disk, and a process may
+                # read more shards than it may have files open.
                 self._open_files.popitem(last=False)[1][0].close()
         self._open_files.move_to_end(shard)
         return self._open_files[shard]

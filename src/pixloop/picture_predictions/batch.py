@@ -6,10 +6,12 @@ at before ``_summary.json`` says that all is there. So whatever is killed when, 
 goes on, and each picture has exactly one row.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,9 +20,11 @@ from pixloop.errors import ConfigError, DataError
 from pixloop.files import sha256_file
 from pixloop.picture_predictions.batch_output import PLAN, BatchOutput
 from pixloop.picture_predictions.computing import predict_parts
+from pixloop.picture_predictions.listing import Input
 from pixloop.picture_predictions.part_answers import Facts
-from pixloop.picture_predictions.parts import Answering, Head, Input, Listing, Plan, write_plan
-from pixloop.picture_predictions.places import Stores, address_of
+from pixloop.picture_predictions.parts import Answering, Head, Plan
+from pixloop.picture_predictions.places import Stores, address_of, is_remote
+from pixloop.picture_predictions.planning import OtherPictures, write_grown, write_plan
 from pixloop.picture_predictions.record import Summary
 from pixloop.progress import Advance, progress
 
@@ -75,13 +79,16 @@ def predict_batch(
         bundle: what answers.
         model: what it is called.
         places: folders, files, and addresses on S3.
-        output: a folder, or an address on S3. What an interrupted run left there is gone on with.
+        output: a folder, or an address on S3. What an interrupted run left there is gone on with;
+            so is what a finished one left, where pictures have come since.
         column: the Parquet files' column of pictures, where names and types do not say it.
-        restart: delete what is there of earlier runs, and begin anew.
+        restart: where what is there is of another model or other pictures, or pictures have come
+            since, delete it, and begin anew.
         engine: what computes; this process, if it is None.
 
     Raises:
-        ConfigError: an address cannot be, or the output lies in what is predicted.
+        ConfigError: an address cannot be, the output lies in what is predicted, or a place lies
+            in another.
         DataError: there is nothing to predict; the output is that of another model or other
             pictures; something cannot be read or written.
     """
@@ -134,21 +141,32 @@ def _open_plan(
 ) -> Plan:
     """The list that the output was begun with, where it is of this input and model; else a new one.
 
+    Where pictures have come since, it has grown by them, unless it is to be begun anew.
+
     Raises:
         DataError: it is of another, and is not to be begun anew.
     """
     earlier = target.open_plan()
-    if earlier is not None:
-        with ExitStack() as opened:
-            opened.enter_context(earlier)
+    if earlier is None:
+        return _begin(target, asked, bundle, model, stores)
+    with ExitStack() as opened, TemporaryDirectory(prefix="pixloop-") as folder:
+        opened.enter_context(earlier)
+        local = Path(folder) / PLAN
+        try:
+            _check_same(earlier.head, asked, bundle, model)
+            has_grown = write_grown(local, earlier, stores)
+        except OtherPictures as e:
             if not restart:
-                if difference := _difference(earlier.head, asked, bundle, model, stores):
-                    raise DataError(
-                        f"{target.address} was begun {difference}. Add --restart to begin anew, "
-                        "or name another output."
-                    )
-                opened.pop_all()
-                return earlier
+                raise DataError(
+                    f"{target.address} was begun {e}. Add --restart to begin anew, or name "
+                    "another output."
+                ) from e
+            has_grown = True
+        if not has_grown:
+            opened.pop_all()
+            return earlier
+        if not restart:
+            return _publish(target, local)
     return _begin(target, asked, bundle, model, stores)
 
 
@@ -163,28 +181,24 @@ def _begin(target: BatchOutput, asked: Input, bundle: Bundle, model: str, stores
         write_plan(local, asked, answering, stores)
         # Not before all is listed: what is wrong with the input costs nobody earlier answers.
         target.clear()
-        target.publish_plan(local)
+        return _publish(target, local)
+
+
+def _publish(target: BatchOutput, local: Path) -> Plan:
+    target.publish_plan(local)
     plan = target.open_plan()
     assert plan is not None  # noqa: S101 - it was written
     return plan
 
 
-def _difference(head: Head, asked: Input, bundle: Bundle, model: str, stores: Stores) -> str | None:
-    """How an output that was begun differs from what is asked for now, as words after "begun"."""
+def _check_same(head: Head, asked: Input, bundle: Bundle, model: str) -> None:
+    """Raises OtherPictures where another model was begun with, or another input."""
     if head.answering.bundle != _identity(bundle):
-        return f"with another model: {head.answering.model} answered, and {model} would now"
+        raise OtherPictures(
+            f"with another model: {head.answering.model} answered, and {model} would now"
+        )
     if head.input != asked:
-        return f"for another input: {_named(head.input)}, and not {_named(asked)}"
-    listing = Listing(asked, stores)
-    with progress("listing pictures", after_s=2.0) as advance:
-        for _ in listing:
-            advance()
-    if listing.sha256 == head.sha256:
-        return None
-    return (
-        f"for other pictures: files have changed since, or come, or gone; there were "
-        f"{head.files:,} and are {listing.files:,}"
-    )
+        raise OtherPictures(f"for another input: {_named(head.input)}, and not {_named(asked)}")
 
 
 def _named(asked: Input) -> str:
@@ -215,9 +229,25 @@ def _sum(plan: Plan, finished: Iterable[Facts]) -> Summary:
 
 
 def _apart(output: str, places: tuple[str, ...]) -> str:
+    """The output, which lies in no place. No place lies in another: its pictures would be two's.
+
+    Raises:
+        ConfigError: else.
+    """
     for place in places:
-        if f"{output}/".startswith(f"{place}/"):
+        if _resolved(output).startswith(_resolved(place)):
             raise ConfigError(
                 f"the output {output} lies in {place}, which is to be predicted. Name another."
             )
+    # What lies in a place comes right after it.
+    for (around, outer), (within, inner) in pairwise(sorted((_resolved(p), p) for p in places)):
+        if within.startswith(around):
+            raise ConfigError(
+                f"{inner} lies in {outer}: its pictures would have two rows each. Name one of them."
+            )
     return output
+
+
+def _resolved(address: str) -> str:
+    """An address, whatever links it is named by, as what lies below it begins."""
+    return f"{(address if is_remote(address) else os.path.realpath(address)).rstrip('/')}/"

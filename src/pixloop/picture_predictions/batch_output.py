@@ -22,10 +22,10 @@ from filelock import FileLock, Timeout
 
 from pixloop.errors import DataError
 from pixloop.files import write_text
+from pixloop.in_order import map_in_order
 from pixloop.picture_predictions.part_answers import Facts, read_facts
 from pixloop.picture_predictions.parts import Plan
 from pixloop.picture_predictions.places import Stores, is_remote
-from pixloop.serving.in_order import map_in_order
 
 PLAN = "_plan"
 SUMMARY = "_summary.json"
@@ -76,7 +76,8 @@ class BatchOutput:
             self._store.remove(self._at(name) for name in names if name in there)
 
     def publish_plan(self, local: Path) -> None:
-        """Begin the output with a list."""
+        """Begin the output with a list, or put one there that has grown."""
+        self._store.remove([self._at(SUMMARY)])  # it says that all is there
         self._store.publish(local, self._at(PLAN))
 
     def publish(self, local: Path, part: int) -> None:
@@ -107,11 +108,12 @@ class BatchOutput:
 
         Files that are missing, of another list or not whole are passed over.
         """
-        identity, there = plan.head.identity, self._names()
-        parts = (number for number in range(plan.head.parts) if part_name(number) in there)
+        there, head = self._names(), plan.head
+        parts = (number for number in range(head.parts) if part_name(number) in there)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for number, facts in map_in_order(pool, self._facts, parts, 2 * _AT_ONCE):
-                if facts is not None and (facts.plan, facts.part) == (identity, number):
+                known = head.identity_of(number), number
+                if facts is not None and (facts.plan, facts.part) == known:
                     yield facts
 
     def _facts(self, part: int) -> tuple[int, Facts | None]:

@@ -6,6 +6,7 @@ from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pixloop.errors import DataError
 from pixloop.picture_predictions.part_answers import Answered, Facts, answer_each, write_part
 from pixloop.picture_predictions.parts import Plan
 from pixloop.picture_predictions.places import Stores
@@ -41,12 +42,21 @@ def predict_parts(
     Raises:
         DataError: something cannot be read, or no temporary file can be written.
     """
-    identity, pictures = plan.head.identity, read_parts(plan, parts, stores, most)
-    with TemporaryDirectory(prefix="pixloop-") as folder:
+    pictures = read_parts(plan, parts, stores, most)
+    with _folder() as folder:
         file = Path(folder) / "part.parquet"
         for number, some in groupby(pictures, attrgetter("part")):
             answers = _told(answer_each(ask_each, some), advance)
-            yield write_part(file, identity, number, answers), file
+            yield write_part(file, plan.head.identity_of(number), number, answers), file
+
+
+def _folder() -> TemporaryDirectory[str]:
+    try:
+        return TemporaryDirectory(prefix="pixloop-")
+    except OSError as e:
+        raise DataError(
+            f"no temporary folder can be made: {e.strerror}. TMPDIR says where another is."
+        ) from e
 
 
 def _told(answers: Iterable[Answered], advance: Advance) -> Iterator[Answered]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pixloop.data.check import MAX_FILE_BYTES
 from pixloop.data.formats.layout import PICTURE_SUFFIXES, entries
 from pixloop.errors import DataError
 
@@ -28,6 +29,17 @@ def find_pictures(places: Iterable[Path]) -> Iterator[Path]:
                 raise DataError(f"there are no pictures in {place}, nor below it. {_expected()}")
         else:
             yield place
+
+
+def too_large(size: int) -> str | None:
+    """Why a picture file of so many bytes is not read; None where it is.
+
+    >>> too_large(60_000_000_000)
+    'the file has 60,000,000,000 bytes; at most 200,000,000 are read'
+    """
+    if size <= MAX_FILE_BYTES:
+        return None
+    return f"the file has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read"
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -1,44 +1,55 @@
 """The answers of a run so far, so that after a kill the same command goes on.
 
-A file of JSON lines: what is asked, then an answer a line, each written out as it comes. A last
-line that a kill has left broken is dropped.
+A file of JSON lines: what is asked, then an answer a line, each written out as it comes, with the
+stamp that its picture's file had. A last line that a kill has left broken is dropped.
 """
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pixloop.errors import DataError
 from pixloop.picture_predictions.record import PicturePrediction, Summary
+
+
+class _Line(BaseModel):
+    stamp: str
+    answer: PicturePrediction
 
 
 class Journal:
     """A journal that is open for more. Use it in a ``with`` block; iterating gives its answers.
 
     Attributes:
-        done: the paths that have an answer from an earlier run.
-        summary: what the answers come to, the earlier ones too.
+        done: the stamp of each path that has an answer from an earlier run.
+        summary: what the answers come to, once ``keep`` has said which earlier ones count.
     """
 
-    def __init__(self, file: Path, asked: str, resume: bool = True) -> None:
+    def __init__(
+        self, file: Path, asked: str, places: Sequence[str] = (), resume: bool = True
+    ) -> None:
         """Open a journal, or begin one.
 
         Args:
             file: where it is; its folder is made where it is missing.
             asked: which model answers. A journal of another one's answers is begun anew.
+            places: absolute paths of what is predicted. As above.
             resume: whether to go on with what is there; else it is begun anew.
 
         Raises:
             DataError: the file is something else, or cannot be written, or another process is
                 writing it.
         """
-        self._path, self._header = file, json.dumps({"asked": asked}).encode() + b"\n"
-        self.done: set[str] = set()
+        header = json.dumps({"asked": asked, "places": list(places)})
+        self._path, self._header = file, header.encode() + b"\n"
+        # Where the answers of this run begin.
+        self._begun = len(self._header)
+        self.done: dict[str, str] = {}
         self.summary = Summary()
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -65,18 +76,35 @@ class Journal:
 
     def __iter__(self) -> Iterator[PicturePrediction]:
         with self._path.open("rb") as lines:
-            next(lines)
-            for line in lines:
-                yield PicturePrediction.model_validate_json(line)
+            at = len(next(lines))
+            for content in lines:
+                line = _Line.model_validate_json(content)
+                # A picture that has changed since has a later line as well.
+                if at >= self._begun or self.done.get(line.answer.path) == line.stamp:
+                    yield line.answer
+                at += len(content)
 
-    def add(self, answer: PicturePrediction) -> None:
-        """Write an answer. After a kill it is there.
+    def keep(self, stamps: Mapping[str, str]) -> None:
+        """Leave out earlier answers whose pictures are not asked for any more, or have changed.
+
+        Args:
+            stamps: of the pictures in ``done`` that are asked for, as they are now.
+        """
+        self.done = {path: stamp for path, stamp in self.done.items() if stamps.get(path) == stamp}
+        self.summary = Summary()
+        for answer in self:
+            self.summary.add(answer)
+        self.summary.earlier = self.summary.pictures
+
+    def add(self, answer: PicturePrediction, stamp: str = "") -> None:
+        """Write an answer, and the stamp of its picture's file. After a kill it is there.
 
         Raises:
             DataError: the disk is full, or something like it.
         """
+        line = _Line(stamp=stamp, answer=answer)
         try:
-            self._file.write(answer.model_dump_json(exclude_none=True).encode() + b"\n")
+            self._file.write(line.model_dump_json(exclude_none=True).encode() + b"\n")
             self._file.flush()
         except OSError as e:
             raise DataError(f"{self._path} cannot be written: {e.strerror}.") from e
@@ -105,29 +133,27 @@ class Journal:
             self._file.write(self._header)
             self._file.flush()
             return
-        end = len(header)
-        for line in self._file:
-            if (answer := _read(line)) is None:
+        for content in self._file:
+            if (line := _read(content)) is None:
                 break
-            self.done.add(answer.path)
-            self.summary.add(answer)
-            end += len(line)
-        self._file.truncate(end)
-        self.summary.earlier = len(self.done)
+            self.done[line.answer.path] = line.stamp
+            self._begun += len(content)
+        self._file.truncate(self._begun)
 
 
 def _is_header(line: bytes) -> bool:
     try:
-        return list(json.loads(line)) == ["asked"]
+        # The first journals did not say the places.
+        return list(json.loads(line)) in (["asked"], ["asked", "places"])
     except (ValueError, TypeError):
         return False
 
 
-def _read(line: bytes) -> PicturePrediction | None:
-    """The answer in a line, or None for one that was not written to its end."""
-    if not line.endswith(b"\n"):
+def _read(content: bytes) -> _Line | None:
+    """A line, or None for one that was not written to its end."""
+    if not content.endswith(b"\n"):
         return None
     try:
-        return PicturePrediction.model_validate_json(line)
+        return _Line.model_validate_json(content)
     except ValidationError:
         return None

@@ -18,7 +18,7 @@ from pixloop.errors import DataError, PixloopError
 from pixloop.picture_predictions.batch import Batch
 from pixloop.picture_predictions.batch_output import PLAN, BatchOutput
 from pixloop.picture_predictions.computing import predict_parts
-from pixloop.picture_predictions.parts import Plan
+from pixloop.picture_predictions.parts import Piece, Plan
 from pixloop.picture_predictions.places import Stores, is_remote
 from pixloop.progress import Advance
 
@@ -44,9 +44,16 @@ class Ray:
                 if row["problem"]:
                     raise DataError(row["problem"])
                 if row["content"]:
-                    file.write_bytes(row["content"])
+                    _keep(row["content"], file)
                     batch.output.publish(file, row["part"])
                 advance(row["pictures"])
+
+
+def _keep(content: bytes, file: Path) -> None:
+    try:
+        file.write_bytes(content)
+    except OSError as e:
+        raise DataError(f"{file} cannot be written: {e.strerror}.") from e
 
 
 def _compute(batch: Batch, parts: list[int]) -> Iterator[dict[str, Any]]:
@@ -60,7 +67,7 @@ def _compute(batch: Batch, parts: list[int]) -> Iterator[dict[str, Any]]:
     address = batch.output.address
     plan = None if is_remote(address) else ray.put(Path(address, PLAN).read_bytes())
     at_once = max(1, min(_AT_ONCE, len(parts) // (4 * workers)))
-    blocks = [pa.table({"part": parts[i : i + at_once]}) for i in range(0, len(parts), at_once)]
+    blocks = [pa.table({"part": some}) for some in _blocks(batch.plan, parts, at_once)]
     computed = ray.data.from_arrow(blocks).map_batches(
         _Worker,
         fn_constructor_args=(files, address, plan, batch.plan.head.identity),
@@ -83,8 +90,23 @@ def _compute(batch: Batch, parts: list[int]) -> Iterator[dict[str, Any]]:
         ) from e
 
 
+def _blocks(plan: Plan, parts: list[int], at_once: int) -> Iterator[list[int]]:
+    """Parts that one worker takes at once.
+
+    Those of one row group stay together: whoever begins inside reads all that is before.
+    """
+    block: list[int] = []
+    for part in parts:
+        if len(block) >= at_once and not plan.begins_inside(part):
+            yield block
+            block = []
+        block.append(part)
+    if block:
+        yield block
+
+
 def _shares() -> tuple[int, int]:
-    """How many workers a cluster takes, and how many CPUs each: one worker a smallest node.
+    """How many workers a cluster takes, and how many CPUs each: as many as the smallest node has.
 
     Raises:
         DataError: it has no CPUs.
@@ -109,26 +131,25 @@ class _Worker:
     """On a node: the model, opened once, and what it reads and writes by."""
 
     def __init__(self, files: Any, address: str, plan: Any, identity: str) -> None:
-        import ray
-
-        # The inference engine takes a while to import.
-        from pixloop.serving.predictor import open_predictor
-
-        self._stores = Stores()
+        self._stores, self._identity = Stores(), identity
         self._output = None if plan is not None else BatchOutput(address, self._stores)
-        found = Plan(BytesIO(ray.get(plan)), PLAN) if self._output is None else self._open_plan()
-        self._plan, self._identity = found, identity
-        # Nobody tells a worker when it is over. Files that are open stay readable without a name.
-        with TemporaryDirectory(prefix="pixloop-") as folder:
-            bundle = _write(ray.get(files), Path(folder))
-            self._predictor = open_predictor(bundle, self._plan.head.answering.graph)
+        self._problem = ""
+        try:
+            self._open(files, plan)
+        except PixloopError as e:
+            self._problem = str(e)
+        except OSError as e:
+            self._problem = f"a Ray node cannot open the model from a file: {e.strerror or e}."
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """A row a part; what goes wrong is told in a row, since Ray would hide it in its own."""
         try:
-            self._check()
-            parts = batch["part"].tolist()
+            if self._problem:
+                raise DataError(self._problem)
+            if self._plan.head.identity != self._identity:
+                raise DataError("the output was begun anew meanwhile, by another process.")
             ask = self._predictor.predict_each
+            parts = self._seen(batch["part"].tolist())
             for facts, file in predict_parts(ask, self._plan, self._stores, parts):
                 if self._output is not None:
                     self._output.publish(file, facts.part)
@@ -137,6 +158,19 @@ class _Worker:
         except PixloopError as e:
             yield _row(problem=str(e))
 
+    def _open(self, files: Any, plan: Any) -> None:
+        import ray
+
+        # The inference engine takes a while to import.
+        from pixloop.serving.predictor import open_predictor
+
+        found = Plan(BytesIO(ray.get(plan)), PLAN) if self._output is None else self._open_plan()
+        self._plan = found
+        # Nobody tells a worker when it is over. Files that are open stay readable without a name.
+        with TemporaryDirectory(prefix="pixloop-") as folder:
+            bundle = _write(ray.get(files), Path(folder))
+            self._predictor = open_predictor(bundle, self._plan.head.answering.graph)
+
     def _open_plan(self) -> Plan:
         assert self._output is not None  # noqa: S101 - the caller's
         plan = self._output.open_plan()
@@ -144,15 +178,20 @@ class _Worker:
             raise DataError(f"{self._output.address} has no {PLAN} any more.")
         return plan
 
-    def _check(self) -> None:
-        if self._plan.head.identity != self._identity:
-            raise DataError("the output was begun anew meanwhile, by another process.")
-        for place in self._plan.head.input.places:
-            if not is_remote(place) and not Path(place).exists():
+    def _seen(self, parts: list[int]) -> Iterator[int]:
+        """Parts, each looked at before it is read: an empty mount point is a folder as well."""
+        for part in parts:
+            pieces = self._plan.part(part)
+            if not any(map(self._sees, pieces)):
                 raise DataError(
-                    f"a Ray node does not see {place}. Pictures must lie on S3, or where all nodes "
-                    "see them under the same path."
+                    f"a Ray node does not see {pieces[0].source}. Pictures must lie on S3, or "
+                    "where all nodes see them under the same path."
                 )
+            yield part
+
+    def _sees(self, piece: Piece) -> bool:
+        source = piece.source
+        return is_remote(source) or self._stores.of(source).stamp(source) is not None
 
 
 def _row(

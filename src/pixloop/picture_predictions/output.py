@@ -14,7 +14,8 @@ the same command goes on.
 """
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def write_predictions(
     asked: str,
     find: Callable[[], Iterable[Path]],
     predict: Callable[[Iterable[Path]], Iterable[PicturePrediction]],
+    places: Sequence[str] = (),
     resume: bool = True,
 ) -> Summary:
     """Predict picture files into a file, with a progress bar.
@@ -59,20 +61,26 @@ def write_predictions(
     Args:
         target: see ``check_output``; it is replaced.
         asked: which model answers; what an interrupted run got of another one is dropped.
-        find: the pictures. It is called twice: what is to be done is counted first.
+        find: the pictures. It is called again and again: what is to be done is counted first.
         predict: an answer for each picture, in their order.
+        places: absolute paths of what ``find`` looks at; what an interrupted run got of others is
+            dropped.
         resume: whether to go on where an interrupted run ended.
 
     Raises:
         DataError: the file cannot be written.
     """
     total = sum(1 for _ in find())
-    with Journal(journal_path(target), asked, resume) as journal:
-        missing = (path for path in find() if file_name(path) not in journal.done)
+    with Journal(journal_path(target), asked, places, resume) as journal:
+        if journal.done:
+            found = ((file_name(path), path) for path in find())
+            journal.keep({name: _stamp(path) for name, path in found if name in journal.done})
+        # Of what is being read; a file that is overwritten meanwhile is asked for again.
+        stamps: deque[str] = deque()
         with progress("predicting", total, after_s=2.0) as advance:
             advance(journal.summary.earlier)
-            for answer in predict(missing):
-                journal.add(answer)
+            for answer in predict(_stamped(find(), journal.done, stamps)):
+                journal.add(answer, stamps.popleft())
                 advance()
         try:
             with atomic_path(target) as temporary:
@@ -82,6 +90,23 @@ def write_predictions(
         journal.remove()
         journal.summary.output = str(target)
         return journal.summary
+
+
+def _stamped(paths: Iterable[Path], done: Mapping[str, str], stamps: deque[str]) -> Iterator[Path]:
+    """Those that are not done, the stamp of each put into ``stamps`` before anybody reads it."""
+    for path in paths:
+        if file_name(path) not in done:
+            stamps.append(_stamp(path))
+            yield path
+
+
+def _stamp(path: Path) -> str:
+    """What changes when a file's content does; empty where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def _write_json_lines(answers: Iterable[PicturePrediction], target: Path) -> None:

@@ -46,7 +46,7 @@ class PictureFile:
     """A Parquet file that is open, with a column of pictures.
 
     The column is a struct with ``bytes``, as Hugging Face's ``datasets`` and pixloop write it, or
-    plain binary.
+    plain binary. ``name`` is what messages call the file.
     """
 
     def __init__(self, name: str, file: BinaryIO, column: str | None = None) -> None:
@@ -55,6 +55,7 @@ class PictureFile:
         Raises:
             DataError: it is no Parquet, or has no such column, or several.
         """
+        self.name = name
         try:
             # Pages are read as rows are asked for; without a buffer it would be whole row groups.
             self._file = pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
@@ -159,6 +160,13 @@ def _values(batch: pa.RecordBatch, place: tuple[str, ...] | None) -> Iterator[An
     column, *inside = place
     for value in batch.column(column):
         if inside:
-            yield value[inside[0]].as_py() if value.is_valid else None
+            yield _plain(value[inside[0]]) if value.is_valid else None
         else:
-            yield value.as_py()
+            yield _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """A value as Python has it; text need not be UTF-8, since nobody who writes Parquet checks."""
+    if value.is_valid and _is_text(value.type):
+        return str(value.as_buffer(), "utf-8", "backslashreplace")
+    return value.as_py()

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pixloop.errors import ImageError
+from pixloop.errors import DataError, ImageError
 from pixloop.picture_predictions.columns import ANSWERS, row_of
 from pixloop.picture_predictions.predict import AskEach
 from pixloop.picture_predictions.reading import Read
@@ -83,14 +83,17 @@ def write_part(target: Path, plan: str, part: int, answers: Iterable[Answered]) 
     """
     summary = Summary()
     stream = iter(answers)
-    with pq.ParquetWriter(target, _SCHEMA) as writer:
-        while some := list(islice(stream, _ROWS)):
-            rows = [_row(*each) for each in some]
-            writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
-            for _, answer in some:
-                summary.add(answer)
-        facts = Facts(plan=plan, part=part, summary=_in_order(summary))
-        writer.add_key_value_metadata({_FACTS: facts.model_dump_json()})
+    try:
+        with pq.ParquetWriter(target, _SCHEMA) as writer:
+            while some := list(islice(stream, _ROWS)):
+                rows = [_row(*each) for each in some]
+                writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+                for _, answer in some:
+                    summary.add(answer)
+            facts = Facts(plan=plan, part=part, summary=_in_order(summary))
+            writer.add_key_value_metadata({_FACTS: facts.model_dump_json()})
+    except OSError as e:
+        raise DataError(f"{target} cannot be written: {e.strerror or e}.") from e
     return facts
 
 

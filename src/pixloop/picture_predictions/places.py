@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import BinaryIO, Protocol
 
 from pixloop.data.formats.layout import entries
@@ -26,6 +27,8 @@ _PASSING = {
     )
     if hasattr(errno, name)
 }
+#: What the system says of names, and of links, at whose end nothing is.
+_NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +75,18 @@ class Store(Protocol):
         """
 
     def stamp(self, file: str) -> str | None:
-        """What changes when a file's content does; None where there is no such file."""
+        """What changes when a file's content does; None where there is no such file.
+
+        Raises:
+            DataError: nobody can say.
+        """
 
     def names(self, folder: str) -> set[str]:
-        """The names of the files in a folder, which may be missing."""
+        """The names of the files in a folder, which may be missing.
+
+        Raises:
+            DataError: it cannot be read.
+        """
 
     def publish(self, local: Path, file: str) -> None:
         """Put a local file there: it appears whole, in the place of what was there.
@@ -85,7 +96,11 @@ class Store(Protocol):
         """
 
     def remove(self, files: Iterable[str]) -> None:
-        """Delete files; one that is missing is fine."""
+        """Delete files; one that is missing is fine.
+
+        Raises:
+            DataError: one cannot be deleted.
+        """
 
 
 def address_of(written: str | Path) -> str:
@@ -104,6 +119,8 @@ def address_of(written: str | Path) -> str:
         bucket = text.removeprefix("s3://").partition("/")[0]
         if not bucket:
             raise ConfigError(f"{text} names no bucket; expected s3://bucket/prefix.")
+        if "?versionId=" in text:  # s3fs would leave it out
+            raise ConfigError(f"{text}: versions of objects cannot be named. Name the object.")
         return text.rstrip("/")
     if "://" in text:
         raise ConfigError(f"{text}: expected a folder, a file or an s3:// address.")
@@ -146,13 +163,14 @@ class Folders:
     def walk(self, place: str, wanted: Callable[[str], bool]) -> Iterator[Found]:
         """As ``Store``."""
         path = Path(place)
-        if path.is_dir():
-            yield from _walk(path, wanted)
-            return
         try:
-            yield _found(place, path.stat())
+            status = path.stat()
         except OSError as e:
             raise DataError(f"{place} cannot be read: {e.strerror}.") from e
+        if S_ISDIR(status.st_mode):
+            yield from _walk(path, wanted)
+        else:
+            yield _found(place, status)
 
     def read(self, file: str) -> bytes:
         """As ``Store``."""
@@ -175,13 +193,20 @@ class Folders:
         """As ``Store``."""
         try:
             return _found(file, Path(file).stat()).stamp
-        except FileNotFoundError:
-            return None
+        except OSError as e:
+            if e.errno in _NOWHERE:
+                return None
+            raise DataError(f"{file} cannot be read: {e.strerror}.") from e
 
     def names(self, folder: str) -> set[str]:
         """As ``Store``."""
-        path = Path(folder)
-        return {entry.name for entry in os.scandir(path)} if path.is_dir() else set()
+        try:
+            with os.scandir(folder) as found:
+                return {entry.name for entry in found}
+        except OSError as e:
+            if e.errno in _NOWHERE:
+                return set()
+            raise DataError(f"{folder} cannot be read: {e.strerror}.") from e
 
     def publish(self, local: Path, file: str) -> None:
         """As ``Store``."""
@@ -194,22 +219,38 @@ class Folders:
     def remove(self, files: Iterable[str]) -> None:
         """As ``Store``."""
         for file in files:
-            Path(file).unlink(missing_ok=True)
+            try:
+                Path(file).unlink(missing_ok=True)
+            except OSError as e:
+                raise DataError(f"{file} cannot be deleted: {e.strerror}.") from e
 
 
 def _walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Found]:
     for name in in_order(entry.name for entry in entries(folder)):
         path = folder / name
         try:
-            if path.is_dir() and not path.is_symlink():
-                yield from _walk(path, wanted)
-            # A link to nothing is a picture that cannot be read; pipes and devices are none.
-            elif wanted(name) and (path.is_file() or not path.exists()):
-                yield _found(str(path), path.stat() if path.exists() else path.lstat())
+            status = _status(path)
+            is_link = S_ISDIR(status.st_mode) and path.is_symlink()
         except FileNotFoundError:
             continue  # deleted meanwhile
         except OSError as e:
             raise DataError(f"{path} cannot be read: {e.strerror}.") from e
+        if S_ISDIR(status.st_mode):
+            if not is_link:
+                yield from _walk(path, wanted)
+        # A link to nothing is a picture that cannot be read; pipes and devices are none.
+        elif wanted(name) and (S_ISREG(status.st_mode) or S_ISLNK(status.st_mode)):
+            yield _found(str(path), status)
+
+
+def _status(path: Path) -> os.stat_result:
+    """Of what a path leads to, in one call; of the link itself where that leads nowhere."""
+    try:
+        return path.stat()
+    except OSError as e:
+        if e.errno not in _NOWHERE:
+            raise
+        return path.lstat()
 
 
 def _found(address: str, status: os.stat_result) -> Found:

@@ -3,6 +3,7 @@
 The files are read as answers are taken, and few are held at once.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from pixloop.bundle import Bundle
 from pixloop.decoding import decode_image
 from pixloop.drawing import DrawingFolder
 from pixloop.errors import ImageError
+from pixloop.picture_predictions.files import too_large
 from pixloop.picture_predictions.record import PicturePrediction, file_name
 from pixloop.serving.codec import Answer
 
@@ -70,8 +72,8 @@ def predict_with(
         draw: as above.
     """
     # As above.
+    from pixloop.in_order import map_in_order
     from pixloop.serving.client import read_answer
-    from pixloop.serving.in_order import map_in_order
 
     def answer(picture: bytes) -> Answer | ImageError:
         try:
@@ -113,24 +115,22 @@ class _Files:
     def __init__(self, paths: Iterable[Path], keep: bool) -> None:
         """``keep``: hold each file's content until its answer is there, to draw over it."""
         self._paths, self._keep = paths, keep
-        self._waiting: deque[tuple[Path, bytes | OSError]] = deque()
+        self._waiting: deque[tuple[Path, bytes | str]] = deque()
 
     def read(self) -> Iterator[bytes]:
         """The contents of the files that can be read."""
         for path in self._paths:
-            try:
-                data = path.read_bytes()
-            except OSError as e:
-                self._waiting.append((path, e))
+            data = _read(path)
+            if isinstance(data, str):
+                self._waiting.append((path, data))
                 continue
             self._waiting.append((path, data if self._keep else b""))
             yield data
 
     def unread(self) -> Iterator[PicturePrediction]:
         """The answers for the files next in turn that could not be read."""
-        while self._waiting and isinstance(error := self._waiting[0][1], OSError):
+        while self._waiting and isinstance(reason := self._waiting[0][1], str):
             path, _ = self._waiting.popleft()
-            reason = f"the file cannot be read: {error.strerror or error}"
             yield PicturePrediction(path=file_name(path), error=reason)
 
     def take(self) -> tuple[Path, bytes]:
@@ -138,3 +138,12 @@ class _Files:
         path, data = self._waiting.popleft()
         assert isinstance(data, bytes)  # noqa: S101 - unread() took the others
         return path, data
+
+
+def _read(path: Path) -> bytes | str:
+    """A file's content; or why it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return too_large(os.fstat(file.fileno()).st_size) or file.read()
+    except OSError as e:
+        return f"the file cannot be read: {e.strerror or e}"

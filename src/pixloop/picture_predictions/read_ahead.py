@@ -1,47 +1,11 @@
-"""What is read ahead of whoever takes it: by threads, in order, and at most so many bytes."""
+"""What is read ahead of whoever takes it: by a thread, and at most so many bytes."""
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-def read_each(
-    pool: ThreadPoolExecutor,
-    read: Callable[[Item], Result],
-    items: Iterable[tuple[Item, int]],
-    most: int,
-    at_once: int,
-) -> Iterator[Result]:
-    """``map(read, items)`` in the pool's threads.
-
-    Args:
-        pool: the threads.
-        read: reads an item.
-        items: each with how many bytes it will be. They are taken in the caller's thread.
-        most: bytes that are being read or wait to be taken, all together. An item of more is read
-            alone.
-        at_once: items, at most, that are.
-    """
-    waiting: deque[tuple[Future[Result], int]] = deque()
-    held = 0
-    try:
-        for item, size in items:
-            while waiting and (held + size > most or len(waiting) >= at_once):
-                future, freed = waiting.popleft()
-                held -= freed
-                yield future.result()
-            waiting.append((pool.submit(read, item), size))
-            held += size
-        while waiting:
-            yield waiting.popleft()[0].result()
-    finally:
-        for future, _ in waiting:
-            future.cancel()
 
 
 class Ahead(Generic[Item]):

@@ -2,11 +2,17 @@
 
 import io
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pixloop.data.buckets import list_objects
 from pixloop.errors import DataError, ImageError
 from pixloop.picture_predictions.places import Found
+
+#: Objects that S3 deletes at a request, at most.
+_DELETED_AT_ONCE = 1_000
 
 
 class S3:
@@ -24,6 +30,8 @@ class S3:
         self._files: Any = s3fs.S3FileSystem(
             use_listings_cache=False,
             skip_instance_cache=True,
+            # With more, s3fs asks how large an object is before it asks for it.
+            max_concurrency=1,
             config_kwargs={"max_pool_connections": self.readers},
         )
 
@@ -32,7 +40,7 @@ class S3:
         bucket, key, _ = self._files.split_path(place)
         prefix = f"{key}/" if key else ""
         empty = True
-        for item in self._list(bucket, prefix):
+        for item in list_objects(self._files, bucket, prefix):
             empty = False
             below = item["Key"].removeprefix(prefix)
             hidden = any(part.startswith(".") for part in below.split("/"))
@@ -53,7 +61,14 @@ class S3:
 
     def open(self, file: str, ahead: int) -> BinaryIO:
         """As ``Store``."""
-        return io.BufferedReader(_Object(self._files, file, self._one(file).size), ahead)
+        try:
+            # It asks for the object as it is now: once that is overwritten, S3 refuses.
+            source = self._files.open(file, "rb", cache_type="none")
+        except FileNotFoundError as e:
+            raise DataError(f"{file}: there is no such object.") from e
+        except Exception as e:  # as above
+            raise DataError(f"{file} cannot be read: {e}") from e
+        return io.BufferedReader(_Object(source, file), ahead)
 
     def stamp(self, file: str) -> str | None:
         """As ``Store``."""
@@ -68,7 +83,10 @@ class S3:
         """As ``Store``."""
         bucket, key, _ = self._files.split_path(folder)
         prefix = f"{key}/" if key else ""
-        below = (item["Key"].removeprefix(prefix) for item in self._list(bucket, prefix, "/"))
+        below = (
+            item["Key"].removeprefix(prefix)
+            for item in list_objects(self._files, bucket, prefix, "/")
+        )
         return {name for name in below if name}
 
     def publish(self, local: Path, file: str) -> None:
@@ -80,14 +98,21 @@ class S3:
 
     def remove(self, files: Iterable[str]) -> None:
         """As ``Store``."""
-        gone = list(files)
+        # By their keys: s3fs's own would take "*", "?" and "[" in a name for a pattern.
+        for bucket, same in groupby(map(self._files.split_path, files), itemgetter(0)):
+            keys = ({"Key": key} for _, key, _ in same)
+            while some := list(islice(keys, _DELETED_AT_ONCE)):
+                self._delete(bucket, some)
+
+    def _delete(self, bucket: str, keys: list[dict[str, str]]) -> None:
+        wanted = {"Objects": keys, "Quiet": True}
         try:
-            if gone:
-                self._files.rm(gone)
-        except FileNotFoundError:
-            pass
+            answer = self._files.call_s3("delete_objects", Bucket=bucket, Delete=wanted)
         except Exception as e:  # as above
-            raise DataError(f"{gone[0]} cannot be deleted: {e}") from e
+            raise DataError(f"s3://{bucket}/{keys[0]['Key']} cannot be deleted: {e}") from e
+        for error in answer.get("Errors", ()):
+            reason = error.get("Message") or error.get("Code")
+            raise DataError(f"s3://{bucket}/{error.get('Key')} cannot be deleted: {reason}")
 
     def _one(self, file: str) -> Found:
         try:
@@ -100,25 +125,12 @@ class S3:
             raise DataError(f"{file}: there is no such object.")
         return Found(file, item["size"], str(item["ETag"]))
 
-    def _list(self, bucket: str, prefix: str, delimiter: str = "") -> Iterator[dict[str, Any]]:
-        """What is below a prefix, a page of a thousand at a time: s3fs's own holds all of it."""
-        more: dict[str, str] = {"Delimiter": delimiter} if delimiter else {}
-        while True:
-            try:
-                page = self._files.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
-            except Exception as e:  # as above
-                raise DataError(f"s3://{bucket}/{prefix} cannot be listed: {e}") from e
-            yield from page.get("Contents", ())
-            if not page.get("IsTruncated"):
-                return
-            more["ContinuationToken"] = page["NextContinuationToken"]
-
 
 class _Object(io.RawIOBase):
     """An object that is read here and there, a request a read."""
 
-    def __init__(self, files: Any, file: str, size: int) -> None:
-        self._files, self._file, self._size, self._at = files, file, size, 0
+    def __init__(self, source: Any, file: str) -> None:
+        self._source, self._file, self._size, self._at = source, file, int(source.size), 0
 
     def readable(self) -> bool:
         return True
@@ -140,7 +152,8 @@ class _Object(io.RawIOBase):
         if end <= self._at:
             return 0
         try:
-            content = self._files.cat_file(self._file, start=self._at, end=end)
+            self._source.seek(self._at)
+            content = self._source.read(end - self._at)
         except Exception as e:  # botocore's, aiohttp's and s3fs's errors have no common root
             raise DataError(f"{self._file} cannot be read: {e}") from e
         view[: len(content)] = content

@@ -110,12 +110,20 @@ def read_hosts(container: Container) -> Hosts:
 
 def _count_processes() -> int:
     wanted = os.environ.get(PROCESSES)
-    if wanted is None:
-        import torch  # takes seconds; training needs it anyway
-
-        return max(1, torch.cuda.device_count())
-    if not wanted.isdecimal() or int(wanted) < 1:
+    if wanted is not None and (not wanted.isdecimal() or int(wanted) < 1):
         raise PipelineError(f"{PROCESSES} is {wanted!r}: expected a number of processes.")
+    if wanted == "1":
+        return 1
+    import torch  # takes seconds; training needs it anyway
+
+    gpus = torch.cuda.device_count()
+    if wanted is None:
+        return max(1, gpus)
+    if 0 < gpus < int(wanted):
+        has = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+        raise PipelineError(
+            f"{PROCESSES} is {wanted}, and this machine has {has}: leave it out, or set {gpus}."
+        )
     return int(wanted)
 
 

@@ -91,7 +91,7 @@ def tuning(config: Config, with_weights: bool) -> Json:
         "ResourceLimits": _limits(config.tuning),
         "ParameterRanges": _ranges(space),
         "TrainingJobEarlyStoppingType": "Off" if config.tuning.pruner == "none" else "Auto",
-        "RandomSeed": config.training.seed,
+        "RandomSeed": config.training.seed % 2**31,
     }
     arguments = {"HyperParameterTuningJobConfig": search, "TrainingJobDefinition": job}
     return cached({"Name": "Tune", "Type": "Tuning", "Arguments": arguments})

@@ -14,9 +14,9 @@ from uuid import uuid4
 import httpx
 
 from pixloop.errors import ImageError, ImageTooLarge, ServingError
+from pixloop.in_order import map_in_order
 from pixloop.records import Decision, DetectedBox, Detection, Prediction
 from pixloop.serving.codec import JSON, Answer
-from pixloop.serving.in_order import map_in_order
 from pixloop.serving.problems import PICTURE_TOO_LARGE, UNREADABLE_PICTURE
 from pixloop.serving.retries import wait_s
 

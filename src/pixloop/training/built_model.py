@@ -18,7 +18,7 @@ class BuiltModel:
         weights_origin: where its first weights come from, in words.
         pretrained: whether they were trained before.
         fixed_statistics: the layers of batch normalisation whose statistics came with the weights,
-            by name.
+            by name. They are kept; ``train`` leaves none where they are not to be.
     """
 
     network: nn.Module

@@ -3,8 +3,8 @@
 ::
 
     checkpoints/
-      last.ckpt                     where training was last; names the best weights
-      epoch-0003.safetensors        the best weights so far
+      last.ckpt                        where training was last; names the best weights
+      epoch-0003-5f2a90c1.safetensors  the best weights so far of a run, which has this number
 
 The best weights are written before ``last.ckpt`` and older ones removed after it, so that
 whatever ``last.ckpt`` names is always there. It is written after every epoch, in a long one every
@@ -14,6 +14,7 @@ Of several processes only the first reads and writes here: the others, whose hos
 folder or an older one, are told what it read.
 """
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable
@@ -31,13 +32,15 @@ from torch import nn
 from pixloop.files import atomic_path
 from pixloop.training.distributed import from_first, mean, rank, world
 from pixloop.training.learner import Learner
+from pixloop.training.scores import better
 from pixloop.training.termination import Termination
 
 LAST = "last.ckpt"
 
 #: What a kill may cost in a long epoch. Writing takes about a second, in which nothing is learned.
 _SECONDS_BETWEEN = 300.0
-#: How often several processes ask one another: each must know of it before any of them begins.
+#: How often several processes ask one another: each must know of it before any of them begins. In
+#: an epoch of fewer steps they ask twice, and in any before its last step.
 _STEPS_BETWEEN_QUESTIONS = 20
 
 _log = logging.getLogger(__name__)
@@ -55,18 +58,8 @@ class Epoch(BaseModel):
     head: dict[str, float] | None = None  #: of epoch 0, the same with the head alone
 
     def better_than(self, other: "Epoch | None") -> bool:
-        """Higher macro F1 (a detector: AP50), or as high and better by a finer measure.
-
-        Without validation, later is better.
-        """
-        if other is None or not self.validation:
-            return True
-        return self._rank() > other._rank()
-
-    def _rank(self) -> tuple[float, float]:
-        if "map_50" in self.validation:
-            return self.validation["map_50"], self.validation["map"]
-        return self.validation["f1_macro"], -self.validation["loss"]
+        """By its scores; the first is better than none."""
+        return other is None or better(self.validation, other.validation)
 
 
 class AtomicCheckpoints(TorchCheckpointIO):  # type: ignore[misc]  # Lightning is Any to mypy
@@ -179,7 +172,8 @@ class EpochKeeper(Checkpoint):  # type: ignore[misc]  # Lightning is Any to mypy
     ) -> None:
         """Called by Lightning, after a step. After the last one of an epoch, that is kept."""
         self._batches = batch_idx + 1
-        if self._batches < trainer.num_training_batches and self._is_due():
+        steps = trainer.num_training_batches
+        if self._batches < steps and self._is_due(steps):
             self._write(trainer)
             self._end_where_asked()
 
@@ -187,9 +181,10 @@ class EpochKeeper(Checkpoint):  # type: ignore[misc]  # Lightning is Any to mypy
         """Called by Lightning: validation is not interrupted to be resumed, but not finished."""
         self._end_where_asked()
 
-    def _is_due(self) -> bool:
-        """Whether to write now, in the middle of an epoch; all processes agree."""
-        if world() > 1 and self._batches % _STEPS_BETWEEN_QUESTIONS:
+    def _is_due(self, steps: int) -> bool:
+        """Whether to write now, in the middle of an epoch of so many; all processes agree."""
+        between = min(_STEPS_BETWEEN_QUESTIONS, max(1, steps // 2))
+        if world() > 1 and self._batches % between and self._batches != steps - 1:
             return False
         late = rank() == 0 and time.monotonic() - self._written_at >= _SECONDS_BETWEEN
         return mean(float(late or self._termination.asked)) > 0
@@ -242,4 +237,6 @@ class EpochKeeper(Checkpoint):  # type: ignore[misc]  # Lightning is Any to mypy
         self._batches = state_dict.get("batches", 0)  # once, only finished epochs were kept
 
     def _weights(self, epoch: Epoch) -> Path:
-        return self._folder / f"epoch-{epoch.epoch:04d}.safetensors"
+        # Another run may begin in this folder, and be killed before it writes what names them.
+        run = hashlib.sha256(self._fingerprint.encode()).hexdigest()[:8]
+        return self._folder / f"epoch-{epoch.epoch:04d}-{run}.safetensors"

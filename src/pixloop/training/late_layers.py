@@ -10,25 +10,33 @@ from torch.nn import functional
 
 from pixloop.config import TrainingConfig
 from pixloop.training.built_model import normalisation_layers
-from pixloop.training.checkpoints import Epoch
 from pixloop.training.learner import diverged, rate
 from pixloop.training.maps import Maps
 from pixloop.training.optimizers import create_optimizer
-from pixloop.training.scores import score
+from pixloop.training.parts import WHOLE, Parts
+from pixloop.training.scores import better, score
 
 
 class LateLayers:
     """Late layers, and how they learn. Batch normalisation keeps its statistics."""
 
-    def __init__(self, layers: nn.Module, config: TrainingConfig, bfloat16: bool) -> None:
+    def __init__(
+        self,
+        layers: nn.Module,
+        config: TrainingConfig,
+        bfloat16: bool,
+        parts: Parts = WHOLE,
+    ) -> None:
         """Nothing is changed yet.
 
         Args:
             layers: maps, float32 (N, C, height, width) → logits (N, K).
             config: its ``late_epochs`` and all that it says of optimizer and steps are used.
             bfloat16: whether to learn in it.
+            parts: in how many each batch is learned.
         """
         self._layers, self._config, self._bfloat16 = layers, config, bfloat16
+        self._parts = parts
         self._device = next(layers.parameters()).device
 
     def steps(self, training: Maps) -> int:
@@ -51,8 +59,8 @@ class LateLayers:
             after_epoch: is told of an epoch's scores; the layers are in eval mode.
 
         Returns:
-            The kept epoch's scores on the validation pictures, empty without them; None where no
-            epoch was better.
+            The kept epoch's scores on the validation maps, empty without them; None where no epoch
+            was better.
 
         Raises:
             TrainingError: a loss is no number.
@@ -68,24 +76,32 @@ class LateLayers:
             self._prepare()
             for rows in torch.split(_epoch(training, random), config.batch_size):
                 optimizer.zero_grad()
-                loss = self._loss(training.values[rows], training.targets[rows])
-                if not math.isfinite(loss.item()):
-                    raise diverged(config, loss.item(), "as the late layers learned")
-                loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+                loss = self._learn(training.values[rows], training.targets[rows])
+                if not math.isfinite(loss):
+                    raise diverged(config, loss, "as the late layers learned")
                 optimizer.step()
                 schedule.step()
                 each_step()
             found = self._look(validation)
-            after_epoch(found.validation)
-            if found.better_than(best):
+            after_epoch(found)
+            if better(found, best):
                 best, kept = found, copy.deepcopy(self._layers.state_dict())
         self._layers.load_state_dict(kept)
-        return None if best is before else best.validation
+        return None if best is before else best
 
     def _prepare(self) -> None:
         self._layers.train()
         for layer in normalisation_layers(self._layers).values():
             layer.eval()
+
+    def _learn(self, maps: Tensor, targets: Tensor) -> float:
+        """A batch's loss, whose gradients are then there: those of its parts add up."""
+        loss = 0.0
+        for some, their_targets in self._parts.split((maps, targets)):
+            part = self._loss(some, their_targets) * (len(their_targets) / len(targets))
+            part.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+            loss += part.item()
+        return loss
 
     def _loss(self, maps: Tensor, targets: Tensor) -> Tensor:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
@@ -97,13 +113,13 @@ class LateLayers:
         )
 
     @torch.no_grad()
-    def _look(self, maps: Maps | None) -> Epoch:
+    def _look(self, maps: Maps | None) -> dict[str, float]:
         self._layers.eval()
         if maps is None:
-            return Epoch(epoch=0)
-        parts = torch.split(maps.values, self._config.batch_size)
+            return {}
+        parts = torch.split(maps.values, math.ceil(self._config.batch_size / self._parts.count))
         logits = [self._layers(part.to(self._device).float()).float().cpu() for part in parts]
-        return Epoch(epoch=0, validation=score(torch.cat(logits), maps.targets))
+        return score(torch.cat(logits), maps.targets)
 
 
 def _epoch(maps: Maps, random: torch.Generator) -> Tensor:

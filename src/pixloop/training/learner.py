@@ -72,10 +72,11 @@ class Learner(pl.LightningModule):  # type: ignore[misc]  # Lightning is Any to 
 
     def _learn(self, batch: Any, batch_idx: int) -> Tensor:
         """The batch's loss. Of its parts but the last, the gradients are already there."""
+        if self.parts.count > 1:
+            self.optimizers().zero_grad()
         *parts, last = self.parts.split(batch)
         if not parts:
             return self.loss(last)
-        self.optimizers().zero_grad()
         weight = self.weight(batch_idx) if world() > 1 and self.weight is not None else 1.0
         noted = torch.zeros((), device=self.device)
         for part in parts:

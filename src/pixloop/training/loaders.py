@@ -121,12 +121,11 @@ def plain_loader(
     rank: int = 0,
     world: int = 1,
 ) -> "DataLoader[Any]":
-    """Pictures as serving sees them, in order; at most ``limit``, evenly spread.
+    """Pictures as serving sees them, in order: those of ``plain_rows``.
 
-    Of several processes, each gets its ``share`` in batches of its size.
+    Of several processes, each gets its ``share``, in batches of ``batch_size`` of its own.
     """
     rows = share(plain_rows(split, limit), rank, world)
-    batch_size = -(-batch_size // world)
     batches: list[list[Item]] = [
         [(row, None) for row in rows[start : start + batch_size]]
         for start in range(0, len(rows), batch_size)
@@ -142,9 +141,16 @@ def plain_loader(
     )
 
 
-def plain_rows(split: Split, limit: int) -> range:
-    """The rows that ``plain_loader`` reads."""
-    return range(0, len(split), -(-len(split) // limit))
+def plain_rows(split: Split, limit: int) -> Sequence[int]:
+    """The rows that ``plain_loader`` reads: all, or of more exactly ``limit``, evenly spread.
+
+    Of a split that streams, the first ones: those all over it would have every shard fetched. Rows
+    are stored in the order of their hashes, so the first are as fair a mixture.
+    """
+    count = len(split)
+    if count <= limit or split.streams:
+        return range(min(count, limit))
+    return [number * count // limit for number in range(limit)]
 
 
 def suitable_workers(on_gpu: bool, local_world: int = 1) -> int:

@@ -51,13 +51,13 @@ class Memory:
     ) -> None:
         """``fingerprint``: of all that the run depends on besides."""
         self._config, self._file, self._fingerprint = config, checkpoints / PARTS, fingerprint
-        keeps = config.training.head_first and built.pretrained
-        fewest = fewest_pictures(built.network, built.fixed_statistics if keeps else frozenset())
+        fewest = fewest_pictures(built.network, built.fixed_statistics)
         pictures = len(data.split("train"))
         batches = -(-pictures // config.training.batch_size)
         # What every process has of every batch: all must learn in as many parts, since they
         # normalise together.
         self._pictures = pictures // batches // world()
+        self._largest = -(-pictures // batches)  # batch of all processes together
         count = Parts(largest(self._read()), fewest).within(self._pictures)
         self.parts = Parts(count, fewest)
         if self.parts.count > 1:
@@ -97,6 +97,11 @@ class Memory:
             named = isinstance(e, (torch.OutOfMemoryError, MemoryError))
             if not named and not _RAN_OUT.search(str(e)):
                 raise
+            if "in DataLoader worker" in str(e):
+                raise TrainingError(
+                    "Memory ran out in a process that loads pictures. Try fewer training.workers"
+                    " (0: none): each holds a few batches."
+                ) from e
             raise self._run_out() from e
 
     def _run_out(self) -> TrainingError:
@@ -105,20 +110,28 @@ class Memory:
         ran_out = f"Memory ran out with training.batch_size={settings.batch_size} and {size}"
         if self.parts.count > 1:
             ran_out += f", each batch in {self.parts.count} parts"
-        smaller = self.parts.smaller(self._pictures)
-        if settings.out_of_memory == "stop":
+        smaller, half = self.parts.smaller(self._pictures), self._half()
+        if smaller is not None and settings.out_of_memory == "split":
+            write_json(self._file, {"fingerprint": self._fingerprint, "parts": smaller.count})
+            return BeginAgain(f"{ran_out}. From the next start on it takes {smaller.count} parts.")
+        if smaller is not None:
             return TrainingError(
-                f"{ran_out}. Try training.batch_size={max(1, settings.batch_size // 2)}. Or"
-                " training.out_of_memory=split: it learns each batch in smaller parts, with the"
-                " same steps."
+                f"{ran_out}. Try training.batch_size={half}. Or training.out_of_memory=split: it"
+                " learns each batch in smaller parts, with the same steps."
             )
-        if smaller is None:
-            return TrainingError(
-                f"{ran_out}: there are no smaller ones. Try a smaller model.image_size, or a"
-                " smaller network."
-            )
-        write_json(self._file, {"fingerprint": self._fingerprint, "parts": smaller.count})
-        return BeginAgain(f"{ran_out}. From the next start on it takes {smaller.count} parts.")
+        if self.parts.count == 1 and half is not None:
+            return TrainingError(f"{ran_out}. Try training.batch_size={half}.")
+        what = "a batch cannot be smaller" if self.parts.count == 1 else "there are no smaller ones"
+        return TrainingError(
+            f"{ran_out}: {what}. Try a smaller model.image_size, or a smaller network."
+        )
+
+    def _half(self) -> int | None:
+        """The batch size that halves what a process has of a batch; None where none does."""
+        batch = min(self._config.training.batch_size, self._largest)
+        half = -(-batch // 2)
+        is_less = -(-half // world()) < -(-batch // world())
+        return half if is_less and half >= self.parts.fewest else None
 
     def _read(self) -> int:
         try:

@@ -34,7 +34,8 @@ from pixloop.training.parts import WHOLE, Parts
 from pixloop.training.precision import choose_precision
 from pixloop.training.warm_start import warm_start
 
-#: A linear layer gains nothing from more, and their features fit in memory.
+#: To fit a head, and to validate: a linear layer gains nothing from more, scores hardly change, and
+#: features and answers fit in memory.
 _MOST_PICTURES = 50_000
 _LOG_EVERY_STEPS = 20
 _LARGEST_GRADIENT = 5.0  # a detector's early losses would else throw the weights about
@@ -80,15 +81,20 @@ class TrainingRun:
         #: Is told of the head's scores, and of those of each epoch of the late layers.
         self.after_warm_epoch: Callable[[dict[str, float]], None] = lambda scores: None
         self.keeper = EpochKeeper(checkpoints, fingerprint, settings.patience, on_epoch)
-        self._trainer = pl.Trainer(
-            accelerator="auto",
+        self._trainer = self._build_trainer(logs)
+        self.device = str(self._trainer.strategy.root_device)
+
+    def _build_trainer(self, logs: Path) -> pl.Trainer:
+        settings = self._config.training
+        trainer = pl.Trainer(
+            accelerator=_accelerator(),
             devices=local_world(),
             num_nodes=world() // local_world(),
             strategy=DDPStrategy() if world() > 1 else "auto",
             use_distributed_sampler=False,  # the loaders know whose pictures are whose
             precision="bf16-mixed" if self.precision == "bfloat16" else "32-true",
             max_epochs=settings.epochs,
-            gradient_clip_val=_LARGEST_GRADIENT if config.task == "detection" else None,
+            gradient_clip_val=_LARGEST_GRADIENT if self._config.task == "detection" else None,
             num_sanity_val_steps=0,
             log_every_n_steps=min(_LOG_EVERY_STEPS, len(self._training)),
             callbacks=[*self._displays(), self.keeper],
@@ -99,8 +105,8 @@ class TrainingRun:
         )
         # ``Termination`` sees to SIGTERM. Lightning's processes would ask one another at each step
         # whether there was one, and each GPU's queue would run empty for the answer.
-        self._trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
-        self.device = str(self._trainer.strategy.root_device)
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+        return trainer
 
     def fit(self) -> None:
         """Learn the last layers where that is asked for, then the whole network.
@@ -109,8 +115,7 @@ class TrainingRun:
             TrainingError: neither is left to do.
         """
         if world() > 1:
-            fixed = self._built.fixed_statistics if self._head_first else frozenset()
-            normalise_together(self._built.network, fixed)
+            normalise_together(self._built.network, self._built.fixed_statistics)
         learner = self.learner = self._learner()
         last = self.keeper.resume_from()
         if last is not None:
@@ -131,7 +136,7 @@ class TrainingRun:
                 " Try training.epochs=10."
             )
         if self._config.training.epochs > 0 and not self.keeper.exhausted:
-            validation = self._plain("validation", rank(), world()) if self._validates else None
+            validation = self._plain("validation", shared=True) if self._validates else None
             self._trainer.fit(
                 learner, self._training, validation, ckpt_path=last, weights_only=True
             )
@@ -139,6 +144,16 @@ class TrainingRun:
     @property
     def _head_first(self) -> bool:
         return self._config.training.head_first and self._built.pretrained
+
+    @property
+    def _parts_alone(self) -> Parts:
+        """In how many parts the first process takes whole batches, where it works for all of them.
+
+        A GPU has room for its slice. On CPUs the parts are those of a single process, and with them
+        the last digits of all that is learned.
+        """
+        slices = world() if torch.cuda.is_available() else 1
+        return Parts(self.parts.count * slices, self.parts.fewest)
 
     @property
     def _batches(self) -> EpochBatches:
@@ -159,8 +174,7 @@ class TrainingRun:
         # wrong from the first step: hand-drawn shapes, which are far from the photos that the
         # weights were trained on, then start at a loss of 13 instead of 1. A detector's batches
         # are too small for statistics of their own.
-        if self._head_first:
-            learner.fixed_statistics = built.fixed_statistics
+        learner.fixed_statistics = built.fixed_statistics
         learner.weight, learner.parts = self._batches.weight, self.parts
         if self._validates:
             rows = plain_rows(self._data.split("validation"), _MOST_PICTURES)
@@ -176,6 +190,7 @@ class TrainingRun:
             self._plain("train"),
             self._plain("validation") if self._validates else None,
             bfloat16=self.precision == "bfloat16",
+            parts=self._parts_alone,
             after_epoch=self.after_warm_epoch,
         )
         if found is None:
@@ -192,17 +207,24 @@ class TrainingRun:
         _log.warning(f"There are no validation {what}: the last epoch's weights are kept.")
         return False
 
-    def _plain(self, split: SplitName, rank: int = 0, world: int = 1) -> "DataLoader[Any]":
+    def _plain(self, split: SplitName, *, shared: bool = False) -> "DataLoader[Any]":
+        """All pictures of a split or, ``shared``, those of this process."""
+        parts = self.parts.count * world() if shared else self._parts_alone.count
         return plain_loader(
             self._data.split(split),
             self._built.preprocessing,
             self._config.task,
-            batch_size=-(-self._config.training.batch_size // self.parts.count),
+            batch_size=-(-self._config.training.batch_size // parts),
             workers=self._workers or 0,
             limit=_MOST_PICTURES,
-            rank=rank,
-            world=world,
+            rank=rank() if shared else 0,
+            world=world() if shared else 1,
         )
 
     def _displays(self) -> list[Callback]:
         return [ProgressReport(), TensorBoard(self._data.info.classes)] if rank() == 0 else []
+
+
+def _accelerator() -> str:
+    """What learns, in Lightning's words. Several processes cannot share an Apple GPU."""
+    return "cpu" if world() > 1 and not torch.cuda.is_available() else "auto"

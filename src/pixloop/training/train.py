@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from pixloop.errors import TrainingError
 from pixloop.files import sha256_file, write_text
 from pixloop.training.built_model import BuiltModel
 from pixloop.training.checkpoints import Epoch, EpochKeeper
-from pixloop.training.distributed import connected, rank
+from pixloop.training.distributed import connected, from_first, rank
 from pixloop.training.memory import Memory
 from pixloop.training.models import TrainedModel, build_model, save_model
 from pixloop.training.names import check_names
@@ -96,11 +97,14 @@ def train(
     check_names(config)
     data = Dataset.open(dataset)
     _check_data(config, data)
-    torch.manual_seed(config.training.seed)
-    built = build_model(config.model, len(data.info.classes), weights, config.task)
-    _log.info("%s starts from: %s", config.model.name, built.weights_origin)
     with _quiet(), connected():
-        fingerprint = _fingerprint(config, data, weights)
+        torch.manual_seed(config.training.seed)
+        built = build_model(config.model, len(data.info.classes), weights, config.task)
+        built = _as_the_first(built)
+        if not config.training.head_first:
+            built = replace(built, fixed_statistics=frozenset())
+        _log.info("%s starts from: %s", config.model.name, built.weights_origin)
+        fingerprint = _fingerprint(config, data, built, weights)
         memory = Memory(config, data, built, checkpoints, fingerprint)
         with memory.explained():
             run = TrainingRun(
@@ -142,13 +146,27 @@ def _check_data(config: Config, data: Dataset) -> None:
         )
 
 
-def _fingerprint(config: Config, data: Dataset, weights: Path | None) -> str:
+def _as_the_first(built: BuiltModel) -> BuiltModel:
+    """With what the first process says of the weights: each looked for them, and one may fail.
+
+    The weights themselves are made equal as the trainer begins.
+    """
+    said = from_first(lambda: (built.weights_origin, built.pretrained, built.fixed_statistics))
+    origin, pretrained, fixed = said
+    return replace(built, weights_origin=origin, pretrained=pretrained, fixed_statistics=fixed)
+
+
+def _fingerprint(config: Config, data: Dataset, built: BuiltModel, weights: Path | None) -> str:
     """Of all that a run's result depends on."""
+    # Published weights may be out of reach at one start and not at the next. A detector's words
+    # tell COCO's from its backbone's; a classifier's also whether the hub answered or its cache.
+    found = built.weights_origin if config.task == "detection" else True
     known = {
         "model": config.model.model_dump(mode="json"),
         "training": config.training.model_dump(mode="json", exclude={"workers", "out_of_memory"}),
         "dataset": data.info.sha256,
         "weights": sha256_file(weights) if weights else None,
+        "pretrained": built.pretrained and found,
     }
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 

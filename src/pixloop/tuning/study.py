@@ -43,6 +43,7 @@ _MOST_RETRIES = 2
 #: When this process was new: who had its number before is gone.
 _BORN = time.time()
 _WARM_UP_TRIALS = 4
+_SEEDS = 2**32  # that optuna's samplers take
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -116,7 +117,7 @@ def open_study(config: Config, dataset_sha256: str, space: Space, folder: Path) 
         )
         tried = len(study.get_trials(deepcopy=False))
         # A search that goes on must not draw what it drew before.
-        study.sampler = _sampler(config, config.training.seed + 1000 * tried)
+        study.sampler = _sampler(config, (config.training.seed + 1000 * tried) % _SEEDS)
     found = Study(study, space, current)
     study.set_user_attr("dataset", dataset_sha256)
     study.set_user_attr("current", current)

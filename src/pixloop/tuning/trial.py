@@ -1,7 +1,9 @@
 """One trial: a training in a process of its own, told after every epoch whether to go on.
 
 The process is forked from a server that has imported torch once, so that a trial begins at once,
-and leaves nothing behind in memory when it ends. It ends with the search, however that ends.
+and leaves nothing behind in memory when it ends. It ends with the search, however that ends. Where
+memory runs out and smaller parts of a batch are wanted (``training.out_of_memory``), the trial goes
+on in a new one.
 """
 
 import contextlib
@@ -70,6 +72,14 @@ class _Stopped(Exception):
 
 def train_apart(training: Training, on_epoch: OnEpoch, given_up: threading.Event) -> Ended:
     """Train in a process of its own; ``on_epoch`` is asked here after every epoch."""
+    ended: Ended | None = None
+    while ended is None:
+        ended = _train_once(training, on_epoch, given_up)
+    return ended
+
+
+def _train_once(training: Training, on_epoch: OnEpoch, given_up: threading.Event) -> Ended | None:
+    """None where it begins again, as ``training.memory`` has it: each time in smaller parts."""
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(list(_PRELOADED))
     ours, theirs = processes.Pipe()
@@ -108,7 +118,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _attend(connection: Connection, on_epoch: OnEpoch, given_up: threading.Event) -> Ended:
+def _attend(connection: Connection, on_epoch: OnEpoch, given_up: threading.Event) -> Ended | None:
     while True:
         while not connection.poll(_LOOK_S):
             if given_up.is_set():
@@ -116,6 +126,8 @@ def _attend(connection: Connection, on_epoch: OnEpoch, given_up: threading.Event
         match connection.recv():
             case ("epoch", number, score):
                 connection.send(on_epoch(number, score))
+            case ("begins again",):
+                return None
             case ("ended", how, reason):
                 return Ended(how, reason)
 
@@ -128,13 +140,15 @@ def _run(training: Training, connection: Connection) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     with contextlib.suppress(BrokenPipeError):  # the search is gone
-        connection.send(("ended", *_train(training, connection)))
+        connection.send(_train(training, connection))
 
 
-def _train(training: Training, connection: Connection) -> tuple[str, str]:
+def _train(training: Training, connection: Connection) -> tuple[str, ...]:
+    """What to tell the search at the end."""
     import torch
 
     from pixloop.errors import PixloopError
+    from pixloop.training.memory import BeginAgain
     from pixloop.training.train import train
 
     if training.threads:
@@ -162,6 +176,9 @@ def _train(training: Training, connection: Connection) -> tuple[str, str]:
         )
     except _Stopped:
         how = "stopped"
+    except BeginAgain as e:
+        print(e)  # to the log
+        return ("begins again",)
     except PixloopError as e:
         how, reason = "failed", str(e)
     except Exception as e:  # one trial's, which the others can do without
@@ -170,7 +187,7 @@ def _train(training: Training, connection: Connection) -> tuple[str, str]:
         traceback.print_exc()
         how, reason = "failed", f"{type(e).__name__}: {e}"
     _write_hyperparameters(training, scores)
-    return how, reason
+    return "ended", how, reason
 
 
 def _write_hyperparameters(training: Training, scores: Mapping[int, float]) -> None:
