@@ -14,7 +14,8 @@ def compare(results: Mapping[str, Any]) -> dict[str, Any]:
     """pixloop's median, every peer's best, and how many times longer the best peer took.
 
     ``best`` asks for the highest accuracy that pixloop and the best peer both reached, so that who
-    learns less is not called faster. None where nobody reached it, or pixloop did not.
+    learns less is not called faster. None where nobody reached it, or pixloop did not. What is
+    written by hand stands beside; ``stopped`` names the runs whose time was up.
     """
     runs = {key: value for key, value in results.items() if is_run(key, value)}
     ours = [value["curve"] for key, value in runs.items() if key.startswith("peers, pixloop")]

@@ -41,6 +41,7 @@ def test_the_fastest_peer_is_held_against_pixloops_median() -> None:
         "best_peer": "fast",
         "ratio": 4.0,
         "peers": {},
+        "by_hand": None,
     }
     assert found["0.85"]["peers"] == {"slow": 20.0, "fast": 8.0}
     assert found["0.90"]["best_peer"] == "slow"
@@ -67,6 +68,19 @@ def test_who_does_not_get_there_has_no_time() -> None:
 def test_of_an_even_number_of_runs_the_longer_middle_one_counts() -> None:
     ours = [[(t, 0.9)] for t in (1.0, 2.0, 3.0, 9.0)]
     assert compare(_results(ours, peer=[(9.0, 0.9)]))["0.90"]["ratio"] == 3.0
+
+
+def test_what_is_written_by_hand_is_told_and_is_no_peer() -> None:
+    by_hand = {"peers, by_hand, frozen": {"curve": [(1.5, 0.95)]}}
+    found = compare(_results([[(1.0, 0.9)]], peer=[(3.0, 0.9)]) | by_hand)
+    assert (found["0.90"]["by_hand"], found["0.90"]["best_peer"]) == (1.5, "peer")
+    assert found["best"]["accuracy"] == 0.9
+
+
+def test_runs_whose_time_was_up_are_named() -> None:
+    results = _results([[(1.0, 0.9)]], peer=[(3.0, 0.9)])
+    results["peers, peer"]["stopped_after_s"] = 600.0
+    assert compare(results)["stopped"] == ["peers, peer"]
 
 
 def test_a_failed_run_is_no_run() -> None:
