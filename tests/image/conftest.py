@@ -33,6 +33,16 @@ CONTEXT = (
 DEBIAN = "trixie"
 #: The machine's own certificates and package settings, which a build behind a mirror needs.
 _MACHINE = ("/etc/ssl/certs", "/etc/pip.conf")
+#: Before it runs a command buildah starts anew from a sealed copy of itself in memory. The kernel
+#: does not seal memory that it is moving just then, and buildah does not try again. Nothing has
+#: been run when it says this.
+_NOT_SEALED = "sealing memfd copy: Device or resource busy"
+_TRIES = 5
+
+
+def not_begun(output: str) -> bool:
+    """Whether buildah ended before it ran anything, and would run it if it were told again."""
+    return _NOT_SEALED in output
 
 
 class Buildah:
@@ -51,11 +61,23 @@ class Buildah:
 
     def call(self, *arguments: str) -> str:
         """Run buildah to its end; what it prints, without the line's end."""
-        ended = subprocess.run(
-            self.command(*arguments), env=self.environment, capture_output=True, text=True
-        )
+        for _ in range(_TRIES):
+            ended = subprocess.run(
+                self.command(*arguments), env=self.environment, capture_output=True, text=True
+            )
+            if not (ended.returncode and not_begun(ended.stderr)):
+                break
         assert ended.returncode == 0, f"buildah {arguments}: {ended.stdout}\n{ended.stderr}"
         return ended.stdout.strip()
+
+    def finish(self, command: list[str]) -> tuple[int, str]:
+        """Run a command of ``command`` to its end; its return code and what it prints."""
+        for _ in range(_TRIES):
+            process = self.start(command)
+            output, _error = process.communicate(timeout=600)
+            if not (process.returncode and not_begun(output)):
+                break
+        return process.returncode, output
 
     def start(self, command: list[str]) -> subprocess.Popen[str]:
         """Start a command of ``command``; who starts it ends it."""

@@ -20,7 +20,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from PIL import Image
 from tests.conftest import write_colours
-from tests.image.conftest import Buildah
+from tests.image.conftest import Buildah, not_begun
 
 from pixloop.aws.answering.asking import ask_function
 from pixloop.aws.rehearsal.sandbox import Sandbox
@@ -61,16 +61,9 @@ def run_command(
     )
 
 
-def run(
-    buildah: Buildah, container: str, ml: Path, *command: str, **environment: str
-) -> subprocess.Popen[str]:
-    return buildah.start(run_command(buildah, container, ml, *command, **environment))
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, output
-    return output
+def finish(buildah: Buildah, container: str, ml: Path, *command: str, **environment: str) -> None:
+    code, output = buildah.finish(run_command(buildah, container, ml, *command, **environment))
+    assert code == 0, output
 
 
 @contextmanager
@@ -81,19 +74,17 @@ def serving(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
+    told = {"SAGEMAKER_BIND_TO_PORT": str(port), "PIXLOOP_MODEL_NAME": "colours:1"}
+    command = run_command(buildah, container, ml, "serve", **told)
     started = time.monotonic()
-    process = run(
-        buildah,
-        container,
-        ml,
-        "serve",
-        SAGEMAKER_BIND_TO_PORT=str(port),
-        PIXLOOP_MODEL_NAME="colours:1",
-    )
+    process = buildah.start(command)
     try:
         url = f"http://127.0.0.1:{port}"
         while True:
-            assert process.poll() is None, process.communicate()
+            if process.poll() is not None:
+                output, _ = process.communicate()
+                assert not_begun(output), output
+                process = buildah.start(command)
             try:
                 httpx.get(f"{url}/ping").raise_for_status()
                 break
@@ -107,7 +98,8 @@ def serving(
         )
         yield url, server, seconds
         server.send_signal(signal.SIGTERM)
-        finish(process)
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, output
     finally:
         process.kill()
         process.communicate()
@@ -144,7 +136,7 @@ def model(
         file = roots["prepare"] / "config" / "processingjobconfig.json"
         file.write_text(file.read_text().replace("s3://b/test", "s3://b/train"))
         with timed("step prepare"):
-            finish(run(buildah, container, roots["prepare"], "step", "prepare"))
+            finish(buildah, container, roots["prepare"], "step", "prepare")
         dataset = roots["prepare"] / "processing" / "output" / "dataset"
 
         told = roots["train"] / "input"
@@ -154,7 +146,7 @@ def model(
         write_json(told / "config" / "resourceconfig.json", hosts)
         shutil.copytree(dataset, told / "data" / "dataset")
         with timed("train"):
-            finish(run(buildah, container, roots["train"], "train"))
+            finish(buildah, container, roots["train"], "train")
         archive = roots["train"] / "archive" / "model.tar.gz"
         archive.parent.mkdir()
         subprocess.run(["tar", "-czf", archive, "-C", roots["train"] / "model", "."], check=True)
@@ -163,7 +155,7 @@ def model(
         processing_job(roots["export"], inputs)
         formats = ["--set", 'export.formats=["onnx", "openvino"]', "--set", "name=colours"]
         with timed("step export"):
-            finish(run(buildah, container, roots["export"], "step", "export", *formats))
+            finish(buildah, container, roots["export"], "step", "export", *formats)
     finally:
         buildah.call("rm", container)
     # Where any user may look, as SageMaker unpacks it.
@@ -264,9 +256,8 @@ def test_answers_as_a_lambda_function_that_can_write_in_tmp_alone(
 def test_what_is_no_command_says_what_there_is(
     buildah: Buildah, container: str, tmp_path: Path
 ) -> None:
-    process = run(buildah, container, tmp_path, "bake")
-    output, _ = process.communicate()
-    assert process.returncode == 2
+    code, output = buildah.finish(run_command(buildah, container, tmp_path, "bake"))
+    assert code == 2
     assert "expected train, step NAME, serve or lambda" in output
 
 
@@ -277,8 +268,7 @@ def test_runs_where_a_pipeline_names_its_own_entrypoint(
         *("run", "--isolation=chroot", f"--volume={tmp_path}:/opt/ml", container, "--"),
         *("python", "-m", "pixloop.pipeline.steps", "step", "bake"),
     )
-    process = buildah.start(command)
-    process.communicate()
+    buildah.finish(command)
     assert "prepare, export, evaluate" in (tmp_path / "output" / "failure").read_text()
 
 
