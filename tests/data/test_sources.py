@@ -462,7 +462,9 @@ def test_a_manifests_pictures_are_fetched_from_s3(tmp_path: Path, bucket: Any) -
     assert [s.path.read_bytes() for s in samples] == [NOISE, b"two", b"here"]
     assert broken.findings[0].detail.startswith("out.manifest:4 is not valid JSON")
     bucket.delete_object(Bucket="bucket", Key="flowers/cat/1.jpg")
+    before = fetched.stat().st_mtime_ns
     assert fetch(str(manifest), tmp_path / "cache") == fetched
+    assert fetched.stat().st_mtime_ns == before, "the step Prepare would do all of it again"
 
 
 def test_a_manifest_with_all_pictures_beside_it_needs_no_s3(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """S3: prefixes, single objects, and the pictures that a manifest names there."""
 
+import filecmp
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -85,10 +87,14 @@ def fetch_references(manifest: Path, folder: Path) -> Path:
     for _ in _get(files, wanted, _is_file, f"fetching pictures of {manifest.name}"):
         pass
     local = folder / manifest.name
-    with atomic_path(local) as target, target.open("w", encoding="utf-8") as lines:
-        find = LocalFiles(manifest.parent.absolute())
-        for _, line in read_lines(manifest):
-            lines.write(_localised(line, find, folder) + "\n")
+    with atomic_path(local) as target:
+        with target.open("w", encoding="utf-8") as lines:
+            find = LocalFiles(manifest.parent.absolute())
+            for _, line in read_lines(manifest):
+                lines.write(_localised(line, find, folder) + "\n")
+        if local.is_file() and filecmp.cmp(target, local, shallow=False):
+            # Its time of change stays as well, by which the step Prepare knows what it has read.
+            shutil.copystat(local, target)
     return local
 
 
