@@ -38,7 +38,10 @@ def test_task_and_data_are_enough():
         (SMALLEST, ["training.epochs"], "expected key=value"),
         (SMALLEST, ["training.epochs=[1"], "not valid YAML"),
         (SMALLEST, ["robustness.severities=[]"], "expected a list of at least 1 (it is [])"),
-        (SMALLEST, ["training.epochs=-1"], "it must be greater than or equal to 0"),
+        (SMALLEST, ["training.epochs=-1"], "--set: 'training.epochs': it must be greater than"),
+        ({**SMALLEST, "training": {"epochs": -1}}, ["training.seed=1"], "pixloop.yaml: 'training."),
+        (SMALLEST, ["training.learning_rate=.inf"], "it must be a finite number (it is inf)"),
+        (SMALLEST, ["training.workers=100000"], "it must be less than or equal to 1024"),
         ({**SMALLEST, "model": "resnet18"}, ["model.image_size=64"], "'model' must hold keys"),
     ],
 )
@@ -71,7 +74,7 @@ def test_what_is_wrong_is_told_once_and_without_inner_names(override, says):
     with pytest.raises(ConfigError) as caught:
         parse_config(SMALLEST, [override])
 
-    assert f"pixloop.yaml: {says}" in str(caught.value)
+    assert f"--set: {says}" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
 

@@ -156,7 +156,7 @@ class TrainingConfig(Section):
     """Epochs without a better validation F1 (detection: AP50) after which training stops."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """``auto`` takes bfloat16 where the hardware multiplies it natively."""
-    workers: int | None = Field(default=None, ge=0)
+    workers: int | None = Field(default=None, ge=0, le=1024)
     """Processes that load pictures. Without a number: what suits the machine."""
     seed: int = Field(default=0, ge=0, le=_LARGEST_SEED)
     """The same seed, data and machine give the same model."""

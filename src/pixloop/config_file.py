@@ -100,13 +100,13 @@ def parse_config(
     }
     if "data" in merged:
         merged["data"] = one_source(merged["data"])
-    for override in overrides:
-        _set_key(merged, override)
+    here = [_set_key(merged, override) for override in overrides]
     try:
         return Config.model_validate(merged)
     except ValidationError as e:
         errors = _telling(e.errors())
-        raise ConfigError("\n".join(_explain(error, where) for error in errors)) from e
+        told = (_explain(e, "--set" if _is_among(_key(e), here) else where) for e in errors)
+        raise ConfigError("\n".join(told)) from e
 
 
 def render_config(chosen: dict[str, Any]) -> str:
@@ -158,7 +158,8 @@ def _scalar(value: Any) -> str:
     )
 
 
-def _set_key(raw: dict[str, Any], override: str) -> None:
+def _set_key(raw: dict[str, Any], override: str) -> str:
+    """Set a key, and say which."""
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key:
@@ -175,6 +176,7 @@ def _set_key(raw: dict[str, Any], override: str) -> None:
             raise ConfigError(f"{section!r} must hold keys, so {key!r} cannot be set in it.")
         target = inner
     target[last] = value
+    return key
 
 
 def _parse_value(text: str, override: str) -> Any:
@@ -207,6 +209,11 @@ def _key(error: Any) -> str:
     """Where an error is, as people write it."""
     parts = (str(part) for part in error["loc"])
     return ".".join(part for part in parts if not _INNER_NAME.fullmatch(part))
+
+
+def _is_among(key: str, keys: Iterable[str]) -> bool:
+    """Whether a key, or what it is a part of, is one of these."""
+    return any(f"{key}.".startswith(f"{other}.") for other in keys)
 
 
 def _explain(error: Any, where: str) -> str:

@@ -120,6 +120,9 @@ def test_an_input_without_pictures_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "empty/notes.txt").touch()
     with pytest.raises(DataError, match=r"no pictures in .*empty.*\.jpg.*\.parquet"):
         planned(tmp_path, tmp_path / "empty")
+    write_files(tmp_path / "files", 2)
+    with pytest.raises(DataError, match=r"no Parquet files in .*files.*--column"):
+        planned(tmp_path, tmp_path / "files", column="image")
     with pytest.raises(DataError, match="gone cannot be read: No such file"):
         planned(tmp_path, tmp_path / "gone")
     assert not (tmp_path / "plan").exists()

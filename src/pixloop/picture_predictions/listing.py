@@ -46,16 +46,24 @@ class Listing:
                 self._count(found, named=found.address == place)
                 yield found
             if self.files == before:
-                suffixes = ", ".join(sorted(PICTURE_SUFFIXES | PARQUET_SUFFIXES))
-                raise DataError(
-                    f"there are no pictures in {place}, nor below it. Expected files ending in "
-                    f"{suffixes}."
-                )
+                raise DataError(self._nothing_in(place))
 
     @property
     def sha256(self) -> str:
         """Over the addresses and stamps of the files so far."""
         return self._digest.hexdigest()
+
+    def _nothing_in(self, place: str) -> str:
+        if self.column is not None:
+            expected = ", ".join(sorted(PARQUET_SUFFIXES))
+            return (
+                f"there are no Parquet files in {place}, nor below it, and --column is of such "
+                f"alone. Expected files ending in {expected}."
+            )
+        expected = ", ".join(sorted(PICTURE_SUFFIXES | PARQUET_SUFFIXES))
+        return (
+            f"there are no pictures in {place}, nor below it. Expected files ending in {expected}."
+        )
 
     def _is_wanted(self, name: str) -> bool:
         base = name.rpartition("/")[2]

@@ -26,7 +26,7 @@ def check_early(config: Config) -> None:
     ended = subprocess.run(
         # -P: no file in the current folder is to stand in for a module.
         [sys.executable, "-P", "-m", "pixloop.pipeline.early_check"],
-        input=json.dumps(config.model_dump(mode="json")),  # which, as the steps do, knows infinity
+        input=json.dumps(config.model_dump(mode="json")),
         capture_output=True,
         text=True,
         encoding="utf-8",

@@ -111,7 +111,7 @@ def read_hosts(container: Container) -> Hosts:
 def _count_processes() -> int:
     wanted = os.environ.get(PROCESSES)
     if wanted is not None and (not wanted.isdecimal() or int(wanted) < 1):
-        raise PipelineError(f"{PROCESSES} is {wanted!r}: expected a number of processes.")
+        raise PipelineError(f"{PROCESSES} is {wanted!r}: expected how many processes, 1 or more.")
     if wanted == "1":
         return 1
     import torch  # takes seconds; training needs it anyway
