@@ -105,8 +105,8 @@ def parse_config(
         return Config.model_validate(merged)
     except ValidationError as e:
         errors = _telling(e.errors())
-        told = (_explain(e, "--set" if _is_among(_key(e), here) else where) for e in errors)
-        raise ConfigError("\n".join(told)) from e
+        places = ("--set" if _is_among(_key(error), here) else where for error in errors)
+        raise ConfigError("\n".join(map(_explain, errors, places))) from e
 
 
 def render_config(chosen: dict[str, Any]) -> str:
