@@ -73,7 +73,8 @@ bench-training: $(INSTALLED)
 bench-prepare: $(INSTALLED)
 	$(BIN)/python benchmarks/prepare/run.py $(ARGS)
 
-# Batch prediction against its predictor alone: BUNDLE a version's folder, PICTURES a folder.
+# Batch prediction against its predictor alone: BUNDLE .pixloop/bundles/VERSION, which is there once
+# that version has predicted; PICTURES a folder.
 bench-predict: $(INSTALLED)
 	$(BIN)/python benchmarks/predict/run.py $(BUNDLE) $(PICTURES) $(ARGS)
 

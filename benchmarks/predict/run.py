@@ -29,6 +29,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pixloop.bundle import MANIFEST
 from pixloop.picture_predictions.files import find_pictures
 
 HERE = Path(__file__).parent
@@ -54,6 +55,8 @@ def main() -> None:
     if given.way:
         print(json.dumps(_predict(given.way, given.bundle, given.pictures)))
         return
+    if not (given.bundle / MANIFEST).is_file():
+        parser.error(f"{given.bundle} is no bundle: a version's is there once it has predicted.")
     originals = list(islice(find_pictures([given.pictures]), _ORIGINALS))
     runs = []
     for size in map(int, given.sizes.split(",")):
