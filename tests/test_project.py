@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.conftest import QUICK
 
 from pixloop.config import FILE_NAME
 from pixloop.errors import ConfigError, GateRefused, PipelineError, RegistryError
@@ -49,6 +50,17 @@ def test_a_changed_key_runs_only_what_depends_on_it(project):
     assert summary.steps["Export"] == summary.steps["Evaluate"] == "done"
     assert summary.version == "2"
     assert summary.threshold["max_error"] == 0.3
+
+
+def test_a_number_of_processes_that_is_none_is_refused_before_anything_is_prepared(
+    finished, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PIXLOOP_PROCESSES", "two")
+    new = Project.init(tmp_path / "new", str(finished[0].folder / "pictures"), settings=QUICK)
+
+    with pytest.raises(PipelineError, match="PIXLOOP_PROCESSES is 'two'"):
+        new.run()
+    assert not list(new.state.glob("steps/*"))
 
 
 @pytest.mark.slow

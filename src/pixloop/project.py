@@ -32,6 +32,7 @@ from pixloop.picture_predictions.record import PicturePrediction, Summary, file_
 from pixloop.pipeline.definition import build_definition
 from pixloop.pipeline.display import Listener, Silent
 from pixloop.pipeline.early_check import check_early
+from pixloop.pipeline.launch import asked_processes
 from pixloop.pipeline.local import run_local
 from pixloop.pipeline.registration import register_model
 from pixloop.pipeline.runs import Cause, RunRecord, list_runs
@@ -508,6 +509,7 @@ class Project:
     def _check_names(self, first_step: str) -> None:
         # Any later step is soon at the names itself, and the check takes seconds.
         if first_step in ("Inspect", "Prepare"):
+            asked_processes()
             check_early(self.config)
 
 

@@ -108,23 +108,35 @@ def read_hosts(container: Container) -> Hosts:
     return Hosts(current, names, content.get("network_interface_name"))
 
 
+def asked_processes() -> int | None:
+    """What ``PIXLOOP_PROCESSES`` asks for; None where it asks for nothing.
+
+    Raises:
+        PipelineError: it is no number of processes.
+    """
+    asked = os.environ.get(PROCESSES)
+    if asked is None:
+        return None
+    if not asked.isdecimal() or int(asked) < 1:
+        raise PipelineError(f"{PROCESSES} is {asked!r}: expected how many processes, 1 or more.")
+    return int(asked)
+
+
 def _count_processes() -> int:
-    wanted = os.environ.get(PROCESSES)
-    if wanted is not None and (not wanted.isdecimal() or int(wanted) < 1):
-        raise PipelineError(f"{PROCESSES} is {wanted!r}: expected how many processes, 1 or more.")
-    if wanted == "1":
+    asked = asked_processes()
+    if asked == 1:
         return 1
     import torch  # takes seconds; training needs it anyway
 
     gpus = torch.cuda.device_count()
-    if wanted is None:
+    if asked is None:
         return max(1, gpus)
-    if 0 < gpus < int(wanted):
+    if 0 < gpus < asked:
         has = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
         raise PipelineError(
-            f"{PROCESSES} is {wanted}, and this machine has {has}: leave it out, or set {gpus}."
+            f"{PROCESSES} is {asked}, and this machine has {has}: leave it out, or set {gpus}."
         )
-    return int(wanted)
+    return asked
 
 
 def _launch(hosts: Hosts, processes: int) -> None:

@@ -39,10 +39,11 @@ def make_app(site: Site, hosts: Iterable[str] | None = LOCAL_NAMES) -> ASGIApp:
         site: the project.
         hosts: names by which it may be asked; None for any, which needs a token.
     """
+    changes = live.Changes(site)
     pages = Starlette(
         routes=[
             *_page_routes(site),
-            *live.routes(site),
+            *live.routes(changes),
             Mount("/static", _Static(directory=STATIC)),
         ],
         exception_handlers={
@@ -54,7 +55,7 @@ def make_app(site: Site, hosts: Iterable[str] | None = LOCAL_NAMES) -> ASGIApp:
     )
     pages.state.site = site
     most = _PICTURES * site.project.config.serving.max_body_bytes + _ROOM_BYTES
-    return Guard(pages, site.csrf, hosts, site.token, most)
+    return Guard(live.Dated(pages, changes), site.csrf, hosts, site.token, most)
 
 
 def _page_routes(site: Site) -> list[BaseRoute]:

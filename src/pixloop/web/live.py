@@ -1,17 +1,23 @@
 """What changes, told to open pages as it happens: server-sent events.
 
-A page subscribes once; of each name that changes it gets one event, and asks for the parts that
-show it. Files are looked at only while somebody listens.
+A page says since when it stands, and gets one event of each name that changed after that, then and
+whenever it changes again; it asks for the parts that show it. Files are looked at only while
+somebody listens.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable, Mapping
+import math
+import threading
+import time
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pixloop.config import FILE_NAME
 from pixloop.errors import ConfigError
@@ -24,12 +30,66 @@ _LOOK_S = 1.0
 _BEAT_S = 15.0
 
 
-def routes(site: Site) -> list[Route]:
+class Changes:
+    """When what pages show was last found to be changed. Threads may share one.
+
+    Args:
+        site: the project's pages.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site, self._lock = site, threading.Lock()
+        self._seen: Mapping[str, Hashable] = {}
+        self._found: dict[str, float] = {}
+
+    def since(self, moment: float = math.inf) -> tuple[float, Sequence[str]]:
+        """Look now.
+
+        Args:
+            moment: by ``time.monotonic``, in seconds.
+
+        Returns:
+            The moment of this look, for the next; the names of what was found to be changed after
+            ``moment``. The first look finds that all is.
+        """
+        with self._lock:
+            now = look(self._site)
+            looked = time.monotonic()
+            for name, seen in now.items():
+                if name not in self._seen or seen != self._seen[name]:
+                    self._found[name] = looked
+            self._seen = now
+            return looked, [name for name, found in self._found.items() if found > moment]
+
+
+class Dated:
+    """Wraps the application: what it makes pages of is not older than ``request.state.began``.
+
+    Args:
+        app: what is wrapped.
+        changes: looked at before a page is made, so that it need not be told what it shows.
+    """
+
+    def __init__(self, app: ASGIApp, changes: Changes) -> None:
+        self._app, self._changes = app, changes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http":
+            is_page = "text/html" in Headers(scope=scope).get("accept", "")
+            began = time.monotonic()
+            if is_page:
+                began, _ = await run_in_threadpool(self._changes.since)
+            scope.setdefault("state", {})["began"] = began
+        await self._app(scope, receive, send)
+
+
+def routes(changes: Changes) -> list[Route]:
     """``/events``."""
 
     async def events(request: Request) -> StreamingResponse:
         return StreamingResponse(
-            _changes(site, request),
+            _told(changes, request),
             media_type="text/event-stream",
             headers={"X-Accel-Buffering": "no"},
         )
@@ -53,21 +113,28 @@ def look(site: Site) -> Mapping[str, Hashable]:
     }
 
 
-async def _changes(site: Site, request: Request) -> AsyncIterator[str]:
+async def _told(changes: Changes, request: Request) -> AsyncIterator[str]:
     yield "retry: 2000\n\n"
-    before = await run_in_threadpool(look, site)
+    moment = _moment(request.query_params.get("since", ""))
     beat = 0.0
     while not await request.is_disconnected():
+        moment, names = await run_in_threadpool(changes.since, moment)
+        for name in names:
+            yield f"event: {name}\ndata: \n\n"
         await asyncio.sleep(_LOOK_S)
-        now = await run_in_threadpool(look, site)
-        for name, seen in now.items():
-            if seen != before[name]:
-                yield f"event: {name}\ndata: \n\n"
-        before = now
         beat += _LOOK_S
         if beat >= _BEAT_S:
             beat = 0.0
             yield ": still here\n\n"
+
+
+def _moment(text: str) -> float:
+    """What a page said; before everything, where none of ours can have said it."""
+    try:
+        moment = float(text)
+    except ValueError:
+        return -math.inf
+    return moment if moment <= time.monotonic() else -math.inf
 
 
 def _registry_file(site: Site) -> Path | None:

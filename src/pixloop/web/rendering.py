@@ -39,8 +39,8 @@ def render(
     Args:
         request: for its path, which the menu marks.
         template: below ``templates/``.
-        context: what it is filled with; ``site``, ``project_name``, ``pages``, ``path``, ``csrf``
-            and ``version`` are there already.
+        context: what it is filled with; ``site``, ``project_name``, ``pages``, ``path``, ``csrf``,
+            ``began`` and ``version`` are there already.
         status: of the answer.
     """
     site: Site = request.app.state.site
@@ -52,6 +52,7 @@ def render(
         "pages": PAGES,
         "path": request.url.path,
         "csrf": site.csrf,
+        "began": request.state.began,
         "version": __version__,
         **(context or {}),
     }

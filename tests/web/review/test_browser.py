@@ -128,10 +128,26 @@ def test_what_is_answered_elsewhere_is_not_asked_twice(tab, site, monkeypatch):
     expect(tab.locator("#progress")).to_have_text("0 of 1 in this sitting, 2 of 3 in all")
 
 
+def test_what_is_answered_while_the_page_is_loaded_is_not_asked(tab, site, monkeypatch):
+    model = pretend_model(monkeypatch)
+    names = ask(site, 3)
+    project = site.project
+
+    def answer_first(route):
+        expect(tab.locator("#progress")).to_contain_text("0 of 3")
+        other = Answering(project.review, project.annotations, model.task, model.classes, "anna")
+        other.label(names[1], "fox")
+        route.continue_()
+
+    tab.route("**/events?*", answer_first)
+    open_labelling(tab)
+    expect(tab.locator("#progress")).to_have_text("0 of 2 in this sitting, 1 of 3 in all")
+
+
 def test_a_conflict_is_said_and_both_answers_can_stand(tab, site, monkeypatch):
     model = pretend_model(monkeypatch)
     (sha256,) = ask(site, 1)
-    tab.route("**/events", lambda route: route.abort())  # nothing is heard meanwhile
+    tab.route("**/events?*", lambda route: route.abort())  # nothing is heard meanwhile
     open_labelling(tab)
     expect(tab.locator("#classes button")).to_have_count(3)
     project = site.project

@@ -47,17 +47,14 @@ const pixloop = {
 // ---- what the server says has changed: elements with hx-trigger="pixloop:runs from:body" ask again
 
 const NAMES = ["runs", "versions", "review", "annotations", "monitoring", "watch", "jobs", "captures", "server"];
-let source = null, wasOpen = false;
+let source = null;
 
 const tell = (name) => document.body.dispatchEvent(new CustomEvent(`pixloop:${name}`));
 
+// What changed since the page was made is told first, also when the connection is made anew.
 function listen() {
-  source = new EventSource("/events");
+  source = new EventSource(`/events?since=${document.body.dataset.began}`);
   for (const name of NAMES) source.addEventListener(name, () => tell(name));
-  source.addEventListener("open", () => {
-    if (wasOpen) NAMES.forEach(tell); // what changed meanwhile was told to nobody
-    wasOpen = true;
-  });
 }
 
 function hush() {
@@ -74,7 +71,7 @@ function follow() {
 document.addEventListener("visibilitychange", follow);
 window.addEventListener("pagehide", hush);
 window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
-follow();
+document.addEventListener("DOMContentLoaded", follow); // by then all who want to hear of it listen
 
 // ---- what went wrong with a part of a page
 

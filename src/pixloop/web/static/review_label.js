@@ -75,9 +75,9 @@
 
   /** Somebody else answered, asked more, or took something back. */
   async function hear() {
-    if (state.busy) return;
+    if (state.busy) return hearSoon();
     const found = await asking(0);
-    if (state.busy) return; // an answer went out meanwhile, and knows better
+    if (state.busy) return hearSoon(); // an answer went out meanwhile, and knows better
     const before = current(), asked = new Set(found.items.map((item) => item.sha256));
     const all = found.items.length >= found.counts.asked;
     take(found);
@@ -408,10 +408,13 @@
   });
 
   let heard = 0;
-  document.body.addEventListener("pixloop:review", () => {
+
+  function hearSoon() {
     clearTimeout(heard);
     heard = setTimeout(() => hear().catch(complain), 400);
-  });
+  }
 
-  load().catch(complain);
+  document.body.addEventListener("pixloop:review", hearSoon);
+
+  attempt(load);
 })();
