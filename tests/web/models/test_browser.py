@@ -66,6 +66,7 @@ def test_compare_approve_see_the_endpoint_change_and_go_back(tab, server):
 
 def test_a_page_that_is_out_of_date_says_so(tab, site):
     expect.set_options(timeout=60_000)
+    tab.route("**/events?*", lambda route: route.abort())  # nothing is heard meanwhile
     tab.goto("/models/2")
     expect(tab.locator("#do-approve")).to_be_visible()
     tab.evaluate(
