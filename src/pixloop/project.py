@@ -165,7 +165,7 @@ class Project:
                     name=self.config.name,
                     register=lambda arguments: register_model(registry.result(), arguments),
                     listener=listener,
-                    before_work=self._check_names,
+                    before_work=self._check_early,
                     cause=(cause or Cause(by="person")).model_copy(
                         update={"settings": self.overrides}
                     ),
@@ -506,8 +506,8 @@ class Project:
         folder = self.state / ANNOTATIONS
         return folder if next(folder.glob("*.json"), None) else None
 
-    def _check_names(self, first_step: str) -> None:
-        # Any later step is soon at the names itself, and the check takes seconds.
+    def _check_early(self, first_step: str) -> None:
+        # Train refuses the same; where it comes first that is soon, and the check takes seconds.
         if first_step in ("Inspect", "Prepare"):
             asked_processes()
             check_early(self.config)

@@ -1,8 +1,8 @@
 """What changes, told to open pages as it happens: server-sent events.
 
 A page says since when it stands, and gets one event of each name that changed after that, then and
-whenever it changes again; it asks for the parts that show it. Files are looked at only while
-somebody listens.
+whenever it changes again; it asks for the parts that show it. Files are looked at before a page is
+made, and while somebody listens.
 """
 
 import asyncio
@@ -63,11 +63,11 @@ class Changes:
 
 
 class Dated:
-    """Wraps the application: what it makes pages of is not older than ``request.state.began``.
+    """Wraps the application: whatever changed until ``request.state.began``, a page shows.
 
     Args:
         app: what is wrapped.
-        changes: looked at before a page is made, so that it need not be told what it shows.
+        changes: looked at before a page is made, so that it is not told what it shows already.
     """
 
     def __init__(self, app: ASGIApp, changes: Changes) -> None:

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
@@ -140,6 +142,23 @@ def test_what_is_answered_while_the_page_is_loaded_is_not_asked(tab, site, monke
         route.continue_()
 
     tab.route("**/events?*", answer_first)
+    open_labelling(tab)
+    expect(tab.locator("#progress")).to_have_text("0 of 2 in this sitting, 1 of 3 in all")
+
+
+def test_what_was_asked_before_an_answer_and_comes_after_it_does_not_stay(tab, site, monkeypatch):
+    model = pretend_model(monkeypatch)
+    names = ask(site, 3)
+    project = site.project
+
+    def be_late(route):
+        before = route.fetch()
+        other = Answering(project.review, project.annotations, model.task, model.classes, "anna")
+        other.label(names[1], "fox")
+        time.sleep(2.5)  # longer than until it is told
+        route.fulfill(response=before)
+
+    tab.route("**/review/asked?*", be_late, times=1)
     open_labelling(tab)
     expect(tab.locator("#progress")).to_have_text("0 of 2 in this sitting, 1 of 3 in all")
 
